@@ -1,0 +1,317 @@
+# Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+"""`diffiqa score`: a DifFIQA score for each face in images and folders."""
+
+import argparse
+import hashlib
+import itertools
+import json
+import os
+import statistics
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from .. import __version__
+from .errors import CommandError, printable, reason
+from .score_table import TERMS, ScoreTable, check_format, row_name
+
+
+IMAGE_ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".jp2", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
+TABLE_ROWS = 50  # a run that also writes a file prints its table up to this many images
+DESCRIPTION = """\
+Scores the faces in images and in the images of folders; a higher score is a better image for face recognition.
+Images are taken as aligned face crops unless --align is given. Prints a table, or writes one with --output, row by
+row as faces are scored. Exit status: 0 all scored, 1 some failed (the reasons are on stderr and in the table),
+2 nothing could be scored, 130 interrupted (what was scored is kept)."""
+
+
+def add_parser(commands: "argparse._SubParsersAction") -> None:
+    """Adds `score` to the commands of `diffiqa`."""
+    parser = commands.add_parser("score", help="score the faces in images and folders", description=DESCRIPTION)
+    parser.set_defaults(run=run)
+    parser.add_argument("paths", nargs="+", metavar="FOLDER_OR_FILE", help="images, and folders with images")
+    parser.add_argument("--recursive", action="store_true", help="look into the folders in a folder as well")
+    parser.add_argument("--model", default="default", metavar="ID_OR_PATH", help="pipeline (default: the one inside)")
+    parser.add_argument("--align", action="store_true", help="find the face and align it; for whole photographs")
+    parser.add_argument("--faces", choices=("largest", "all"), help="with --align, if there are several (largest)")
+    parser.add_argument("--detector", metavar="PATH_OR_REPO", help="with --align, YuNet's ONNX file or Hub repository")
+    parser.add_argument("--num-timesteps", type=_positive, metavar="T", help="steps of noise (default: the model's)")
+    parser.add_argument("--num-inference-steps", type=_positive, metavar="N", help="UNet calls back over them (all)")
+    parser.add_argument("--num-repeats", type=_positive, metavar="N", help="draws of noise (default: the model's)")
+    parser.add_argument("--seed", type=int, default=0, help="of the noise (0)")
+    parser.add_argument("--device", help="such as cpu, cuda, cuda:1 (default: an accelerator if there is one)")
+    parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32")
+    parser.add_argument("--batch-size", type=_positive, metavar="N", help="images at a time (from the free memory)")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="table to write: .csv, .jsonl or .parquet")
+    parser.add_argument("--resume", action="store_true", help="go on with the table, skip the files that it has")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="picture to write: the faces by their scores")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs `diffiqa score`; returns its exit status."""
+    _check_usage(args)
+    files, problems = find_images(args.paths, args.recursive)
+    for problem in problems:
+        _say(problem)
+    if not files:
+        # Each problem has had its line.
+        return 2
+    pipe = _load_pipeline(args)
+    table = _open_table(args, pipe) if args.output else None
+    rows = [] if table is None else list(table.rows)
+    kept = len(rows)
+    done = {row["file"] for row in rows}
+    todo = [file for file in files if row_name(file) not in done]
+    print_rows = table is None or (len(todo) <= TABLE_ROWS and not args.quiet)
+    width = max([len(printable(row_name(file))) for file in todo], default=0)
+
+    stopped = None
+    try:
+        for file_rows in _score(pipe, todo, args):
+            if table is not None:
+                table.append(file_rows)
+            rows += file_rows
+            for row in file_rows:
+                if row["error"] is not None:
+                    _say(f"{row['file']}: {row['error']}")
+                if print_rows:
+                    _print_row(row, width)
+    except KeyboardInterrupt:
+        stopped = "interrupted"
+    except BrokenPipeError:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:
+        stopped = reason(error)
+    finally:
+        # Whatever ends the run, a Parquet file is made of the rows that there are.
+        if table is not None:
+            table.close()
+
+    if stopped is not None:
+        kept_in = f"; {len(rows)} rows are in {args.output}, --resume goes on" if table is not None else ""
+        _say(f"{stopped}{kept_in}")
+        return 130 if stopped == "interrupted" else (1 if len(rows) > kept else 2)
+    scores = [row["score"] for row in rows if row["error"] is None]
+    if args.plot and scores:
+        _plot(args.plot, pipe, files, rows)
+    if not args.quiet:
+        _summarise(rows, scores)
+    if not scores:
+        return 2
+    return 1 if problems or len(scores) < len(rows) else 0
+
+
+def find_images(paths: list[str], recursive: bool = False) -> tuple[list[str], list[str]]:
+    """The images that the arguments of `diffiqa score` stand for.
+
+    A file that is named is taken whatever its ending is (and whether or not it is there: scoring it says what is wrong
+    with it). In a folder those with the ending of an image are taken, in the order of their names. Symbolic links are
+    followed; a folder is looked into once, however many links lead to it.
+
+    Returns:
+        The files, each once, and a line for each folder that could not be read or has no images.
+    """
+    files: dict[str, None] = {}
+    problems = []
+    seen: set[tuple[int, int]] = set()
+    for argument in paths:
+        if not os.path.isdir(argument):
+            files[argument] = None
+            continue
+        found = 0
+        readable = True
+        has_folders = False
+        folders = [argument]
+        while folders:
+            folder = folders.pop()
+            try:
+                status = os.stat(folder)
+                if (status.st_dev, status.st_ino) in seen:
+                    found += 1  # its images, if any, are in the list
+                    continue
+                seen.add((status.st_dev, status.st_ino))
+                names = sorted(os.listdir(folder))
+            except OSError as error:
+                problems.append(f"cannot read the folder {folder}: {reason(error)}")
+                readable = False
+                continue
+            inside = [os.path.join(folder, name) for name in names]
+            folders_inside = [path for path in inside if os.path.isdir(path)]
+            has_folders = has_folders or bool(folders_inside)
+            if recursive:
+                folders += reversed(folders_inside)
+            for path in inside:
+                # A link that leads nowhere is kept, to be reported; a folder, pipe or socket is not an image.
+                if path.lower().endswith(IMAGE_ENDINGS) and (os.path.isfile(path) or not os.path.exists(path)):
+                    files[path] = None
+                    found += 1
+        if not found and readable:
+            hint = ", only folders: --recursive looks into them" if has_folders and not recursive else ""
+            problems.append(f"no images in the folder {argument}{hint}")
+    return list(files), problems
+
+
+def _check_usage(args: argparse.Namespace) -> None:
+    # All that can be known before anything is computed.
+    if (args.faces or args.detector) and not args.align:
+        raise CommandError("--faces and --detector go with --align")
+    if args.resume and not args.output:
+        raise CommandError("--resume goes with --output")
+    if args.output:
+        check_format(args.output)
+    if args.plot:
+        from PIL import Image
+
+        if args.plot.suffix.lower() not in Image.registered_extensions():
+            raise CommandError(f"--plot {args.plot}: the ending is not one of a picture, such as .png")
+
+
+def _load_pipeline(args: argparse.Namespace):
+    import torch
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    # Loading is done in a moment, and stderr is for what went wrong.
+    for logging in (diffusers_logging, transformers_logging):
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+    from .. import DifFIQAPipeline
+
+    device = args.device or torch.accelerator.current_accelerator(check_available=True) or "cpu"
+    try:
+        pipe = DifFIQAPipeline.from_pretrained(args.model)
+    except Exception as error:  # whatever the libraries raise for a folder or repository that is not a pipeline
+        raise CommandError(f"cannot load the model {args.model}: {reason(error)}") from error
+    try:
+        pipe.to(device, getattr(torch, args.dtype))
+    except (RuntimeError, AssertionError) as error:  # a name that is no device; a torch built without that device
+        raise CommandError(f"cannot use the device {device}: {reason(error)}") from error
+    return pipe
+
+
+def _open_table(args: argparse.Namespace, pipe) -> ScoreTable:
+    settings = {
+        "weights": _fingerprint(pipe),
+        "dtype": args.dtype,
+        "seed": args.seed,
+        "num_timesteps": args.num_timesteps,
+        "num_inference_steps": args.num_inference_steps,
+        "num_repeats": args.num_repeats,
+        "align": args.align,
+        "faces": args.faces or "largest",
+        "detector": args.detector,
+    }
+    return ScoreTable(args.output, settings, {"diffiqa_hf": __version__, "model": args.model}, args.resume)
+
+
+def _fingerprint(pipe) -> str:
+    # The weights and configurations themselves: a path may hold another model tomorrow.
+    digest = hashlib.sha256()
+
+    def plain(config):
+        return {k: v for k, v in config.items() if not k.startswith("_") and not k.endswith("_version")}
+
+    digest.update(json.dumps(plain(pipe.config), sort_keys=True, default=str).encode())
+    for name, part in sorted(pipe.components.items()):
+        config = part.config if hasattr(part, "config") else part
+        config = config.to_dict() if hasattr(config, "to_dict") else dict(config)
+        digest.update(json.dumps([name, plain(config)], sort_keys=True, default=str).encode())
+        if hasattr(part, "state_dict"):
+            for key, tensor in sorted(part.state_dict().items()):
+                digest.update(key.encode())
+                digest.update(tensor.detach().cpu().float().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _score(pipe, files: list[str], args: argparse.Namespace) -> Iterator[list[dict]]:
+    """The rows of one file after the other."""
+    from tqdm import tqdm
+
+    if args.align:
+        pipe.image_processor.do_align = True
+        pipe.image_processor.multiple_faces = args.faces or "largest"
+        if args.detector:
+            pipe.image_processor.detector = args.detector
+    records = pipe.stream(
+        files,
+        num_timesteps=args.num_timesteps,
+        num_inference_steps=args.num_inference_steps,
+        num_repeats=args.num_repeats,
+        batch_size=args.batch_size,
+        seed=args.seed,
+    )
+    # `disable=None`: no bar where stderr is not a terminal.
+    with tqdm(total=len(files), unit="image", file=sys.stderr, disable=True if args.quiet else None) as bar:
+        if args.faces != "all":
+            for record in records:
+                yield [_row(files[record.index], record)]
+                bar.update()
+            return
+        # The rows of one image are written together, so that a resumed run need not ask which faces it has.
+        for index, faces in itertools.groupby(records, key=lambda record: record.index):
+            yield [_row(files[index], record) for record in faces]
+            bar.update()
+
+
+def _row(file: str, record) -> dict:
+    row = {"file": row_name(file), "face": record.face, "score": _number(record.score)}
+    row |= {term: _number(record.terms.get(term)) if record.terms else None for term in TERMS}
+    error = record.error
+    if error is None and row["score"] is None:
+        error = "the score is not a number"
+    return row | {"error": error}
+
+
+def _number(value: float | None) -> float | None:
+    # Seven digits are what float32 has.
+    return None if value is None or value != value else float(f"{value:.7g}")
+
+
+def _say(line: str) -> None:
+    from tqdm import tqdm
+
+    tqdm.write(f"diffiqa: {printable(line)}", file=sys.stderr)
+
+
+def _print_row(row: dict, width: int) -> None:
+    from tqdm import tqdm
+
+    name = printable(row["file"])
+    score = "      -" if row["error"] is not None else f"{row['score']:7.4f}"
+    face = f"  face {row['face']}" if row["face"] else ""
+    tqdm.write(f"{name:<{width}}  {score}{face}", file=sys.stdout)
+
+
+def _summarise(rows: list[dict], scores: list[float]) -> None:
+    failed = len(rows) - len(scores)
+    line = f"{len(scores)} faces scored, {failed} failed"
+    if scores:
+        line += f"; min {min(scores):.4f}, median {statistics.median(scores):.4f}, max {max(scores):.4f}"
+    print(line, file=sys.stderr)
+
+
+def _plot(path: Path, pipe, files: list[str], rows: list[dict]) -> None:
+    from .score_plot import choose, draw
+
+    scored = sorted((row for row in rows if row["error"] is None), key=lambda row: -row["score"])
+    chosen = choose(scored)
+    file_of = {row_name(file): file for file in files}
+    faces = []
+    for row in chosen:
+        # Scored faces are not kept: a long run would fill the memory with them.
+        crops = pipe.image_processor.extract_faces(file_of.get(row["file"], row["file"]))
+        faces += pipe.image_processor.postprocess(crops[row["face"]].pixel_values[None])
+    picture = draw(faces, chosen, len(scored))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path)
+    except OSError as error:
+        raise CommandError(f"cannot write {path}: {reason(error)}") from error
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value

@@ -1,0 +1,185 @@
+# Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+"""The table of scores on disk: CSV, JSON lines or Parquet, written row by row, and taken up again after a kill."""
+
+import csv
+import importlib.util
+import io
+import json
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from .errors import CommandError, reason
+
+
+TERMS = ("noisy", "restored", "flipped", "noisy_flipped", "restored_flipped")
+COLUMNS = ("file", "face", "score", *TERMS, "error")
+FORMATS = (".csv", ".jsonl", ".parquet")
+
+
+def row_name(file: str) -> str:
+    """A file's name as it stands in the table, which is valid UTF-8 whatever bytes the name has."""
+    return file.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+class ScoreTable:
+    """Rows on disk, each there as soon as it has been appended.
+
+    CSV and JSON lines are appended to in place. A Parquet file cannot be: its rows go to `<path>.partial.jsonl`, and
+    [`close`] makes the Parquet file out of them. `<path>.settings.json` holds what the scores depend on.
+
+    Args:
+        path: The table; its ending is one of `FORMATS`.
+        settings: What the scores depend on; JSON. An earlier table is gone on with only where these are the same.
+        described: Goes into the record as well, but may differ: what a reader of the record wants to know.
+        resume: Go on with the table that is there, if one is. Without it, a table that is there is an error.
+
+    Raises:
+        CommandError: There is a table and `resume` is not set, or it was made with other settings or is not readable.
+    """
+
+    def __init__(self, path: Path, settings: dict, described: dict, resume: bool):
+        self.path = path
+        self._rows_path = path if path.suffix != ".parquet" else _beside(path, ".partial.jsonl")
+        self._settings_path = _beside(path, ".settings.json")
+        self.rows: list[dict] = []
+        try:
+            if path.exists() or self._rows_path.exists():
+                if not resume:
+                    raise CommandError(f"{path} is there already: --resume goes on with it, or remove it first")
+                self._check_settings(settings)
+                self._take_up()
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                record = json.dumps({**described, **settings}, indent=2) + "\n"
+                _replace(self._settings_path, lambda p: p.write_text(record, encoding="utf-8"))
+                _replace(self._rows_path, lambda p: _write_rows(p, []))
+            self._file = open(self._rows_path, "ab", buffering=0)
+        except OSError as error:
+            raise CommandError(f"cannot write {path}: {reason(error)}") from error
+
+    def append(self, rows: Iterable[dict]) -> None:
+        """Adds rows (the keys are `COLUMNS`, `None` for what is missing); all the rows of one image in one call."""
+        rows = list(rows)
+        # Unbuffered and in one piece: a kill comes before all of these rows or after all of them.
+        self._file.write(_lines(rows, self._rows_path.suffix).encode("utf-8"))
+        self.rows += rows
+
+    def close(self) -> None:
+        """Finishes the file. Until then a Parquet file's rows are in `<path>.partial.jsonl`."""
+        self._file.close()
+        if self.path.suffix == ".parquet" and self.rows:
+            _replace(self.path, lambda p: _write_parquet(p, self.rows))
+            self._rows_path.unlink()
+
+    def _check_settings(self, settings: dict) -> None:
+        try:
+            recorded = json.loads(self._settings_path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise CommandError(
+                f"cannot go on with {self.path}: no record of its settings in {self._settings_path} ({reason(error)})"
+            ) from error
+        # Through JSON, because the record has been there as well.
+        now = json.loads(json.dumps(settings))
+        other = [f"{k} was {recorded.get(k)}, is {v}" for k, v in now.items() if recorded.get(k) != v]
+        if other:
+            raise CommandError(f"cannot go on with {self.path}, it was made with other settings: {'; '.join(other)}")
+
+    def _take_up(self) -> None:
+        try:
+            if not self._rows_path.exists():
+                self.rows = _read_parquet(self.path)
+                whole = False
+            else:
+                self.rows, whole = _read_rows(self._rows_path)
+        except (ValueError, KeyError, csv.Error) as error:
+            raise CommandError(f"cannot go on with {self.path}: not a table of scores ({reason(error)})") from error
+        if not whole:
+            _replace(self._rows_path, lambda p: _write_rows(p, self.rows))
+
+
+def check_format(path: Path) -> None:
+    """Raises [`CommandError`] where a table at `path` could not be written, before anything is computed."""
+    if path.suffix not in FORMATS:
+        raise CommandError(f"--output {path}: the ending is one of {', '.join(FORMATS)}")
+    if path.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise CommandError(f"--output {path}: Parquet needs pyarrow: pip install 'diffiqa-hf[parquet]'")
+
+
+def _beside(path: Path, ending: str) -> Path:
+    return path.with_name(path.name + ending)
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    # Never half a file: what is under `path` is the old one or the whole new one.
+    temporary = path.with_name(f".{path.name}.tmp{path.suffix}")
+    write(temporary)
+    os.replace(temporary, path)
+
+
+def _lines(rows: list[dict], suffix: str) -> str:
+    if suffix != ".csv":
+        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([row[column] for column in COLUMNS] for row in rows)
+    return text.getvalue()
+
+
+def _write_rows(path: Path, rows: list[dict]) -> None:
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        if path.suffix == ".csv":
+            file.write(",".join(COLUMNS) + "\n")
+        file.write(_lines(rows, path.suffix))
+
+
+def _read_rows(path: Path) -> tuple[list[dict], bool]:
+    """The rows of a CSV or JSON lines file, and whether it is whole: a kill may have torn the last of them."""
+    with open(path, encoding="utf-8", errors="replace", newline="") as file:
+        text = file.read()
+    if path.suffix == ".csv":
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        if text and reader.fieldnames is not None and tuple(reader.fieldnames) != COLUMNS:
+            if text.endswith("\n"):
+                raise ValueError("other columns")
+            return [], False
+        raw = list(reader)
+        # An odd number of quotes: the end of the line is inside of a name.
+        whole = text.endswith("\n") and text.count('"') % 2 == 0
+        rows = [_parse(row) for row in (raw if whole else raw[:-1])]
+    else:
+        lines = text.split("\n")
+        whole = lines.pop() == ""
+        rows = [json.loads(line) for line in lines]
+        if any(not isinstance(row, dict) or set(row) != set(COLUMNS) for row in rows):
+            raise ValueError("other columns")
+    if not whole and rows:
+        # The rows of one image are written together: with one of them torn, the others are done again.
+        last = rows[-1]["file"]
+        while rows and rows[-1]["file"] == last:
+            rows.pop()
+    return rows, whole
+
+
+def _parse(row: dict[str, str]) -> dict:
+    numbers = {column: float(row[column]) if row[column] else None for column in ("score", *TERMS)}
+    return {**row, **numbers, "face": int(row["face"]), "error": row["error"] or None}
+
+
+def _write_parquet(path: Path, rows: list[dict]) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    floats = [(column, pyarrow.float64()) for column in ("score", *TERMS)]
+    schema = pyarrow.schema(
+        [("file", pyarrow.string()), ("face", pyarrow.int64()), *floats, ("error", pyarrow.string())]
+    )
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), path)
+
+
+def _read_parquet(path: Path) -> list[dict]:
+    import pyarrow.parquet
+
+    rows = pyarrow.parquet.read_table(path).to_pylist()
+    if rows and tuple(rows[0]) != COLUMNS:
+        raise ValueError("other columns")
+    return rows

@@ -1,0 +1,105 @@
+# Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+"""
+IResNet, the improved residual network of face recognition: Deng et al., "ArcFace", CVPR 2019, section 3.1 ("BN-Conv-BN-PReLU
+-Conv-BN" blocks without bias, BN-Dropout-FC-BN head); Duta et al., 2020, gave the name. Module names are those of
+insightface's arcface_torch, so that its files need no renaming.
+"""
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel  # noqa: F401 - diffusers looks for this name here to load a saved component
+
+from ..modeling_face import FaceEmbeddingOutput, FacePreTrainedModel
+from .configuration_iresnet import IResNetConfig
+
+
+class IResNetBlock(nn.Module):
+    def __init__(self, config: IResNetConfig, in_channels: int, channels: int, stride: int):
+        super().__init__()
+        eps = config.bn_eps
+        self.bn1 = nn.BatchNorm2d(in_channels, eps=eps)
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels, eps=eps)
+        self.prelu = nn.PReLU(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, stride=stride, padding=1, bias=False)
+        self.bn3 = nn.BatchNorm2d(channels, eps=eps)
+        self.downsample = None
+        if stride != 1 or in_channels != channels:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(in_channels, channels, 1, stride=stride, bias=False), nn.BatchNorm2d(channels, eps=eps)
+            )
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        residual = hidden_states if self.downsample is None else self.downsample(hidden_states)
+        hidden_states = self.prelu(self.bn2(self.conv1(self.bn1(hidden_states))))
+        return self.bn3(self.conv2(hidden_states)) + residual
+
+
+class IResNetModel(FacePreTrainedModel):
+    """
+    IResNet from canonical faces to embeddings.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> from diffiqa_hf import IResNetConfig, IResNetModel
+
+    >>> model = IResNetModel(IResNetConfig(depths=[1, 1, 1, 1], widths=[8, 8, 8, 8])).eval()
+    >>> model(torch.zeros(2, 3, 112, 112)).embeddings.shape
+    torch.Size([2, 512])
+
+    ```
+    """
+
+    config_class = IResNetConfig
+
+    def __init__(self, config: IResNetConfig):
+        super().__init__(config)
+        width = config.widths[0]
+        self.conv1 = nn.Conv2d(3, width, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width, eps=config.bn_eps)
+        self.prelu = nn.PReLU(width)
+        for i, (depth, channels) in enumerate(zip(config.depths, config.widths), start=1):
+            blocks = [IResNetBlock(config, width, channels, stride=2)]
+            blocks += [IResNetBlock(config, channels, channels, stride=1) for _ in range(depth - 1)]
+            self.add_module(f"layer{i}", nn.Sequential(*blocks))
+            width = channels
+        self.bn2 = nn.BatchNorm2d(width, eps=config.bn_eps)
+        self.dropout = nn.Dropout(config.dropout)
+        shrink = 2 ** len(config.depths)
+        height, width_ = (-(-side // shrink) for side in config.crop_size)
+        self.fc = nn.Linear(width * height * width_, config.embedding_size)
+        self.features = nn.BatchNorm1d(config.embedding_size, eps=config.bn_eps)
+        # As in the original: the last normalisation has no scale of its own.
+        self.features.weight.requires_grad = False
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module):
+        super()._init_weights(module)
+        if isinstance(module, nn.Conv2d):
+            nn.init.normal_(module.weight, std=0.1)
+        elif isinstance(module, nn.PReLU):
+            nn.init.constant_(module.weight, 0.25)
+
+    def forward(
+        self, pixel_values: torch.FloatTensor, return_dict: bool | None = None
+    ) -> FaceEmbeddingOutput | tuple[torch.FloatTensor]:
+        r"""
+        Args:
+            pixel_values (`torch.FloatTensor` of shape `(batch_size, 3, 112, 112)`):
+                Canonical faces: RGB in [-1, 1].
+            return_dict (`bool`, *optional*):
+                `False` gives a plain tuple.
+
+        Returns:
+            [`FaceEmbeddingOutput`] with `embeddings` of shape `(batch_size, config.embedding_size)`.
+        """
+        hidden_states = self.prelu(self.bn1(self.conv1(self.prepare_faces(pixel_values))))
+        for i in range(1, len(self.config.depths) + 1):
+            hidden_states = getattr(self, f"layer{i}")(hidden_states)
+        hidden_states = self.dropout(self.bn2(hidden_states)).flatten(1)
+        return self.embedding_output(self.features(self.fc(hidden_states)), return_dict)
+
+
+__all__ = ["IResNetModel"]

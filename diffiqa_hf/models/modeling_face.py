@@ -1,0 +1,104 @@
+# Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+"""What every face recognition (FR) model of the package shares: its input, its output and the base classes."""
+
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.utils import ModelOutput
+
+
+class FaceModelConfig(PreTrainedConfig):
+    r"""
+    Base of the configurations: how a network turns canonical faces into what it was trained on.
+
+    Args:
+        crop_size (`list[int]`, *optional*, defaults to `[112, 112]`):
+            Height and width of the network's input in pixels, cut from the middle of the canonical face.
+        channel_order (`str`, *optional*, defaults to `"rgb"`):
+            `"rgb"` or `"bgr"`, the order that the weights were trained with. Canonical faces are RGB always.
+        image_mean, image_std (`list[float]`, *optional*, default to `[0.5, 0.5, 0.5]`):
+            Per channel (in the order of `channel_order`), on the [0, 1] scale.
+        embedding_size (`int`, *optional*, defaults to 512):
+            Dimension D of the embedding.
+        normalize_embedding (`bool`, *optional*, defaults to `False`):
+            Whether the embedding is scaled to unit length, where the original's is.
+        bn_eps (`float`, *optional*, defaults to 1e-5):
+            Epsilon of the batch normalisations.
+        training_data, weights_license (`str`, *optional*):
+            What the weights were trained on and how they may be used. For people; nothing is computed from them.
+    """
+
+    crop_size: list[int] | tuple[int, ...] = (112, 112)
+    channel_order: str = "rgb"
+    image_mean: list[float] | tuple[float, ...] = (0.5, 0.5, 0.5)
+    image_std: list[float] | tuple[float, ...] = (0.5, 0.5, 0.5)
+    embedding_size: int = 512
+    normalize_embedding: bool = False
+    bn_eps: float = 1e-5
+    training_data: str | None = None
+    weights_license: str | None = None
+
+    def __post_init__(self, **kwargs):
+        if self.channel_order not in ("rgb", "bgr"):
+            raise ValueError(f"channel_order is 'rgb' or 'bgr', not {self.channel_order!r}")
+        super().__post_init__(**kwargs)
+
+
+@dataclass
+class FaceEmbeddingOutput(ModelOutput):
+    """
+    Output of a face recognition model.
+
+    Args:
+        embeddings (`torch.FloatTensor` of shape `(batch_size, embedding_size)`):
+            Face embeddings, compared by cosine similarity. Of unit length only where `config.normalize_embedding`.
+    """
+
+    embeddings: torch.FloatTensor | None = None
+
+
+class FacePreTrainedModel(PreTrainedModel):
+    """Base of the FR models: weight initialisation, and canonical faces to the network's own input."""
+
+    base_model_prefix = "backbone"
+    main_input_name = "pixel_values"
+    input_modalities = ("image",)
+
+    def prepare_faces(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """
+        Canonical faces to the input that the weights were trained on: crop, channel order, mean and standard deviation.
+
+        Args:
+            pixel_values (`torch.FloatTensor` of shape `(batch_size, 3, height, width)`):
+                Canonical faces: RGB in [-1, 1], at least as large as `config.crop_size`.
+
+        Returns:
+            `torch.FloatTensor` of shape `(batch_size, 3, *config.crop_size)`, differentiable in the pixels.
+        """
+        config = self.config
+        height, width = config.crop_size
+        if pixel_values.ndim != 4 or pixel_values.shape[1] != 3:
+            raise ValueError(f"faces have the shape (batch, 3, height, width), got {tuple(pixel_values.shape)}")
+        if pixel_values.shape[2] < height or pixel_values.shape[3] < width:
+            raise ValueError(
+                f"this model takes faces of at least {height}x{width}, got {pixel_values.shape[2]}x{pixel_values.shape[3]}"
+            )
+        top = (pixel_values.shape[2] - height) // 2
+        left = (pixel_values.shape[3] - width) // 2
+        faces = pixel_values[:, :, top : top + height, left : left + width].to(self.dtype)
+        if config.channel_order == "bgr":
+            faces = faces.flip(1)
+        mean, std = tuple(config.image_mean), tuple(config.image_std)
+        if mean == std == (0.5, 0.5, 0.5):  # the canonical scale itself
+            return faces
+        mean = faces.new_tensor(mean).view(1, 3, 1, 1)
+        std = faces.new_tensor(std).view(1, 3, 1, 1)
+        return ((faces + 1) / 2 - mean) / std
+
+    def embedding_output(self, embeddings: torch.Tensor, return_dict: bool | None) -> FaceEmbeddingOutput | tuple:
+        if self.config.normalize_embedding:
+            embeddings = torch.nn.functional.normalize(embeddings)
+        if return_dict is False:
+            return (embeddings,)
+        return FaceEmbeddingOutput(embeddings=embeddings)
