@@ -42,6 +42,7 @@ lint: .venv/.test
 	$(BIN)/ruff format --check .
 
 wheel: .venv/.core
+	rm -rf build
 	$(BIN)/python -m pip wheel --disable-pip-version-check --quiet --no-deps --wheel-dir dist .
 
 clean:

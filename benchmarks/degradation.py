@@ -98,9 +98,8 @@ def main() -> None:
     print(f"NumPy {np.__version__}, OpenCV {cv2.__version__}")
     for name, values in times.items():
         low, median, high = statistics.quantiles(values, n=4)
-        print(
-            f"{name:46s} median {median:7.1f} ms  quartiles {low:.1f} .. {high:.1f}  mean {statistics.mean(values):.1f}"
-        )
+        mean = statistics.mean(values)
+        print(f"{name:46s} median {median:7.1f} ms  quartiles {low:.1f} .. {high:.1f}  mean {mean:.1f}")
     if args.original:
         ours, theirs = times["ours, BSRGANDegradation"], times["the authors', auto_degrade"]
         print(f"ratio of the medians {statistics.median(theirs) / statistics.median(ours):.1f}, ", end="")

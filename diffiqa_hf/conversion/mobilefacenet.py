@@ -167,5 +167,6 @@ def _config(converted: dict[str, torch.Tensor], strides: list[int], **kwargs) ->
         stages=stages,
         feature_width=converted["feature.conv.weight"].shape[0],
         embedding_size=converted["embed.weight"].shape[0],
+        embedding_bias="embed.bias" in converted,
         **kwargs,
     )

@@ -384,9 +384,7 @@ def test_a_table_that_is_none_is_left_alone(tmp_path):
     assert path.read_text() == "my,own,table\n1,2,3\n"
 
 
-@pytest.mark.parametrize(
-    "ending,number", [("csv", signal.SIGKILL), ("parquet", signal.SIGKILL), ("csv", signal.SIGINT)]
-)
+@pytest.mark.parametrize("ending,number", [("parquet", signal.SIGKILL), ("csv", signal.SIGINT)])
 def test_a_killed_run_goes_on(model, tmp_path, ending, number, capsys):
     faces = tmp_path / "faces"
     for seed in range(40):

@@ -20,6 +20,8 @@ class MobileFaceNetConfig(FaceModelConfig):
             that keep the width are residual.
         feature_width (`int`, *optional*, defaults to 512):
             Channels before the global depthwise convolution.
+        embedding_bias (`bool`, *optional*, defaults to `False`):
+            Whether the last linear layer has a bias.
         hidden_act (`str`, *optional*, defaults to `"prelu"`):
             `"prelu"`, or `"relu6"`.
 
@@ -40,6 +42,7 @@ class MobileFaceNetConfig(FaceModelConfig):
         (256, 128, 2, 1),
     )
     feature_width: int = 512
+    embedding_bias: bool = False
     hidden_act: str = "prelu"
 
     def __post_init__(self, **kwargs):

@@ -106,7 +106,7 @@ class MobileFaceNetModel(FacePreTrainedModel):
         self.pool = MobileFaceNetConv(
             config, config.feature_width, config.feature_width, size, groups=config.feature_width
         )
-        self.embed = nn.Linear(config.feature_width, config.embedding_size, bias=False)
+        self.embed = nn.Linear(config.feature_width, config.embedding_size, bias=config.embedding_bias)
         self.norm = nn.BatchNorm1d(config.embedding_size, eps=config.bn_eps)
         self.post_init()
 
