@@ -18,12 +18,14 @@ from transformers import AutoImageProcessor
 from transformers.image_processing_utils import BaseImageProcessor, BatchFeature, ImageProcessingMixin  # noqa: F401
 from transformers.utils import is_torch_tensor
 
-from .alignment import DEFAULT_DETECTOR, YuNetFaceDetector, align_face, similarity_transform
+from .alignment import DEFAULT_DETECTOR, YuNetFaceDetector, align_face
 from .models.modeling_face import FaceModelConfig
 
 
 # Pictures with more pixels are halved (or cut to a third...) when they are read, which bounds the memory.
 LARGE_IMAGE_PIXELS = 64_000_000
+# A shorter side below this holds no face that anything could be said of.
+MIN_SIDE = 16
 
 _ERRNO_REASONS = {
     errno.ENOENT: "no such file",
@@ -130,3 +132,234 @@ def _read(file: str | os.PathLike | io.BytesIO) -> tuple[Image.Image, int]:
         raise FaceImageError(_ERRNO_REASONS.get(error.errno, _first_line(error))) from None
     except Exception as error:  # Pillow's parsers raise whatever they trip over in a damaged header
         raise FaceImageError(f"damaged file: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def _upright_rgb(picture: Image.Image) -> tuple[Image.Image, int]:
+    """Upright, at most `LARGE_IMAGE_PIXELS` pixels, RGB; and the factor by which it was reduced."""
+    factor = 1
+    while picture.width * picture.height > LARGE_IMAGE_PIXELS * factor**2:
+        factor += 1
+    picture.load()  # a truncated file is found out here
+    if factor > 1:
+        # `reduce` knows no palette and no 16-bit grey.
+        picture = _to_rgb(picture).reduce(factor)
+    picture = ImageOps.exif_transpose(picture)
+    return _to_rgb(picture), factor
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode == "RGB":
+        return picture
+    if picture.mode.startswith("I"):
+        values = np.asarray(picture).astype(np.float64)
+        if values.min() < 0 or values.max() > 65535:
+            raise FaceImageError("integer grey values outside of 0 to 65535")
+        picture = Image.fromarray(np.round(values / 257).astype(np.uint8))
+    elif picture.mode == "F":
+        picture = Image.fromarray(_to_uint8(np.asarray(picture)))
+    if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
+        ground = Image.new("RGBA", picture.size, (128, 128, 128, 255))
+        picture = Image.alpha_composite(ground, picture.convert("RGBA"))
+    return picture.convert("RGB")
+
+
+def _to_uint8(values: np.ndarray) -> np.ndarray:
+    if not np.isfinite(values).all():
+        raise FaceImageError("NaN or infinite pixel values")
+    if values.min() < 0 or values.max() > 1:
+        raise FaceImageError(
+            f"floating point pixels have to lie in [0, 1], these lie in [{values.min():.3g}, {values.max():.3g}]"
+        )
+    return np.round(values.astype(np.float64) * 255).astype(np.uint8)
+
+
+def _from_array(array: Any, channels_first: bool) -> Image.Image:
+    if is_torch_tensor(array):
+        # NumPy has no bfloat16.
+        array = array.float().numpy() if array.is_floating_point() else array.numpy()
+    if array.size == 0:
+        raise FaceImageError("empty array")
+    if array.ndim == 3 and channels_first:
+        array = array.transpose(1, 2, 0)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
+        wanted = "(H, W) or (C, H, W)" if channels_first else "(H, W) or (H, W, C)"
+        raise FaceImageError(f"an array of shape {tuple(array.shape)} is no image: {wanted} with C = 1, 3 or 4 is needed")
+    if np.issubdtype(array.dtype, np.floating):
+        array = _to_uint8(array)
+    if array.dtype != np.uint8:
+        raise FaceImageError(f"pixels of type {array.dtype} are not defined: uint8, or floating point in [0, 1]")
+    return Image.fromarray(np.ascontiguousarray(array))
+
+
+class FaceImageProcessorKwargs(TypedDict, total=False):
+    """The state of a [`FaceImageProcessor`], which is what a call may override."""
+
+    size: dict[str, int]
+    resample: int
+    do_align: bool
+    multiple_faces: str
+    detector: str
+    detector_threshold: float
+
+
+class FaceImageProcessor(BaseImageProcessor):
+    r"""
+    Whatever a person has to canonical faces: RGB, float32 in [-1, 1], 112x112 unless `size` says otherwise.
+
+    Without alignment an image is taken as a crop that is aligned already: it is resized to `size`, both sides forced, as
+    the authors of DifFIQA do. With landmarks, given or found, it is cut to the ArcFace template.
+
+    Args:
+        size (`dict[str, int]`, *optional*, defaults to `{"height": 112, "width": 112}`):
+            Of the canonical face, in pixels.
+        resample (`int`, *optional*, defaults to 2, bilinear):
+            Pillow's filter for the resizing of crops.
+        do_align (`bool`, *optional*, defaults to `False`):
+            Whether an image without landmarks goes through the face detector.
+        multiple_faces (`str`, *optional*, defaults to `"largest"`):
+            Which of several detected faces count: `"largest"` or `"all"`, largest first.
+        detector (`str`, *optional*, defaults to `"opencv/face_detection_yunet"`):
+            Hub repository, or path, of the YuNet detector.
+        detector_threshold (`float`, *optional*, defaults to 0.6):
+            Lowest detection score that counts, in [0, 1].
+    """
+
+    model_input_names = ["pixel_values"]
+    valid_kwargs = FaceImageProcessorKwargs
+
+    def __init__(
+        self,
+        size: dict[str, int] | None = None,
+        resample: int = Image.Resampling.BILINEAR,
+        do_align: bool = False,
+        multiple_faces: str = "largest",
+        detector: str | os.PathLike = DEFAULT_DETECTOR,
+        detector_threshold: float = 0.6,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if multiple_faces not in ("largest", "all"):
+            raise ValueError(f"multiple_faces is 'largest' or 'all', not {multiple_faces!r}")
+        self.size = {"height": 112, "width": 112} if size is None else {k: int(size[k]) for k in ("height", "width")}
+        self.resample = int(resample)
+        self.do_align = do_align
+        self.multiple_faces = multiple_faces
+        self.detector = os.fspath(detector)
+        self.detector_threshold = detector_threshold
+
+    def to_dict(self) -> dict[str, Any]:
+        state = super().to_dict()
+        state.pop("_detector", None)
+        return state
+
+    def extract_faces(
+        self,
+        image: Any,
+        landmarks: Any = None,
+        *,
+        do_align: bool | None = None,
+        multiple_faces: str | None = None,
+    ) -> list[FaceCrop]:
+        """
+        The faces of one image.
+
+        Args:
+            image: As [`load_image`] takes it.
+            landmarks (array of shape (5, 2), *optional*): x, y in pixels of the upright picture, in the order of
+                `ARCFACE_TEMPLATE`. Given landmarks are used whatever `do_align` says.
+            do_align, multiple_faces: Override the processor's own.
+
+        Returns:
+            `list[FaceCrop]`: one, or with `multiple_faces="all"` as many as there are, largest first.
+
+        Raises:
+            NoFaceError: The detector found none.
+            FaceImageError: The image can't be read, is smaller than 16 pixels, or the landmarks are no face.
+        """
+        picture, factor = _load(image)
+        if min(picture.size) < MIN_SIDE:
+            raise FaceImageError(f"too small: {picture.width}x{picture.height} pixels, at least {MIN_SIDE} are needed")
+        if landmarks is not None:
+            points = np.asarray(landmarks, dtype=np.float64)
+            return [self._aligned(picture, (points + 0.5) / factor - 0.5, points)]
+        if not (self.do_align if do_align is None else do_align):
+            crop = picture.resize((self.size["width"], self.size["height"]), self.resample)
+            return [FaceCrop(_canonical(np.asarray(crop)))]
+        found = self._face_detector().detect(np.asarray(picture))
+        if not found:
+            raise NoFaceError("no face found")
+        if (multiple_faces or self.multiple_faces) == "largest":
+            found = found[:1]
+        return [
+            self._aligned(
+                picture, face.landmarks, (face.landmarks + 0.5) * factor - 0.5, face.box * factor, face.score
+            )
+            for face in found
+        ]
+
+    def preprocess(
+        self,
+        images: Any,
+        landmarks: Iterable | None = None,
+        return_tensors: str | None = None,
+        do_align: bool | None = None,
+        multiple_faces: str | None = None,
+    ) -> BatchFeature:
+        """
+        Args:
+            images: One image or a list of them, as [`load_image`] takes them.
+            landmarks (*optional*): For each image five points, or `None`.
+            return_tensors (`str`, *optional*): `"pt"` or `"np"`; a list of arrays without.
+            do_align, multiple_faces: Override the processor's own.
+
+        Returns:
+            [`BatchFeature`] with `pixel_values` of shape `(N, 3, height, width)`, RGB in [-1, 1].
+        """
+        if not isinstance(images, (list, tuple)):
+            images = [images]
+            landmarks = None if landmarks is None else [landmarks]
+        points = [None] * len(images) if landmarks is None else list(landmarks)
+        if len(points) != len(images):
+            raise ValueError(f"there are {len(images)} images and landmarks for {len(points)}")
+        faces = [
+            crop.pixel_values
+            for image, point in zip(images, points)
+            for crop in self.extract_faces(image, point, do_align=do_align, multiple_faces=multiple_faces)
+        ]
+        return BatchFeature({"pixel_values": faces}, tensor_type=return_tensors)
+
+    def postprocess(self, faces: Any) -> list[Image.Image]:
+        """Canonical faces `(N, 3, H, W)` in [-1, 1] back to pictures; what lies outside is clipped."""
+        faces = faces.detach().float().cpu().numpy() if is_torch_tensor(faces) else np.asarray(faces)
+        pixels = np.clip(np.round((faces + 1) * 127.5), 0, 255).astype(np.uint8)
+        return [Image.fromarray(np.ascontiguousarray(face.transpose(1, 2, 0))) for face in pixels]
+
+    def _aligned(self, picture, points, landmarks, box=None, score=None) -> FaceCrop:
+        try:
+            crop = align_face(picture, points, (self.size["height"], self.size["width"]))
+        except ValueError as error:
+            raise FaceImageError(_first_line(error)) from None
+        return FaceCrop(_canonical(crop), landmarks, box, score)
+
+    def _face_detector(self) -> YuNetFaceDetector:
+        detector = getattr(self, "_detector", None)
+        if detector is None or (detector.model, detector.threshold) != (self.detector, self.detector_threshold):
+            self._detector = YuNetFaceDetector(self.detector, self.detector_threshold)
+        return self._detector
+
+
+def _canonical(pixels: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray((pixels.astype(np.float32) / 127.5 - 1.0).transpose(2, 0, 1))
+
+
+# AutoImageProcessor finds a class by the name in preprocessor_config.json among those registered for some config.
+AutoImageProcessor.register(FaceModelConfig, image_processor_classes={"pil": FaceImageProcessor}, exist_ok=True)
+
+__all__ = ["FaceCrop", "FaceImageError", "FaceImageProcessor", "NoFaceError", "load_image"]

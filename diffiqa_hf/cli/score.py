@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
             table.close()
 
     if stopped is not None:
-        kept_in = f"; {len(rows)} rows are in {args.output}, --resume goes on" if table is not None else ""
+        kept_in = f"; {len(rows)} rows are in {args.output}, --resume goes on" if table is not None and rows else ""
         _say(f"{stopped}{kept_in}")
         return 130 if stopped == "interrupted" else (1 if len(rows) > kept else 2)
     scores = [row["score"] for row in rows if row["error"] is None]

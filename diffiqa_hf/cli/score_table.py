@@ -66,9 +66,12 @@ class ScoreTable:
         self.rows += rows
 
     def close(self) -> None:
-        """Finishes the file. Until then a Parquet file's rows are in `<path>.partial.jsonl`."""
+        """Finishes the file; one without rows is removed. Until then a Parquet file's rows are in a file beside it."""
         self._file.close()
-        if self.path.suffix == ".parquet" and self.rows:
+        if not self.rows:
+            self._rows_path.unlink()
+            self._settings_path.unlink()
+        elif self.path.suffix == ".parquet":
             _replace(self.path, lambda p: _write_parquet(p, self.rows))
             self._rows_path.unlink()
 

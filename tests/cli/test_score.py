@@ -277,6 +277,12 @@ def test_find_images(tmp_path):
     assert find_images([text, text, str(tmp_path / "b.JPG"), str(tmp_path)])[0][:2] == [text, str(tmp_path / "b.JPG")]
 
 
+def test_the_columns_are_the_terms_of_the_pipeline():
+    from diffiqa_hf.pipeline_output import TERMS
+
+    assert COLUMNS == ("file", "face", "score", *TERMS, "error")
+
+
 # --- the table and --resume -----------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,492 @@
+# Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+"""
+DifFIQA: "Face Image Quality Assessment Using Denoising Diffusion Probabilistic Models", Babnik, Peer and Štruc, IJCB 2023.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler, DiffusionPipeline, UNet2DModel
+from diffusers.utils import logging
+from diffusers.utils.torch_utils import randn_tensor
+from torch.nn.functional import cosine_similarity
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel
+
+from .image_processing_face import FaceCrop, FaceImageError, FaceImageProcessor
+from .pipeline_output import TERMS, FaceQualityOutput, FaceQualityRecord
+
+
+logger = logging.get_logger(__name__)
+
+# Where the paper and its authors' code differ at inference (the README has the whole table). Training has its own switch,
+# the blend's T; which weights are used, EMA or raw, was decided when the checkpoint was made.
+PRESETS = {
+    "paper": {"off_by_one": False, "duplicate_last_step": False},
+    "official": {"off_by_one": True, "duplicate_last_step": True},
+}
+for _preset in PRESETS.values():
+    _preset.update(num_timesteps=5, num_inference_steps=None, num_repeats=10)
+
+
+class DifFIQAPipeline(DiffusionPipeline):
+    r"""
+    Quality of face images from the stability of their embedding under a little diffusion and restoration.
+
+    Each face and its mirror image are made noisy (forward process), restored by the UNet (backward process) and embedded;
+    the score is the mean cosine similarity to the embedding of the face itself (Eq. 7 of the paper).
+
+    Args:
+        unet ([`UNet2DModel`]):
+            Predicts the clean face from a noisy one (`prediction_type="sample"`).
+        scheduler ([`DDPMScheduler`] or [`DDIMScheduler`]):
+            A DDIM scheduler runs with eta = 1 and the clipped output, which is the same process.
+        fr_model ([`~transformers.PreTrainedModel`]):
+            Face recognition model: canonical faces to an output with `embeddings`.
+        image_processor ([`FaceImageProcessor`]):
+            Makes canonical faces from what the caller has.
+        num_timesteps (`int`, *optional*, defaults to 5), num_inference_steps (`int`, *optional*),
+        num_repeats (`int`, *optional*, defaults to 10):
+            What a call uses when it does not say; see [`~DifFIQAPipeline.__call__`].
+        off_by_one (`bool`, *optional*, defaults to `False`):
+            As the authors' code: noise of index t (counted from 0), restored as if it were t - 1.
+        duplicate_last_step (`bool`, *optional*, defaults to `False`):
+            As the authors' code: the UNet runs at time 0 twice. Changes nothing but the cost.
+    """
+
+    model_cpu_offload_seq = "unet->fr_model"
+
+    def __init__(
+        self,
+        unet: UNet2DModel,
+        scheduler: DDPMScheduler | DDIMScheduler,
+        fr_model: PreTrainedModel,
+        image_processor: FaceImageProcessor,
+        num_timesteps: int = 5,
+        num_inference_steps: int | None = None,
+        num_repeats: int = 10,
+        off_by_one: bool = False,
+        duplicate_last_step: bool = False,
+    ):
+        super().__init__()
+        self.register_modules(unet=unet, scheduler=scheduler, fr_model=fr_model, image_processor=image_processor)
+        self.register_to_config(
+            num_timesteps=num_timesteps,
+            num_inference_steps=num_inference_steps,
+            num_repeats=num_repeats,
+            off_by_one=off_by_one,
+            duplicate_last_step=duplicate_last_step,
+        )
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike = "default", **kwargs):
+        """As in diffusers: a folder or a Hub id; `"default"` is the small pipeline that comes with the package."""
+        if pretrained_model_name_or_path == "default":
+            pretrained_model_name_or_path = Path(__file__).parent / "checkpoints" / "default"
+        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+
+    def set_preset(self, name: str) -> None:
+        """Sets the inference settings to `"paper"` or `"official"` (the authors' code); they are saved with the pipeline."""
+        if name not in PRESETS:
+            raise ValueError(f"unknown preset {name!r}; there are {', '.join(map(repr, PRESETS))}")
+        self.register_to_config(**PRESETS[name])
+
+    # -- the algorithm ------------------------------------------------------------------------------------------------
+
+    def forward_process(self, faces: torch.Tensor, num_timesteps: int, noise: torch.Tensor) -> torch.Tensor:
+        """
+        Eq. 2: the noisy images x_t.
+
+        Args:
+            faces, noise (`torch.FloatTensor` of shape `(B, 3, H, W)`): Canonical faces and standard normal noise.
+            num_timesteps (`int`): t, from 1 to `scheduler.config.num_train_timesteps`.
+        """
+        index = num_timesteps if self.config.off_by_one else num_timesteps - 1
+        return self.scheduler.add_noise(faces, noise, torch.full((len(faces),), index, device=faces.device))
+
+    def backward_process(
+        self,
+        noisy: torch.Tensor,
+        num_timesteps: int,
+        num_inference_steps: int | None = None,
+        generator: list[torch.Generator] | torch.Generator | None = None,
+    ) -> torch.Tensor:
+        """
+        Eq. 3 and 4: the restored images, by ancestral sampling from x_t back to the clean image.
+
+        Args:
+            noisy (`torch.FloatTensor` of shape `(B, 3, H, W)`): x_t, in float32.
+            num_timesteps (`int`): t.
+            num_inference_steps (`int`, *optional*): UNet calls, evenly spread over the t steps; all t when `None`.
+            generator (`list[torch.Generator]`, *optional*): One for each image: its draws are its own in any batch.
+        """
+        steps = num_inference_steps or num_timesteps
+        times = np.linspace(num_timesteps - 1, -1, steps + 1).round().astype(int).tolist()
+        ddim = isinstance(self.scheduler, DDIMScheduler)
+        if ddim:
+            self.scheduler.set_timesteps(self.scheduler.config.num_train_timesteps, device=noisy.device)
+        else:
+            self.scheduler.set_timesteps(timesteps=times[:-1], device=noisy.device)
+        sample = noisy
+        for time, next_time in zip(times, times[1:]):
+            prediction = self._predict(sample, time)
+            if next_time == -1 and self.config.duplicate_last_step:
+                prediction = self._predict(sample, time)
+            if ddim:
+                # DDIM knows no list of times, only their even distance.
+                self.scheduler.num_inference_steps = self.scheduler.config.num_train_timesteps // (time - next_time)
+                if self.scheduler.config.num_train_timesteps // self.scheduler.num_inference_steps != time - next_time:
+                    raise ValueError(f"DDIMScheduler cannot step from {time} to {next_time}; use DDPMScheduler")
+                sample = self.scheduler.step(
+                    prediction, time, sample, eta=1.0, use_clipped_model_output=True, generator=generator
+                ).prev_sample
+            else:
+                sample = self.scheduler.step(prediction, time, sample, generator=generator).prev_sample
+        return sample
+
+    def _predict(self, sample: torch.Tensor, time: int) -> torch.Tensor:
+        # The loop itself stays in float32: at small t it divides by a noise level of about .01.
+        return self.unet(sample.to(self.unet.dtype), time).sample.float()
+
+    def embed(self, faces: torch.Tensor) -> torch.Tensor:
+        """Embeddings `(B, D)` in float32 of canonical faces `(B, 3, H, W)`."""
+        return self.fr_model(faces.to(self.fr_model.dtype)).embeddings.float()
+
+    def generators(self, face: torch.Tensor, seed: int, num_repeats: int, flipped: bool) -> list[torch.Generator]:
+        """One CPU generator for each noisy copy of a face, seeded by `seed` and the pixels alone."""
+        pixels = face.detach().to("cpu", torch.float32).contiguous().numpy().tobytes()
+        generators = []
+        for repeat in range(num_repeats):
+            key = hashlib.blake2b(pixels, digest_size=8, salt=f"{repeat}{'f' if flipped else ''}".encode(), key=str(seed).encode())
+            # torch takes seeds of 64 bits; the sign bit is left out.
+            generators.append(torch.Generator().manual_seed(int.from_bytes(key.digest(), "little") >> 1))
+        return generators
+
+    # -- calling it ---------------------------------------------------------------------------------------------------
+
+    def __call__(
+        self,
+        images: Any,
+        landmarks: Any = None,
+        *,
+        num_timesteps: int | None = None,
+        num_inference_steps: int | None = None,
+        num_repeats: int | None = None,
+        batch_size: int | None = None,
+        seed: int = 0,
+        use_flip: bool = True,
+        use_forward: bool = True,
+        use_backward: bool = True,
+        output_images: bool = False,
+        on_error: str = "nan",
+        return_dict: bool = True,
+    ) -> FaceQualityOutput | tuple:
+        r"""
+        Scores face images.
+
+        Args:
+            images:
+                One or many (list, iterator, `datasets` column) of path, PIL image, NumPy array (uint8, or float in [0, 1];
+                height, width, channels) and torch tensor (channels first). An iterator is read as it is needed.
+            landmarks (*optional*):
+                For each image, five points (5, 2) in its pixels, to align it by; `None` for an image without.
+            num_timesteps (`int`, *optional*, defaults to the pipeline's):
+                t: how many steps of noise are added and taken away.
+            num_inference_steps (`int`, *optional*, defaults to the pipeline's):
+                How many UNet calls go back over the t steps; t of them where neither says. 1 jumps at once.
+            num_repeats (`int`, *optional*, defaults to the pipeline's):
+                n: how many noisy copies of the face, and as many of its mirror image, are averaged.
+            batch_size (`int`, *optional*):
+                Images that go through the UNet at a time; chosen by the free memory when not given. Running out of memory
+                halves it and goes on.
+            seed (`int`, *optional*, defaults to 0):
+                The noise of an image depends on this and its pixels alone, so its score is the same in any batch.
+            use_flip, use_forward, use_backward (`bool`, *optional*, default to `True`):
+                The mirror image, the noisy images and the restored images: the ablations of the paper's Table 4.
+            output_images (`bool`, *optional*, defaults to `False`):
+                Whether the first noisy and restored image of each face are returned.
+            on_error (`str`, *optional*, defaults to `"nan"`):
+                An image that cannot be scored gets NaN and a line in `errors`, or, with `"raise"`, is an error.
+            return_dict (`bool`, *optional*, defaults to `True`):
+                `False` gives a plain tuple in the order of [`FaceQualityOutput`].
+
+        Returns:
+            [`FaceQualityOutput`] with `scores` of shape `(N,)`, higher is better.
+
+        Example:
+
+        ```python
+        >>> from diffiqa_hf import DifFIQAPipeline
+
+        >>> pipe = DifFIQAPipeline.from_pretrained("default")
+        >>> scores = pipe(["examples/faces/astronaut.jpg", "examples/faces/astronaut_4_extreme.jpg"]).scores
+        >>> bool(scores[0] > scores[1])
+        True
+
+        ```
+        """
+        records = list(
+            self.stream(
+                images,
+                landmarks,
+                num_timesteps=num_timesteps,
+                num_inference_steps=num_inference_steps,
+                num_repeats=num_repeats,
+                batch_size=batch_size,
+                seed=seed,
+                use_flip=use_flip,
+                use_forward=use_forward,
+                use_backward=use_backward,
+                output_images=output_images,
+                on_error=on_error,
+            )
+        )
+        names = [name for name in TERMS if name in _used_terms(use_flip, use_forward, use_backward)]
+        output = FaceQualityOutput(
+            scores=torch.tensor([record.score for record in records]),
+            terms={name: torch.tensor([r.terms.get(name, float("nan")) for r in records]) for name in names},
+            image_indices=torch.tensor([record.index for record in records], dtype=torch.long),
+            errors=[record.error for record in records],
+        )
+        if output_images:
+            blank = torch.full((3, *self._face_size()), float("nan"))
+            if use_forward:
+                output.noisy = torch.stack([blank if r.noisy is None else r.noisy for r in records])
+            if use_backward:
+                output.restored = torch.stack([blank if r.restored is None else r.restored for r in records])
+        return output if return_dict else output.to_tuple()
+
+    def stream(
+        self,
+        images: Any,
+        landmarks: Any = None,
+        *,
+        num_timesteps: int | None = None,
+        num_inference_steps: int | None = None,
+        num_repeats: int | None = None,
+        batch_size: int | None = None,
+        seed: int = 0,
+        use_flip: bool = True,
+        use_forward: bool = True,
+        use_backward: bool = True,
+        output_images: bool = False,
+        on_error: str = "nan",
+    ) -> Iterator[FaceQualityRecord]:
+        """
+        The same as a call, one [`FaceQualityRecord`] at a time as soon as its batch is done: memory does not grow with the
+        number of images. The arguments are those of [`~DifFIQAPipeline.__call__`].
+        """
+        config = self.config
+        num_timesteps = config.num_timesteps if num_timesteps is None else num_timesteps
+        if num_inference_steps is None and config.num_inference_steps is not None:
+            num_inference_steps = min(config.num_inference_steps, num_timesteps)
+        num_repeats = config.num_repeats if num_repeats is None else num_repeats
+        self.check_inputs(num_timesteps, num_inference_steps, num_repeats, batch_size, seed, on_error)
+        terms = _used_terms(use_flip, use_forward, use_backward)
+        if not terms:
+            raise ValueError("nothing is left to compare: use_flip, use_forward and use_backward are all off")
+        self._batch_size = batch_size or self._choose_batch_size()
+        settings = (num_timesteps, num_inference_steps, num_repeats, seed, terms, output_images)
+        return self._stream(images, landmarks, on_error, settings)
+
+    def _stream(self, images, landmarks, on_error: str, settings: tuple) -> Iterator[FaceQualityRecord]:
+        images, total = _as_iterable(images)
+        num_repeats, terms = settings[2], settings[4]
+        rows = num_repeats * (2 if "flipped" in terms else 1)
+        landmarks = iter(landmarks) if landmarks is not None else None
+        pending: list[tuple[FaceQualityRecord, torch.Tensor | None]] = []
+        faces = 0
+        progress = tqdm(total=total, unit="image", **getattr(self, "_progress_bar_config", {"disable": True}))
+        try:
+            for index, image in enumerate(images):
+                points = next(landmarks, None) if landmarks is not None else None
+                try:
+                    crops = self.image_processor.extract_faces(image, points)
+                except FaceImageError as error:
+                    if on_error == "raise":
+                        raise
+                    logger.warning(f"image {index}: {error}")
+                    pending.append((FaceQualityRecord(index, error=str(error)), None))
+                    crops = []
+                for number, crop in enumerate(crops):
+                    pending.append((_record(index, number, crop), torch.from_numpy(crop.pixel_values)))
+                    faces += 1
+                progress.update()
+                if faces * rows >= self._batch_size or len(pending) >= 256:
+                    yield from self._score_pending(pending, settings)
+                    pending, faces = [], 0
+            yield from self._score_pending(pending, settings)
+        finally:
+            progress.close()
+            self.maybe_free_model_hooks()
+
+    def _score_pending(self, pending: list, settings: tuple) -> Iterator[FaceQualityRecord]:
+        faces = [face for _, face in pending if face is not None]
+        if faces:
+            results = iter(self._score_faces(torch.stack(faces), *settings))
+            for record, face in pending:
+                if face is None:
+                    continue
+                record.terms, record.noisy, record.restored = next(results)
+                if all(np.isfinite(value) for value in record.terms.values()):
+                    record.score = sum(record.terms.values()) / len(record.terms)
+                else:
+                    record.error = "the embedding is not finite (NaN or infinite weights?)"
+        yield from (record for record, _ in pending)
+
+    @torch.no_grad()
+    def _score_faces(
+        self,
+        faces: torch.Tensor,
+        num_timesteps: int,
+        num_inference_steps: int | None,
+        num_repeats: int,
+        seed: int,
+        terms: set[str],
+        output_images: bool,
+    ) -> list[tuple[dict[str, float], torch.Tensor | None, torch.Tensor | None]]:
+        # A face and its mirror image, each embedded once; then the copies of both, row by row in batches.
+        sides = [(faces, "noisy", "restored")]
+        if "flipped" in terms:
+            sides.append((faces.flip(-1), "noisy_flipped", "restored_flipped"))
+        clean = self._batched(self._embed_rows, torch.cat([side for side, _, _ in sides]))
+        values = {name: torch.zeros(len(faces)) for name in TERMS if name in terms}
+        if "flipped" in terms:
+            values["flipped"] = cosine_similarity(clean[: len(faces)], clean[len(faces) :])
+        pictures = (None, None)
+        for i, (side, noisy_name, restored_name) in enumerate(sides):
+            if noisy_name not in terms and restored_name not in terms:
+                continue
+            # The noise comes from the pixels of the face as it was given, for its mirror image too.
+            generators = [g for face in faces for g in self.generators(face, seed, num_repeats, flipped=i == 1)]
+            rows = side.repeat_interleave(num_repeats, 0)
+
+            def perturb(batch: torch.Tensor, start: int):
+                own = generators[start : start + len(batch)]
+                states = [g.get_state() for g in own]
+                try:
+                    return self._perturb(batch, own, num_timesteps, num_inference_steps, noisy_name, restored_name, terms)
+                except torch.OutOfMemoryError:
+                    for g, state in zip(own, states):  # the next try draws the same noise
+                        g.set_state(state)
+                    raise
+
+            noisy, restored, noisy_embeddings, restored_embeddings = self._batched(perturb, rows)
+            reference = clean[: len(faces)].repeat_interleave(num_repeats, 0)
+            for name, embeddings in ((noisy_name, noisy_embeddings), (restored_name, restored_embeddings)):
+                if name in terms:
+                    similarity = cosine_similarity(reference, embeddings)
+                    values[name] = similarity.view(len(faces), num_repeats).mean(1)
+            if output_images and i == 0:
+                pictures = tuple(None if p is None else p[::num_repeats] for p in (noisy, restored))
+        return [
+            (
+                {name: value[i].item() for name, value in values.items()},
+                *(None if p is None else p[i].clone() for p in pictures),
+            )
+            for i in range(len(faces))
+        ]
+
+    def _perturb(self, batch, generators, num_timesteps, num_inference_steps, noisy_name, restored_name, terms):
+        noise = randn_tensor(batch.shape, generator=generators, dtype=torch.float32)
+        device = self._execution_device
+        noisy = self.forward_process(batch.to(device), num_timesteps, noise.to(device))
+        restored = None
+        if restored_name in terms:
+            restored = self.backward_process(noisy, num_timesteps, num_inference_steps, generators)
+        return tuple(
+            None if value is None else value.cpu()
+            for value in (
+                noisy,
+                restored,
+                self.embed(noisy) if noisy_name in terms else None,
+                None if restored is None else self.embed(restored),
+            )
+        )
+
+    def _embed_rows(self, batch: torch.Tensor, start: int) -> torch.Tensor:
+        return self.embed(batch.to(self._execution_device)).cpu()
+
+    def _batched(self, function, rows: torch.Tensor):
+        """Runs `function(batch, start)` over the rows, with half the batch whenever memory runs out."""
+        results, start = [], 0
+        while start < len(rows):
+            batch = rows[start : start + self._batch_size]
+            try:
+                results.append(function(batch, start))
+            except torch.OutOfMemoryError:
+                if len(batch) == 1:
+                    raise
+                self._batch_size = max(1, len(batch) // 2)
+                torch.cuda.empty_cache()
+                logger.warning(f"out of memory, going on with a batch of {self._batch_size}")
+                continue
+            start += len(batch)
+        if isinstance(results[0], torch.Tensor):
+            return torch.cat(results)
+        return tuple(None if parts[0] is None else torch.cat(parts) for parts in zip(*results))
+
+    def _choose_batch_size(self) -> int:
+        device = self._execution_device
+        if device.type != "cuda":
+            return 20  # more does not run faster: what counts on a CPU is that a batch fits its cache
+        # A UNet of this kind holds some forty maps of its first width at full size at a time.
+        height, width = self._face_size()
+        channels = self.unet.config.block_out_channels[0]
+        per_image = 40 * channels * height * width * self.unet.dtype.itemsize
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(min(1024, max(1, free // 2 // per_image)))
+
+    def _face_size(self) -> tuple[int, int]:
+        size = self.image_processor.size
+        return size["height"], size["width"]
+
+    def check_inputs(self, num_timesteps, num_inference_steps, num_repeats, batch_size, seed, on_error) -> None:
+        """Raises `ValueError` for settings that make no sense."""
+        top = self.scheduler.config.num_train_timesteps - (1 if self.config.off_by_one else 0)
+        for name, value, most in (
+            ("num_timesteps", num_timesteps, top),
+            ("num_inference_steps", num_inference_steps, num_timesteps),
+            ("num_repeats", num_repeats, None),
+            ("batch_size", batch_size, None),
+        ):
+            if value is None and name in ("num_inference_steps", "batch_size"):
+                continue
+            if not isinstance(value, int) or value < 1 or (most is not None and value > most):
+                bound = "a positive integer" if most is None else f"an integer from 1 to {most}"
+                raise ValueError(f"{name} has to be {bound}, got {value!r}")
+        if not isinstance(seed, int):
+            raise ValueError(f"seed has to be an integer, got {seed!r}")
+        if on_error not in ("nan", "raise"):
+            raise ValueError(f"on_error is 'nan' or 'raise', not {on_error!r}")
+
+
+def _used_terms(use_flip: bool, use_forward: bool, use_backward: bool) -> set[str]:
+    terms = {"flipped"} if use_flip else set()
+    if use_forward:
+        terms |= {"noisy", "noisy_flipped"} if use_flip else {"noisy"}
+    if use_backward:
+        terms |= {"restored", "restored_flipped"} if use_flip else {"restored"}
+    return terms
+
+
+def _record(index: int, number: int, crop: FaceCrop) -> FaceQualityRecord:
+    return FaceQualityRecord(index, number, box=crop.box, landmarks=crop.landmarks)
+
+
+def _as_iterable(images: Any) -> tuple[Iterable, int | None]:
+    """One image or many, as an iterable, and how many where that is known."""
+    one = isinstance(images, (str, os.PathLike, PIL.Image.Image, dict))
+    if isinstance(images, (np.ndarray, torch.Tensor)):
+        if images.ndim == 4:
+            return images, len(images)
+        one = True
+    if one:
+        return [images], 1
+    return images, len(images) if hasattr(images, "__len__") else None
