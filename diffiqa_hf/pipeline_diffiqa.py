@@ -1,11 +1,14 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 """
-DifFIQA: "Face Image Quality Assessment Using Denoising Diffusion Probabilistic Models", Babnik, Peer and Štruc, IJCB 2023.
+DifFIQA: Babnik, Peer and Štruc, "DifFIQA: Face Image Quality Assessment Using Denoising Diffusion Probabilistic
+Models", IJCB 2023.
 """
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +28,8 @@ from .pipeline_output import TERMS, FaceQualityOutput, FaceQualityRecord
 
 logger = logging.get_logger(__name__)
 
-# Where the paper and its authors' code differ at inference (the README has the whole table). Training has its own switch,
-# the blend's T; which weights are used, EMA or raw, was decided when the checkpoint was made.
+# Where the paper and its authors' code differ at inference (the README has the whole table). Training has its own
+# switch, the blend's T; which weights are used, EMA or raw, was decided when the checkpoint was made.
 PRESETS = {
     "paper": {"off_by_one": False, "duplicate_last_step": False},
     "official": {"off_by_one": True, "duplicate_last_step": True},
@@ -39,8 +42,8 @@ class DifFIQAPipeline(DiffusionPipeline):
     r"""
     Quality of face images from the stability of their embedding under a little diffusion and restoration.
 
-    Each face and its mirror image are made noisy (forward process), restored by the UNet (backward process) and embedded;
-    the score is the mean cosine similarity to the embedding of the face itself (Eq. 7 of the paper).
+    Each face and its mirror image are made noisy (forward process), restored by the UNet (backward process) and
+    embedded; the score is the mean cosine similarity to the embedding of the face itself (Eq. 7 of the paper).
 
     Args:
         unet ([`UNet2DModel`]):
@@ -86,13 +89,13 @@ class DifFIQAPipeline(DiffusionPipeline):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike = "default", **kwargs):
-        """As in diffusers: a folder or a Hub id; `"default"` is the small pipeline that comes with the package."""
+        """As in diffusers: a folder or a Hub id. `"default"` is the small pipeline that comes with the package."""
         if pretrained_model_name_or_path == "default":
             pretrained_model_name_or_path = Path(__file__).parent / "checkpoints" / "default"
         return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
 
     def set_preset(self, name: str) -> None:
-        """Sets the inference settings to `"paper"` or `"official"` (the authors' code); they are saved with the pipeline."""
+        """Sets what a call does to `"paper"` or `"official"` (the authors' code); it is saved with the pipeline."""
         if name not in PRESETS:
             raise ValueError(f"unknown preset {name!r}; there are {', '.join(map(repr, PRESETS))}")
         self.register_to_config(**PRESETS[name])
@@ -134,7 +137,7 @@ class DifFIQAPipeline(DiffusionPipeline):
         else:
             self.scheduler.set_timesteps(timesteps=times[:-1], device=noisy.device)
         sample = noisy
-        for time, next_time in zip(times, times[1:]):
+        for time, next_time in pairwise(times):
             prediction = self._predict(sample, time)
             if next_time == -1 and self.config.duplicate_last_step:
                 prediction = self._predict(sample, time)
@@ -158,15 +161,14 @@ class DifFIQAPipeline(DiffusionPipeline):
         """Embeddings `(B, D)` in float32 of canonical faces `(B, 3, H, W)`."""
         return self.fr_model(faces.to(self.fr_model.dtype)).embeddings.float()
 
-    def generators(self, face: torch.Tensor, seed: int, num_repeats: int, flipped: bool) -> list[torch.Generator]:
-        """One CPU generator for each noisy copy of a face, seeded by `seed` and the pixels alone."""
+    @staticmethod
+    def noise_seeds(face: torch.Tensor, seed: int, num_repeats: int, flipped: bool) -> list[int]:
+        """One seed for each noisy copy of a face (or of its mirror image), made of `seed` and the pixels alone."""
         pixels = face.detach().to("cpu", torch.float32).contiguous().numpy().tobytes()
-        generators = []
-        for repeat in range(num_repeats):
-            key = hashlib.blake2b(pixels, digest_size=8, salt=f"{repeat}{'f' if flipped else ''}".encode(), key=str(seed).encode())
-            # torch takes seeds of 64 bits; the sign bit is left out.
-            generators.append(torch.Generator().manual_seed(int.from_bytes(key.digest(), "little") >> 1))
-        return generators
+        digest = hashlib.blake2b(pixels, digest_size=32).digest()
+        keys = (digest + f"{seed} {int(flipped)} {repeat}".encode() for repeat in range(num_repeats))
+        # torch takes seeds of 64 bits; the sign bit is left out.
+        return [int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little") >> 1 for key in keys]
 
     # -- calling it ---------------------------------------------------------------------------------------------------
 
@@ -192,19 +194,19 @@ class DifFIQAPipeline(DiffusionPipeline):
 
         Args:
             images:
-                One or many (list, iterator, `datasets` column) of path, PIL image, NumPy array (uint8, or float in [0, 1];
-                height, width, channels) and torch tensor (channels first). An iterator is read as it is needed.
+                One or many (list, iterator, `datasets` column) of path, PIL image, NumPy array (uint8, or float in
+                [0, 1]; height, width, channels) and torch tensor (channels first). An iterator is read as needed.
             landmarks (*optional*):
                 For each image, five points (5, 2) in its pixels, to align it by; `None` for an image without.
             num_timesteps (`int`, *optional*, defaults to the pipeline's):
                 t: how many steps of noise are added and taken away.
             num_inference_steps (`int`, *optional*, defaults to the pipeline's):
-                How many UNet calls go back over the t steps; t of them where neither says. 1 jumps at once.
+                How many UNet calls go back over the t steps, t of them where neither says. 1 jumps at once.
             num_repeats (`int`, *optional*, defaults to the pipeline's):
                 n: how many noisy copies of the face, and as many of its mirror image, are averaged.
             batch_size (`int`, *optional*):
-                Images that go through the UNet at a time; chosen by the free memory when not given. Running out of memory
-                halves it and goes on.
+                Images that go through the UNet at a time, chosen by the free memory when not given. Running out of
+                memory halves it and goes on.
             seed (`int`, *optional*, defaults to 0):
                 The noise of an image depends on this and its pixels alone, so its score is the same in any batch.
             use_flip, use_forward, use_backward (`bool`, *optional*, default to `True`):
@@ -279,8 +281,8 @@ class DifFIQAPipeline(DiffusionPipeline):
         on_error: str = "nan",
     ) -> Iterator[FaceQualityRecord]:
         """
-        The same as a call, one [`FaceQualityRecord`] at a time as soon as its batch is done: memory does not grow with the
-        number of images. The arguments are those of [`~DifFIQAPipeline.__call__`].
+        The same as a call, one [`FaceQualityRecord`] at a time as soon as its batch is done: memory does not grow with
+        the number of images. The arguments are those of [`~DifFIQAPipeline.__call__`].
         """
         config = self.config
         num_timesteps = config.num_timesteps if num_timesteps is None else num_timesteps
@@ -351,69 +353,70 @@ class DifFIQAPipeline(DiffusionPipeline):
         terms: set[str],
         output_images: bool,
     ) -> list[tuple[dict[str, float], torch.Tensor | None, torch.Tensor | None]]:
-        # A face and its mirror image, each embedded once; then the copies of both, row by row in batches.
-        sides = [(faces, "noisy", "restored")]
+        # A face and its mirror image are embedded once each; then come the copies of both.
+        sides = [faces, faces.flip(-1)] if "flipped" in terms else [faces]
+        clean = self._batched(self._embed_rows, torch.cat(sides))[0].chunk(len(sides))
+        values = {}
         if "flipped" in terms:
-            sides.append((faces.flip(-1), "noisy_flipped", "restored_flipped"))
-        clean = self._batched(self._embed_rows, torch.cat([side for side, _, _ in sides]))
-        values = {name: torch.zeros(len(faces)) for name in TERMS if name in terms}
-        if "flipped" in terms:
-            values["flipped"] = cosine_similarity(clean[: len(faces)], clean[len(faces) :])
-        pictures = (None, None)
-        for i, (side, noisy_name, restored_name) in enumerate(sides):
-            if noisy_name not in terms and restored_name not in terms:
+            values["flipped"] = cosine_similarity(clean[0], clean[1])
+        pictures = [None, None]
+        for side, suffix in zip(sides, ("", "_flipped"), strict=False):
+            names = ("noisy" + suffix, "restored" + suffix)
+            if not terms.intersection(names):
                 continue
             # The noise comes from the pixels of the face as it was given, for its mirror image too.
-            generators = [g for face in faces for g in self.generators(face, seed, num_repeats, flipped=i == 1)]
-            rows = side.repeat_interleave(num_repeats, 0)
-
-            def perturb(batch: torch.Tensor, start: int):
-                own = generators[start : start + len(batch)]
-                states = [g.get_state() for g in own]
-                try:
-                    return self._perturb(batch, own, num_timesteps, num_inference_steps, noisy_name, restored_name, terms)
-                except torch.OutOfMemoryError:
-                    for g, state in zip(own, states):  # the next try draws the same noise
-                        g.set_state(state)
-                    raise
-
-            noisy, restored, noisy_embeddings, restored_embeddings = self._batched(perturb, rows)
-            reference = clean[: len(faces)].repeat_interleave(num_repeats, 0)
-            for name, embeddings in ((noisy_name, noisy_embeddings), (restored_name, restored_embeddings)):
-                if name in terms:
-                    similarity = cosine_similarity(reference, embeddings)
-                    values[name] = similarity.view(len(faces), num_repeats).mean(1)
-            if output_images and i == 0:
-                pictures = tuple(None if p is None else p[::num_repeats] for p in (noisy, restored))
+            seeds = [s for face in faces for s in self.noise_seeds(face, seed, num_repeats, bool(suffix))]
+            perturb = partial(
+                self._perturb,
+                seeds=seeds,
+                num_timesteps=num_timesteps,
+                num_inference_steps=num_inference_steps,
+                wanted=[name in terms for name in names],
+                keep_images=output_images and not suffix,
+            )
+            results = self._batched(perturb, side.repeat_interleave(num_repeats, 0))
+            reference = clean[0].repeat_interleave(num_repeats, 0)
+            for name, embeddings in zip(names, results[:2], strict=True):
+                if embeddings is not None:
+                    similarities = cosine_similarity(reference, embeddings)
+                    values[name] = similarities.view(len(faces), num_repeats).mean(1)
+            if output_images and not suffix:
+                pictures = [None if images is None else images[::num_repeats] for images in results[2:]]
         return [
             (
-                {name: value[i].item() for name, value in values.items()},
-                *(None if p is None else p[i].clone() for p in pictures),
+                {name: values[name][i].item() for name in TERMS if name in values},
+                *(None if images is None else images[i].clone() for images in pictures),
             )
             for i in range(len(faces))
         ]
 
-    def _perturb(self, batch, generators, num_timesteps, num_inference_steps, noisy_name, restored_name, terms):
-        noise = randn_tensor(batch.shape, generator=generators, dtype=torch.float32)
+    def _perturb(
+        self,
+        batch: torch.Tensor,
+        start: int,
+        seeds: list[int],
+        num_timesteps: int,
+        num_inference_steps: int | None,
+        wanted: list[bool],
+        keep_images: bool,
+    ) -> list[torch.Tensor | None]:
+        """Embeddings of the noisy and of the restored images, then the images themselves, each where it is wanted."""
+        # On the CPU in float32: the same noise on every device. Made anew at each try, so a try that ran out of memory
+        # changes nothing.
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds[start : start + len(batch)]]
         device = self._execution_device
+        noise = randn_tensor(batch.shape, generator=generators, dtype=torch.float32)
         noisy = self.forward_process(batch.to(device), num_timesteps, noise.to(device))
-        restored = None
-        if restored_name in terms:
-            restored = self.backward_process(noisy, num_timesteps, num_inference_steps, generators)
-        return tuple(
-            None if value is None else value.cpu()
-            for value in (
-                noisy,
-                restored,
-                self.embed(noisy) if noisy_name in terms else None,
-                None if restored is None else self.embed(restored),
-            )
-        )
+        images = [noisy if wanted[0] else None, None]
+        if wanted[1]:
+            images[1] = self.backward_process(noisy, num_timesteps, num_inference_steps, generators)
+        embeddings = [None if image is None else self.embed(image).cpu() for image in images]
+        return embeddings + [image.cpu() if keep_images and image is not None else None for image in images]
 
-    def _embed_rows(self, batch: torch.Tensor, start: int) -> torch.Tensor:
-        return self.embed(batch.to(self._execution_device)).cpu()
+    def _embed_rows(self, batch: torch.Tensor, start: int) -> list[torch.Tensor]:
+        return [self.embed(batch.to(self._execution_device)).cpu()]
 
-    def _batched(self, function, rows: torch.Tensor):
+    def _batched(self, function: Callable[[torch.Tensor, int], list], rows: torch.Tensor) -> list[torch.Tensor | None]:
         """Runs `function(batch, start)` over the rows, with half the batch whenever memory runs out."""
         results, start = [], 0
         while start < len(rows):
@@ -428,9 +431,7 @@ class DifFIQAPipeline(DiffusionPipeline):
                 logger.warning(f"out of memory, going on with a batch of {self._batch_size}")
                 continue
             start += len(batch)
-        if isinstance(results[0], torch.Tensor):
-            return torch.cat(results)
-        return tuple(None if parts[0] is None else torch.cat(parts) for parts in zip(*results))
+        return [None if parts[0] is None else torch.cat(parts) for parts in zip(*results, strict=True)]
 
     def _choose_batch_size(self) -> int:
         device = self._execution_device

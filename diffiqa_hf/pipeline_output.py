@@ -21,12 +21,12 @@ class FaceQualityRecord:
         index (`int`): Position of the image among the images given.
         face (`int`): Position of the face within its image.
         score (`float`): Quality, higher is better; NaN where `error` says why.
-        terms (`dict[str, float]`): The cosine similarities that the score is the mean of, in [-1, 1], by their names in
-            `TERMS`. One that was switched off is missing.
+        terms (`dict[str, float]`): The cosine similarities that the score is the mean of, in [-1, 1], by their names
+            in `TERMS`. One that was switched off is missing.
         error (`str`, *optional*): One line: why the image could not be scored.
         box, landmarks: Where the face was found, in pixels of the image: (x, y, width, height) and (5, 2).
-        noisy, restored (`torch.FloatTensor`, *optional*): With `output_images`, the first noisy and restored image of the
-            face, (3, H, W) in [-1, 1].
+        noisy, restored (`torch.FloatTensor`, *optional*): With `output_images`, the first noisy and restored image of
+            the face, (3, H, W) in [-1, 1].
     """
 
     index: int
@@ -50,8 +50,8 @@ class FaceQualityOutput(BaseOutput):
         terms (`dict[str, torch.FloatTensor]`): The similarities of Eq. 7 by name, each `(N,)` in [-1, 1].
         image_indices (`torch.LongTensor` of shape `(N,)`): Which image each face is from.
         errors (`list[str | None]`): One line for each face that could not be scored.
-        noisy, restored (`torch.FloatTensor` of shape `(N, 3, H, W)`, *optional*): With `output_images`, in [-1, 1]; NaN
-            where there is an error.
+        noisy, restored (`torch.FloatTensor` of shape `(N, 3, H, W)`, *optional*): With `output_images`, in [-1, 1];
+            NaN where there is an error.
     """
 
     scores: torch.Tensor

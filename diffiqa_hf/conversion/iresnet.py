@@ -1,5 +1,5 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
-"""insightface's arcface_torch IResNets (ArcFace, CosFace). Our module names are theirs: only the sizes are read off."""
+"""insightface's arcface_torch IResNets (ArcFace, CosFace). Our module names are theirs; the sizes are read off."""
 
 import torch
 

@@ -1,7 +1,7 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 """
-The MobileFaceNets that are in use: insightface's `mbf`, Xiaoccer's MobileFaceNet_Pytorch and foamliu's MobileFaceNet. They
-hold the same layers in the same order under other names, so what is written down here is each one's naming.
+The MobileFaceNets that are in use: insightface's `mbf`, Xiaoccer's MobileFaceNet_Pytorch and foamliu's MobileFaceNet.
+They hold the same layers under other names, so what is written down here is each one's naming.
 """
 
 import re
@@ -49,7 +49,8 @@ def convert_insightface_mbf(
     order = {key: i for i, key in enumerate(sorted(found))}
     converted = {}
     for name, tensor in state_dict.items():
-        if match := re.match(r"layers\.(\d+)\.layers\.(?:(\d+)\.layers\.)?(\d)\.layers\.(\d)\.(\w+)$", name):
+        match = re.match(r"layers\.(\d+)\.layers\.(?:(\d+)\.layers\.)?(\d)\.layers\.(\d)\.(\w+)$", name)
+        if match:
             block = order[int(match[1]), int(match[2] or 0)]
             ours = f"blocks.{block}.{_PARTS[int(match[3])]}.{_CONV[int(match[4])]}.{match[5]}"
         else:
@@ -65,8 +66,8 @@ def convert_insightface_mbf(
 def convert_xiaoccer(state_dict: dict[str, torch.Tensor]) -> tuple[MobileFaceNetConfig, dict[str, torch.Tensor]]:
     """
     Args:
-        state_dict: The `net_state_dict` of a checkpoint of MobileFaceNet_Pytorch: RGB, 112 high and 96 wide (the middle of
-            the canonical face), (x - 127.5) / 128.
+        state_dict: The `net_state_dict` of a checkpoint of MobileFaceNet_Pytorch: RGB, 112 high and 96 wide (the
+            middle of the canonical face), (x - 127.5) / 128.
 
     Returns:
         The configuration and the state dict of a [`MobileFaceNetModel`].
@@ -143,12 +144,10 @@ def _depth(converted: dict[str, torch.Tensor]) -> int:
 
 
 def _strides(widths: list[int], converted: dict[str, torch.Tensor]) -> list[int]:
-    # Strides leave no trace in the weights. In the paper's network a stage begins where the width changes, at the first
-    # block, and where the hidden width is the largest (the last stage keeps its width).
+    # Strides leave no trace in the weights. In the paper's network a stage begins where the width changes, at
+    # the first block, and where the hidden width is the largest (the last stage keeps its width).
     hidden = [converted[f"blocks.{i}.expand.conv.weight"].shape[0] for i in range(len(widths))]
-    return [
-        2 if i == 0 or widths[i] != widths[i - 1] or hidden[i] == max(hidden) else 1 for i in range(len(widths))
-    ]
+    return [2 if i == 0 or widths[i] != widths[i - 1] or hidden[i] == max(hidden) else 1 for i in range(len(widths))]
 
 
 def _config(converted: dict[str, torch.Tensor], strides: list[int], **kwargs) -> MobileFaceNetConfig:

@@ -67,7 +67,7 @@ class FacePreTrainedModel(PreTrainedModel):
 
     def prepare_faces(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """
-        Canonical faces to the input that the weights were trained on: crop, channel order, mean and standard deviation.
+        Canonical faces to the input that the weights were trained on: crop, channel order, mean, standard deviation.
 
         Args:
             pixel_values (`torch.FloatTensor` of shape `(batch_size, 3, height, width)`):
@@ -81,9 +81,8 @@ class FacePreTrainedModel(PreTrainedModel):
         if pixel_values.ndim != 4 or pixel_values.shape[1] != 3:
             raise ValueError(f"faces have the shape (batch, 3, height, width), got {tuple(pixel_values.shape)}")
         if pixel_values.shape[2] < height or pixel_values.shape[3] < width:
-            raise ValueError(
-                f"this model takes faces of at least {height}x{width}, got {pixel_values.shape[2]}x{pixel_values.shape[3]}"
-            )
+            got = "x".join(map(str, pixel_values.shape[2:]))
+            raise ValueError(f"this model takes faces of at least {height}x{width}, got {got}")
         top = (pixel_values.shape[2] - height) // 2
         left = (pixel_values.shape[3] - width) // 2
         faces = pixel_values[:, :, top : top + height, left : left + width].to(self.dtype)

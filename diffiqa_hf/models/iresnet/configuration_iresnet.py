@@ -27,7 +27,7 @@ class IResNetConfig(FaceModelConfig):
 
     def __post_init__(self, **kwargs):
         if len(self.depths) != len(self.widths):
-            raise ValueError(f"depths and widths have one entry a stage, got {len(self.depths)} and {len(self.widths)}")
+            raise ValueError(f"depths and widths have an entry a stage, got {len(self.depths)} and {len(self.widths)}")
         super().__post_init__(**kwargs)
 
 

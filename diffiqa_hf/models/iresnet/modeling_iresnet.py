@@ -1,8 +1,8 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 """
-IResNet, the improved residual network of face recognition: Deng et al., "ArcFace", CVPR 2019, section 3.1 ("BN-Conv-BN-PReLU
--Conv-BN" blocks without bias, BN-Dropout-FC-BN head); Duta et al., 2020, gave the name. Module names are those of
-insightface's arcface_torch, so that its files need no renaming.
+IResNet, the improved residual network of face recognition: Deng et al., "ArcFace", CVPR 2019, section 3.1
+(BN-Conv-BN-PReLU-Conv-BN blocks without bias, BN-Dropout-FC-BN head). Module names are those of insightface's
+arcface_torch, so that its files need no renaming.
 """
 
 import torch
@@ -60,7 +60,7 @@ class IResNetModel(FacePreTrainedModel):
         self.conv1 = nn.Conv2d(3, width, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width, eps=config.bn_eps)
         self.prelu = nn.PReLU(width)
-        for i, (depth, channels) in enumerate(zip(config.depths, config.widths), start=1):
+        for i, (depth, channels) in enumerate(zip(config.depths, config.widths, strict=True), start=1):
             blocks = [IResNetBlock(config, width, channels, stride=2)]
             blocks += [IResNetBlock(config, channels, channels, stride=1) for _ in range(depth - 1)]
             self.add_module(f"layer{i}", nn.Sequential(*blocks))

@@ -6,7 +6,8 @@ from ..modeling_face import FaceModelConfig
 
 class MobileFaceNetConfig(FaceModelConfig):
     r"""
-    Configuration of a [`MobileFaceNetModel`]. The defaults are the network of the paper (Chen et al., CCBR 2018, Table 1).
+    Configuration of a [`MobileFaceNetModel`]. The defaults are the network of the paper (Chen et al., CCBR 2018,
+    Table 1).
 
     Args:
         stem_width (`int`, *optional*, defaults to 64):
@@ -16,8 +17,8 @@ class MobileFaceNetConfig(FaceModelConfig):
         stem_pointwise (`bool`, *optional*, defaults to `False`):
             Whether a 1x1 convolution follows it.
         stages (`list[list[int]]`):
-            Rows of (hidden channels, output channels, number of blocks, stride of the first block). Blocks with stride 1
-            that keep the width are residual.
+            Rows of (hidden channels, output channels, number of blocks, stride of the first block). Blocks with
+            stride 1 that keep the width are residual.
         feature_width (`int`, *optional*, defaults to 512):
             Channels before the global depthwise convolution.
         embedding_bias (`bool`, *optional*, defaults to `False`):
