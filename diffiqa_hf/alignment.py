@@ -21,8 +21,8 @@ TEMPLATE_SIZE = 112
 DEFAULT_DETECTOR = "opencv/face_detection_yunet"
 DETECTOR_FILE = "face_detection_yunet_2023mar.onnx"
 
-# YuNet was trained on faces of about 10 to 300 pixels. At this longest side a face is found whether it is a fortieth or
-# the whole of the picture; on larger inputs it begins to find faces inside one big face.
+# YuNet was trained on faces of about 10 to 300 pixels. At this longest side a face is found whether it is a fortieth
+# or the whole of the picture; on larger inputs it begins to find faces inside one big face.
 DETECTION_SIDE = 640
 
 
@@ -107,7 +107,7 @@ def align_face(
     height, width = size
     matrix = similarity_transform(landmarks, arcface_template(size))
     image = np.asarray(image)
-    factor = int(1.0 / np.sqrt(np.linalg.det(matrix[:, :2])))
+    factor = int(1.0 / np.sqrt(np.linalg.det(matrix[:, :2])) + 1e-6)  # 3, not 2, for 2.9999999
     if factor > 1:
         corners = np.array([[-1, -1], [width, -1], [-1, height], [width, height]], dtype=np.float64)
         needed = (corners - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
@@ -170,7 +170,7 @@ class YuNetFaceDetector:
         self.__init__(**state)
 
     def _model_path(self) -> str:
-        if os.path.exists(self.model):
+        if os.path.isfile(self.model):
             return self.model
         if self.model.endswith(".onnx"):
             raise FileNotFoundError(f"face detector not found: no file {self.model}")
@@ -199,7 +199,7 @@ class YuNetFaceDetector:
             `list[FaceDetection]`: largest box first; empty where there is no face.
 
         Raises:
-            OSError: The detector's file can't be had.
+            OSError: The detector's file can't be had or read.
         """
         longest = max(image.shape[:2])
         faces = self._detect_at(image, min(1.0, DETECTION_SIDE / longest), margin=0.0)
@@ -216,7 +216,11 @@ class YuNetFaceDetector:
         small = cv2.copyMakeBorder(small[:, :, ::-1], top, top, left, left, cv2.BORDER_CONSTANT)
         with self._lock, _quiet_opencv():
             if self._network is None:
-                self._network = cv2.FaceDetectorYN.create(self._model_path(), "", (320, 320), self.threshold)
+                path = self._model_path()
+                try:
+                    self._network = cv2.FaceDetectorYN.create(path, "", (320, 320), self.threshold)
+                except cv2.error as error:
+                    raise OSError(f"the face detector {path} is not a network that OpenCV can read") from error
             self._network.setInputSize((small.shape[1], small.shape[0]))
             _, rows = self._network.detect(small)
         if rows is None:

@@ -5,12 +5,13 @@ import errno
 import io
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from transformers import AutoImageProcessor
 
 # diffusers looks in the module where a component's class was defined for the base class `ImageProcessingMixin`, to
@@ -18,7 +19,7 @@ from transformers import AutoImageProcessor
 from transformers.image_processing_utils import BaseImageProcessor, BatchFeature, ImageProcessingMixin  # noqa: F401
 from transformers.utils import is_torch_tensor
 
-from .alignment import DEFAULT_DETECTOR, YuNetFaceDetector, align_face
+from .alignment import ARCFACE_TEMPLATE, DEFAULT_DETECTOR, YuNetFaceDetector, align_face, similarity_transform
 from .models.modeling_face import FaceModelConfig
 
 
@@ -26,6 +27,9 @@ from .models.modeling_face import FaceModelConfig
 LARGE_IMAGE_PIXELS = 64_000_000
 # A shorter side below this holds no face that anything could be said of.
 MIN_SIDE = 16
+# Farthest that an aligned landmark may lie from the template, in pixels of a 112x112 crop. It is 14.5 at most over LFW
+# and 23.9 where a profile hides the far half; with the eyes in the wrong order it is 24.8 or more.
+MAX_LANDMARK_DISTANCE = 24.0
 
 _ERRNO_REASONS = {
     errno.ENOENT: "no such file",
@@ -68,11 +72,11 @@ def load_image(image: Any) -> Image.Image:
     Any image as an upright RGB picture of 8 bits a channel.
 
     - Files (a path, or the `{"bytes", "path"}` of a `datasets` column) and PIL images: turned upright by their EXIF
-      orientation. Grey and two-level images are repeated in the three channels. Transparent pixels (RGBA, LA,
-      palette) are laid on mid grey, the middle of [-1, 1]. CMYK, YCbCr and HSV are converted as Pillow does, without
-      colour profiles. 16-bit grey (Pillow's modes `I;16` and `I`) is scaled by 1/257; 16-bit colour comes as 8 bits
-      from Pillow. 32-bit float (`F`) has to lie in [0, 1]. Animations give their first frame (a PIL image: the
-      frame it is at).
+      orientation. Grey and two-level images are repeated in the three channels. Transparent pixels (RGBA, LA, or
+      a transparent colour) are laid on mid grey, the middle of [-1, 1]. CMYK, YCbCr and HSV are converted as Pillow
+      does, without colour profiles. 16-bit grey (Pillow's modes `I;16` and `I`) is scaled by 1/257; 16-bit colour
+      comes as 8 bits from Pillow. 32-bit float (`F`) has to lie in [0, 1]. Animations give their first frame (a PIL
+      image: the frame it is at).
     - NumPy: (H, W) or (H, W, C), C = 1, 3 or 4. torch: (H, W) or (C, H, W). uint8, or floating point in [0, 1].
 
     Pictures of more than 64 million pixels are reduced by the smallest whole factor that brings them below; from the
@@ -97,7 +101,8 @@ def _load(image: Any) -> tuple[Image.Image, int]:
     if isinstance(image, (str, os.PathLike, io.BytesIO)):
         return _read(image)
     if isinstance(image, Image.Image):
-        return _upright_rgb(image)
+        with _reasons():  # a file that Pillow has opened but not read yet may be damaged
+            return _upright_rgb(image)
     if is_torch_tensor(image):
         return _upright_rgb(_from_array(image.detach().cpu(), channels_first=True))
     if isinstance(image, np.ndarray):
@@ -108,20 +113,29 @@ def _load(image: Any) -> tuple[Image.Image, int]:
 
 
 def _read(file: str | os.PathLike | io.BytesIO) -> tuple[Image.Image, int]:
-    try:
+    with _reasons(), warnings.catch_warnings():
+        # Pillow warns at half of the size that it refuses; up to there we reduce the picture ourselves.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         # isfile() is False for what must not be opened at all, such as a pipe, which would block.
         if not isinstance(file, io.BytesIO) and os.stat(file) and not os.path.isfile(file):
             raise FaceImageError("is a directory, not an image" if os.path.isdir(file) else "not a regular file")
         if (len(file.getbuffer()) if isinstance(file, io.BytesIO) else os.path.getsize(file)) == 0:
             raise FaceImageError("empty file")
-        with warnings.catch_warnings():
-            # Pillow warns at half of the size that it refuses; up to there we reduce the picture ourselves.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(file) as picture:
-                if picture.width * picture.height > LARGE_IMAGE_PIXELS:
-                    # JPEG only: decodes at a half of the size, in a quarter of the memory.
-                    picture.draft("RGB", (picture.width // 2, picture.height // 2))
-                return _upright_rgb(picture)
+        with Image.open(file) as picture:
+            width = picture.width
+            if picture.width * picture.height > LARGE_IMAGE_PIXELS:
+                # JPEG only: decodes at a half of the size, in a quarter of the memory.
+                picture.draft("RGB", (picture.width // 2, picture.height // 2))
+            drafted = round(width / picture.width)
+            rgb, factor = _upright_rgb(picture)
+            return rgb, factor * drafted
+
+
+@contextmanager
+def _reasons() -> Iterator[None]:
+    """Turns what Pillow and the file system raise into a `FaceImageError` with the reason in one line."""
+    try:
+        yield
     except FaceImageError:
         raise
     except UnidentifiedImageError:
@@ -129,7 +143,8 @@ def _read(file: str | os.PathLike | io.BytesIO) -> tuple[Image.Image, int]:
     except Image.DecompressionBombError as error:
         raise FaceImageError(f"too large: {_first_line(error)}") from None
     except OSError as error:
-        raise FaceImageError(_ERRNO_REASONS.get(error.errno, _first_line(error))) from None
+        # The text of an operating system's error has the file name, `strerror` has not.
+        raise FaceImageError(_ERRNO_REASONS.get(error.errno) or error.strerror or _first_line(error)) from None
     except Exception as error:  # Pillow's parsers raise whatever they trip over in a damaged header
         raise FaceImageError(f"damaged file: {_first_line(error)}") from None
 
@@ -145,24 +160,27 @@ def _upright_rgb(picture: Image.Image) -> tuple[Image.Image, int]:
     while picture.width * picture.height > LARGE_IMAGE_PIXELS * factor**2:
         factor += 1
     picture.load()  # a truncated file is found out here
+    if picture.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+        picture = ImageOps.exif_transpose(picture)
     if factor > 1:
-        # `reduce` knows no palette and no 16-bit grey.
-        picture = _to_rgb(picture).reduce(factor)
-    picture = ImageOps.exif_transpose(picture)
+        # `reduce` knows no palette and no 16-bit grey; where it can, it goes first, since that saves memory.
+        reducible = picture.mode in ("L", "LA", "RGB", "RGBA", "CMYK") and "transparency" not in picture.info
+        picture = (picture if reducible else _to_rgb(picture)).reduce(factor)
     return _to_rgb(picture), factor
 
 
 def _to_rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode == "RGB":
+    transparent = picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info
+    if picture.mode == "RGB" and not transparent:
         return picture
     if picture.mode.startswith("I"):
-        values = np.asarray(picture).astype(np.float64)
+        values = np.asarray(picture)
         if values.min() < 0 or values.max() > 65535:
             raise FaceImageError("integer grey values outside of 0 to 65535")
-        picture = Image.fromarray(np.round(values / 257).astype(np.uint8))
-    elif picture.mode == "F":
-        picture = Image.fromarray(_to_uint8(np.asarray(picture)))
-    if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
+        return Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8)).convert("RGB")
+    if picture.mode == "F":
+        return Image.fromarray(_to_uint8(np.asarray(picture))).convert("RGB")
+    if transparent:
         ground = Image.new("RGBA", picture.size, (128, 128, 128, 255))
         picture = Image.alpha_composite(ground, picture.convert("RGBA"))
     return picture.convert("RGB")
@@ -190,12 +208,29 @@ def _from_array(array: Any, channels_first: bool) -> Image.Image:
         array = array[:, :, 0]
     if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
         wanted = "(H, W) or (C, H, W)" if channels_first else "(H, W) or (H, W, C)"
-        raise FaceImageError(f"an array of shape {tuple(array.shape)} is no image: {wanted} with C = 1, 3 or 4 is needed")
+        raise FaceImageError(f"an array of shape {tuple(array.shape)} is no image: {wanted}, C = 1, 3 or 4, is needed")
     if np.issubdtype(array.dtype, np.floating):
         array = _to_uint8(array)
     if array.dtype != np.uint8:
         raise FaceImageError(f"pixels of type {array.dtype} are not defined: uint8, or floating point in [0, 1]")
     return Image.fromarray(np.ascontiguousarray(array))
+
+
+def _given_points(landmarks: Any, width: int, height: int) -> np.ndarray:
+    try:
+        points = np.asarray(landmarks, dtype=np.float64)
+        matrix = similarity_transform(points)
+    except (TypeError, ValueError) as error:
+        raise FaceImageError(_first_line(error)) from None
+    if not ((points > -1) & (points < [width, height])).all(axis=1).any():
+        raise FaceImageError(f"all landmarks lie outside of the picture of {width}x{height} pixels")
+    aligned = points @ matrix[:, :2].T + matrix[:, 2]
+    if np.linalg.norm(aligned - ARCFACE_TEMPLATE, axis=1).max() > MAX_LANDMARK_DISTANCE:
+        raise FaceImageError(
+            "landmarks do not lie like those of a face: left eye, right eye, nose, left and right corner of the mouth "
+            "as seen in the picture, in this order"
+        )
+    return points
 
 
 class FaceImageProcessorKwargs(TypedDict, total=False):
@@ -213,8 +248,8 @@ class FaceImageProcessor(BaseImageProcessor):
     r"""
     Whatever a person has to canonical faces: RGB, float32 in [-1, 1], 112x112 unless `size` says otherwise.
 
-    Without alignment an image is taken as a crop that is aligned already: it is resized to `size`, both sides forced, as
-    the authors of DifFIQA do. With landmarks, given or found, it is cut to the ArcFace template.
+    Without alignment an image is taken as a crop that is aligned already: it is resized to `size`, both sides forced,
+    as the authors of DifFIQA do. With landmarks, given or found, it is cut to the ArcFace template.
 
     Args:
         size (`dict[str, int]`, *optional*, defaults to `{"height": 112, "width": 112}`):
@@ -281,13 +316,15 @@ class FaceImageProcessor(BaseImageProcessor):
 
         Raises:
             NoFaceError: The detector found none.
-            FaceImageError: The image can't be read, is smaller than 16 pixels, or the landmarks are no face.
+            FaceImageError: The image can't be read or is smaller than 16 pixels; the given landmarks are not five
+                points in the picture, or in another order than that of `ARCFACE_TEMPLATE`.
+            OSError: The detector can't be had; that is no fault of the image.
         """
         picture, factor = _load(image)
         if min(picture.size) < MIN_SIDE:
             raise FaceImageError(f"too small: {picture.width}x{picture.height} pixels, at least {MIN_SIDE} are needed")
         if landmarks is not None:
-            points = np.asarray(landmarks, dtype=np.float64)
+            points = _given_points(landmarks, picture.width * factor, picture.height * factor)
             return [self._aligned(picture, (points + 0.5) / factor - 0.5, points)]
         if not (self.do_align if do_align is None else do_align):
             crop = picture.resize((self.size["width"], self.size["height"]), self.resample)
@@ -314,7 +351,7 @@ class FaceImageProcessor(BaseImageProcessor):
     ) -> BatchFeature:
         """
         Args:
-            images: One image or a list of them, as [`load_image`] takes them.
+            images: One image, a list of them, as [`load_image`] takes them, or an array of four dimensions.
             landmarks (*optional*): For each image five points, or `None`.
             return_tensors (`str`, *optional*): `"pt"` or `"np"`; a list of arrays without.
             do_align, multiple_faces: Override the processor's own.
@@ -322,6 +359,8 @@ class FaceImageProcessor(BaseImageProcessor):
         Returns:
             [`BatchFeature`] with `pixel_values` of shape `(N, 3, height, width)`, RGB in [-1, 1].
         """
+        if getattr(images, "ndim", 0) == 4:
+            images = list(images)
         if not isinstance(images, (list, tuple)):
             images = [images]
             landmarks = None if landmarks is None else [landmarks]
@@ -330,15 +369,15 @@ class FaceImageProcessor(BaseImageProcessor):
             raise ValueError(f"there are {len(images)} images and landmarks for {len(points)}")
         faces = [
             crop.pixel_values
-            for image, point in zip(images, points)
+            for image, point in zip(images, points, strict=True)
             for crop in self.extract_faces(image, point, do_align=do_align, multiple_faces=multiple_faces)
         ]
         return BatchFeature({"pixel_values": faces}, tensor_type=return_tensors)
 
     def postprocess(self, faces: Any) -> list[Image.Image]:
-        """Canonical faces `(N, 3, H, W)` in [-1, 1] back to pictures; what lies outside is clipped."""
+        """Canonical faces `(N, 3, H, W)` in [-1, 1] back to pictures; what lies outside is clipped, NaN is black."""
         faces = faces.detach().float().cpu().numpy() if is_torch_tensor(faces) else np.asarray(faces)
-        pixels = np.clip(np.round((faces + 1) * 127.5), 0, 255).astype(np.uint8)
+        pixels = np.clip(np.round((np.nan_to_num(faces, nan=-1.0) + 1) * 127.5), 0, 255).astype(np.uint8)
         return [Image.fromarray(np.ascontiguousarray(face.transpose(1, 2, 0))) for face in pixels]
 
     def _aligned(self, picture, points, landmarks, box=None, score=None) -> FaceCrop:

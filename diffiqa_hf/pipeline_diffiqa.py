@@ -249,6 +249,9 @@ class DifFIQAPipeline(DiffusionPipeline):
                 on_error=on_error,
             )
         )
+        if failed := [record for record in records if record.error]:
+            first = f"image {failed[0].index}: {failed[0].error}"
+            logger.warning(f"{len(failed)} of {len(records)} faces could not be scored and are NaN ({first})")
         names = [name for name in TERMS if name in _used_terms(use_flip, use_forward, use_backward)]
         output = FaceQualityOutput(
             scores=torch.tensor([record.score for record in records]),
@@ -313,7 +316,6 @@ class DifFIQAPipeline(DiffusionPipeline):
                 except FaceImageError as error:
                     if on_error == "raise":
                         raise
-                    logger.warning(f"image {index}: {error}")
                     pending.append((FaceQualityRecord(index, error=str(error)), None))
                     crops = []
                 for number, crop in enumerate(crops):

@@ -18,7 +18,6 @@ from diffiqa_hf.degradations import STRENGTHS, blend, blend_weight, degrade_at, 
 
 
 ROOT = Path(__file__).resolve().parent.parent
-# The White House photographs among the examples may not be manipulated, by their notice.
 DEFAULT_FACES = [
     ROOT / "examples" / "faces" / f"{name}.jpg" for name in ("astronaut", "sample3_smile", "sample6_left")
 ]

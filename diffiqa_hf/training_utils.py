@@ -1,0 +1,111 @@
+# Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+"""What the training scripts share: checkpoints that are whole or absent, and datasets of faces."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+
+# Written last: a checkpoint folder without it does not count.
+MARKER = "complete"
+
+
+def list_checkpoints(output_dir: str | os.PathLike) -> list[Path]:
+    """The whole checkpoints `checkpoint-N` of a run, in the order of their steps."""
+    found = [p for p in Path(output_dir).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", p.name)]
+    return sorted((p for p in found if (p / MARKER).exists()), key=lambda p: int(p.name.split("-")[1]))
+
+
+def find_checkpoint(output_dir: str | os.PathLike, resume_from: str | None) -> Path | None:
+    """
+    The checkpoint to go on from.
+
+    Args:
+        output_dir: The folder of the run.
+        resume_from: `None` (start anew), `"latest"` (the last whole one, or `None` where there is none yet) or a path.
+
+    Raises:
+        FileNotFoundError: A path was named that is no whole checkpoint.
+    """
+    if resume_from is None:
+        return None
+    if resume_from == "latest":
+        checkpoints = list_checkpoints(output_dir)
+        return checkpoints[-1] if checkpoints else None
+    path = Path(resume_from)
+    if not (path / MARKER).exists():
+        raise FileNotFoundError(f"{path} is no checkpoint, or was not written to its end (no file {MARKER!r} in it)")
+    return path
+
+
+def save_checkpoint(accelerator: Accelerator, output_dir: str | os.PathLike, step: int, limit: int | None) -> Path:
+    """
+    Saves the state as `checkpoint-{step}`: written beside, marked, renamed; older ones beyond `limit` go afterwards.
+    All processes call it.
+    """
+    path = Path(output_dir) / f"checkpoint-{step}"
+    temporary = path.with_name(path.name + ".tmp")
+    if accelerator.is_main_process:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+    accelerator.wait_for_everyone()
+    accelerator.save_state(str(temporary))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        (temporary / MARKER).touch()
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(temporary, path)
+        if limit is not None:
+            for old in list_checkpoints(output_dir)[:-limit]:
+                # Unmarked first: half a deleted folder must not pass for a whole one.
+                (old / MARKER).unlink()
+                shutil.rmtree(old)
+    accelerator.wait_for_everyone()
+    return path
+
+
+def same_everywhere(value):
+    """The main process's value on all processes."""
+    return broadcast_object_list([value])[0]
+
+
+def load_face_dataset(
+    dataset_name: str | None = None,
+    train_data_dir: str | None = None,
+    train_parquet: list[str] | None = None,
+    split: str = "train",
+    identity_column: str | None = None,
+    holdout_modulo: int | None = None,
+    heldout: bool = False,
+):
+    """
+    A `datasets.Dataset` from exactly one of a Hub id (or local dataset), a folder of images and Parquet files.
+
+    With `holdout_modulo` m, people whose CRC-32 of the identity's name is divisible by m are left out (or, with
+    `heldout`, they alone are kept): a split by person that depends on nothing but the name.
+    """
+    import zlib
+
+    from datasets import load_dataset
+
+    if sum(source is not None for source in (dataset_name, train_data_dir, train_parquet)) != 1:
+        raise ValueError("give exactly one of --dataset_name, --train_data_dir and --train_parquet")
+    if dataset_name is not None:
+        dataset = load_dataset(dataset_name, split=split)
+    elif train_data_dir is not None:
+        dataset = load_dataset("imagefolder", data_dir=train_data_dir, split=split)
+    else:
+        dataset = load_dataset("parquet", data_files={split: train_parquet}, split=split)
+    if holdout_modulo is not None:
+        if identity_column not in dataset.column_names:
+            raise ValueError(f"the dataset has no column {identity_column!r}; it has {dataset.column_names}")
+        out = [zlib.crc32(str(name).encode()) % holdout_modulo == 0 for name in dataset[identity_column]]
+        dataset = dataset.select([i for i, is_out in enumerate(out) if is_out == heldout])
+    if len(dataset) == 0:
+        raise ValueError("the dataset is empty")
+    return dataset

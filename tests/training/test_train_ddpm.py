@@ -1,0 +1,115 @@
+# Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+import importlib.util
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState, GradientState, PartialState
+from diffusers import UNet2DModel
+
+from diffiqa_hf import DifFIQAPipeline, MobileFaceNetConfig, MobileFaceNetModel
+from diffiqa_hf.training_utils import MARKER, find_checkpoint, list_checkpoints
+
+
+ROOT = Path(__file__).parents[2]
+spec = importlib.util.spec_from_file_location("train_ddpm", ROOT / "training" / "train_ddpm.py")
+train_ddpm = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(train_ddpm)
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("faces")
+    for path in sorted((ROOT / "examples" / "faces").glob("*.jpg"))[:6]:
+        shutil.copy(path, folder)
+    return folder
+
+
+def train(faces: Path, output_dir: Path, *extra: str) -> None:
+    for state in (AcceleratorState, GradientState, PartialState):
+        state._reset_state()
+    args = ["--train_data_dir", str(faces), "--output_dir", str(output_dir), "--report_to", "none"]
+    args += ["--block_out_channels", "8", "16", "--resolution", "32", "--train_batch_size", "2"]
+    args += ["--gradient_accumulation_steps", "2", "--checkpointing_steps", "1", "--validation_steps", "0"]
+    args += ["--ema_update_every", "1", *extra]
+    train_ddpm.main(args)
+
+
+def weights(output_dir: Path) -> dict[str, torch.Tensor]:
+    return UNet2DModel.from_pretrained(output_dir / "pipeline" / "unet").state_dict()
+
+
+def test_resumed_run_equals_straight_run(faces, tmp_path):
+    train(faces, tmp_path / "straight", "--max_train_steps", "4")
+    train(faces, tmp_path / "stopped", "--max_train_steps", "2")
+    # A kill while step 3 was being written leaves this behind.
+    half = tmp_path / "stopped" / "checkpoint-3"
+    half.mkdir()
+    train(faces, tmp_path / "stopped", "--max_train_steps", "4", "--resume_from_checkpoint", "latest")
+    straight, stopped = weights(tmp_path / "straight"), weights(tmp_path / "stopped")
+    assert all(torch.equal(straight[name], stopped[name]) for name in straight)
+    # The limit holds, and what stays are the last ones.
+    assert [path.name for path in list_checkpoints(tmp_path / "straight")] == ["checkpoint-3", "checkpoint-4"]
+
+
+def test_saves_a_pipeline_and_a_grid(faces, tmp_path):
+    config = MobileFaceNetConfig(
+        crop_size=[32, 32], stem_width=8, stem_groups=8, stages=[[8, 8, 1, 2], [8, 8, 1, 2], [8, 8, 1, 2]]
+    )
+    MobileFaceNetModel(config).save_pretrained(tmp_path / "fr")
+    extra = ["--max_train_steps", "1", "--fr_model", str(tmp_path / "fr"), "--validation_steps", "1"]
+    train(faces, tmp_path / "run", *extra)
+    pipe = DifFIQAPipeline.from_pretrained(tmp_path / "run" / "pipeline")
+    assert pipe(next(faces.glob("*.jpg")), num_repeats=1).scores.isfinite().all()
+    assert (tmp_path / "run" / "validation" / "step-000001.png").exists()
+
+
+def test_learns(faces, tmp_path, caplog):
+    """On six faces the loss falls: what is logged at the end is well below what it was at first."""
+    single = tmp_path / "one"
+    single.mkdir()
+    shutil.copy(next(faces.glob("*.jpg")), single)
+    logged = []
+    original = train_ddpm.Accelerator.log
+    train_ddpm.Accelerator.log = lambda self, values, step: logged.append(values["loss"])
+    try:
+        extra = ["--max_train_steps", "40", "--learning_rate", "3e-3", "--logging_steps", "5"]
+        train(single, tmp_path / "run", *extra, "--checkpointing_steps", "100", "--gradient_accumulation_steps", "1")
+    finally:
+        train_ddpm.Accelerator.log = original
+    assert logged[-1] < 0.5 * logged[0]
+
+
+def test_find_checkpoint(tmp_path):
+    assert find_checkpoint(tmp_path, None) is None
+    assert find_checkpoint(tmp_path, "latest") is None
+    for step in (9, 10):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / MARKER).touch()
+    (tmp_path / "checkpoint-11").mkdir()
+    (tmp_path / "checkpoint-12.tmp").mkdir()
+    (tmp_path / "checkpoint-12.tmp" / MARKER).touch()
+    assert find_checkpoint(tmp_path, "latest").name == "checkpoint-10"
+    with pytest.raises(FileNotFoundError, match="checkpoint-11"):
+        find_checkpoint(tmp_path, str(tmp_path / "checkpoint-11"))
+
+
+def test_nan_stops_with_its_step(faces, tmp_path):
+    with pytest.raises(FloatingPointError, match="at step"):
+        train(faces, tmp_path, "--max_train_steps", "8", "--learning_rate", "1e30")
+
+
+def test_people_are_held_out_by_name(tmp_path):
+    from datasets import Dataset
+
+    from diffiqa_hf.training_utils import load_face_dataset
+
+    file = str(tmp_path / "faces.parquet")
+    Dataset.from_dict({"identity": [f"person {i // 2}" for i in range(60)]}).to_parquet(file)
+    kwargs = {"train_parquet": [file], "identity_column": "identity", "holdout_modulo": 3}
+    kept, out = load_face_dataset(**kwargs), load_face_dataset(**kwargs, heldout=True)
+    assert len(kept) + len(out) == 60 and len(out) > 0
+    assert not set(kept["identity"]) & set(out["identity"])
+    with pytest.raises(ValueError, match="exactly one"):
+        load_face_dataset()

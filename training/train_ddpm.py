@@ -1,0 +1,337 @@
+# Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+"""
+Trains the UNet of DifFIQA: the extended DDPM training of section 3.3 of the paper (Babnik et al., IJCB 2023).
+
+A face and a degraded copy of it are blended, the more degraded the later the time step (Eq. 6), and made noisy; the
+UNet learns to give back the clean face.
+
+    accelerate launch training/train_ddpm.py --train_data_dir faces/ --output_dir runs/ddpm
+
+A run that was stopped goes on with `--resume_from_checkpoint latest`.
+"""
+
+import argparse
+import json
+import logging
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import ProjectConfiguration
+from diffusers import DDPMScheduler, UNet2DModel
+from diffusers.training_utils import EMAModel
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+from tqdm.auto import tqdm
+from transformers import AutoModel
+
+import diffiqa_hf.models  # noqa: F401 - makes the FR models known to AutoModel
+from diffiqa_hf import DifFIQAPipeline, FaceImageProcessor
+from diffiqa_hf.degradations import blend, degrade_face
+from diffiqa_hf.training_utils import find_checkpoint, load_face_dataset, save_checkpoint
+
+
+logger = logging.getLogger(__name__)
+
+NUM_BINS = 10  # of time steps, in the log of the loss
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=type("Help", (argparse.RawDescriptionHelpFormatter,), {})
+    )
+    data = parser.add_argument_group("data")
+    data.add_argument("--dataset_name", help="Hub id, or path, of a dataset")
+    data.add_argument("--train_data_dir", help="folder of aligned faces")
+    data.add_argument("--train_parquet", nargs="+", help="Parquet files with a column of aligned faces")
+    data.add_argument("--image_column", default="image", help="column of the faces (default: image)")
+    data.add_argument("--identity_column", default="identity", help="column of the people (default: identity)")
+    data.add_argument("--holdout_modulo", type=int, help="leave out people with crc32(name) %% M == 0, to choose by")
+    data.add_argument("--dataloader_num_workers", type=int, default=0)
+    model = parser.add_argument_group("model")
+    model.add_argument("--unet_config", help="JSON file of a UNet2DModel; instead of the following two")
+    model.add_argument("--block_out_channels", type=int, nargs="+", default=[16, 32, 64, 160])
+    model.add_argument("--layers_per_block", type=int, default=1)
+    model.add_argument("--resolution", type=int, default=112)
+    model.add_argument("--fr_model", help="folder or Hub id of the FR model that goes into the saved pipeline")
+    train = parser.add_argument_group("training (defaults: the authors' code)")
+    train.add_argument("--max_train_timestep", type=int, default=100, help="T' of the paper: time steps are below it")
+    train.add_argument(
+        "--blend_timesteps", type=int, default=100, help="T in Eq. 6: 100 official, 1000 as in the paper"
+    )
+    train.add_argument("--train_batch_size", type=int, default=16, help="on each process")
+    train.add_argument("--gradient_accumulation_steps", type=int, default=4)
+    train.add_argument("--max_train_steps", type=int, default=100_000, help="optimizer steps")
+    train.add_argument("--learning_rate", type=float, default=8e-5)
+    train.add_argument("--lr_schedule", choices=("constant", "cosine"), default="constant")
+    train.add_argument("--adam_beta2", type=float, default=0.99)
+    train.add_argument("--max_grad_norm", type=float, help="clip the gradient's norm (default: no clipping)")
+    train.add_argument("--ema_decay", type=float, default=0.995)
+    train.add_argument("--ema_update_every", type=int, default=10, help="optimizer steps")
+    train.add_argument(
+        "--mixed_precision", choices=("no", "fp16", "bf16"), help="default: as accelerate is configured"
+    )
+    train.add_argument("--seed", type=int, default=0)
+    output = parser.add_argument_group("output")
+    output.add_argument("--output_dir", required=True)
+    output.add_argument("--checkpointing_steps", type=int, default=500)
+    output.add_argument("--checkpoints_total_limit", type=int, default=2)
+    output.add_argument("--resume_from_checkpoint", help='"latest", or the path of a checkpoint')
+    output.add_argument(
+        "--validation_steps", type=int, default=500, help="every so many a grid of restored faces; 0: never"
+    )
+    output.add_argument("--logging_steps", type=int, default=50)
+    output.add_argument("--report_to", default="tensorboard", help='a tracker of Accelerate, or "none"')
+    return parser.parse_args(argv)
+
+
+class FacePairs(Dataset):
+    """Clean and degraded faces (3, H, W) in [-1, 1]. An item depends on the seed, the epoch and its index alone."""
+
+    def __init__(self, dataset, image_column: str, resolution: int, seed: int):
+        self.dataset, self.image_column, self.resolution, self.seed = dataset, image_column, resolution, seed
+        self.processor = FaceImageProcessor(size={"height": resolution, "width": resolution})
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, torch.Tensor]:
+        epoch, index = key
+        rng = np.random.default_rng([self.seed, epoch, index])
+        face = self.processor.extract_faces(self.dataset[index][self.image_column])[0].pixel_values
+        if rng.random() < 0.5:
+            face = np.ascontiguousarray(face[:, :, ::-1])
+        pixels = np.round((face.transpose(1, 2, 0) + 1) * 127.5).astype(np.uint8)
+        degraded = degrade_face(pixels, rng, size=self.resolution)
+        return {
+            "clean": torch.from_numpy(face),
+            "degraded": torch.from_numpy(degraded).permute(2, 0, 1).float() / 127.5 - 1,
+        }
+
+
+class ShuffledKeys:
+    """Endless (epoch, index) keys from a given batch on, so that a resumed run sees what it would have seen."""
+
+    def __init__(self, length: int, batch_size: int, seed: int, start_batch: int, process: int, num_processes: int):
+        self.length, self.seed = length, seed
+        self.batch_size, self.start_batch = batch_size, start_batch
+        self.process, self.num_processes = process, num_processes
+
+    def __iter__(self):
+        # Batch b of process p is the (b * processes + p)-th of the whole sequence.
+        batch, epoch, order = self.start_batch, None, None
+        while True:
+            first = (batch * self.num_processes + self.process) * self.batch_size
+            keys = []
+            for position in range(first, first + self.batch_size):
+                if epoch != position // self.length:
+                    epoch = position // self.length
+                    order = np.random.default_rng([self.seed, epoch]).permutation(self.length)
+                keys.append((epoch, int(order[position % self.length])))
+            yield keys
+            batch += 1
+
+
+def make_unet(args: argparse.Namespace) -> UNet2DModel:
+    if args.unet_config:
+        return UNet2DModel.from_config(json.loads(Path(args.unet_config).read_text()))
+    levels = len(args.block_out_channels)
+    return UNet2DModel(
+        sample_size=args.resolution,
+        layers_per_block=args.layers_per_block,
+        block_out_channels=args.block_out_channels,
+        norm_num_groups=math.gcd(8, *args.block_out_channels),
+        down_block_types=("DownBlock2D",) * (levels - 1) + ("AttnDownBlock2D",),
+        up_block_types=("AttnUpBlock2D",) + ("UpBlock2D",) * (levels - 1),
+        attention_head_dim=8,
+    )
+
+
+@torch.no_grad()
+def save_grid(pipe: DifFIQAPipeline, batch: dict[str, torch.Tensor], args: argparse.Namespace, path: Path) -> None:
+    """Rows: the clean face, and at t = 5 and T' the blended and noisy face beside what the UNet makes of it."""
+    clean, degraded = batch["clean"][:8], batch["degraded"][:8]
+    rows = [clean]
+    for t in (min(5, args.max_train_timestep), args.max_train_timestep):
+        times = torch.full((len(clean),), t - 1, device=clean.device)
+        generator = torch.Generator().manual_seed(args.seed)
+        noise = torch.randn(clean.shape, generator=generator).to(clean.device)
+        noisy = pipe.scheduler.add_noise(blend(clean, degraded, times, args.blend_timesteps), noise, times)
+        rows += [noisy, pipe.backward_process(noisy, t, min(t, 10), generator)]
+    pictures = [np.hstack([np.asarray(face) for face in pipe.image_processor.postprocess(row)]) for row in rows]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.vstack(pictures)).save(path)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    output_dir = Path(args.output_dir)
+    accelerator = Accelerator(
+        mixed_precision=args.mixed_precision,
+        gradient_accumulation_steps=args.gradient_accumulation_steps,
+        log_with=None if args.report_to == "none" else args.report_to,
+        project_config=ProjectConfiguration(project_dir=str(output_dir), logging_dir=str(output_dir / "logs")),
+    )
+    if not accelerator.is_main_process:
+        logger.setLevel(logging.ERROR)
+    resume = find_checkpoint(output_dir, args.resume_from_checkpoint)
+    dataset = load_face_dataset(
+        args.dataset_name,
+        args.train_data_dir,
+        args.train_parquet,
+        identity_column=args.identity_column,
+        holdout_modulo=args.holdout_modulo,
+    )
+
+    torch.manual_seed(args.seed)
+    unet = make_unet(args)
+    scheduler = DDPMScheduler(
+        num_train_timesteps=1000,
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type="sample",
+        clip_sample=True,
+        variance_type="fixed_small",
+    )
+    # As ema_pytorch: warmed up, and stepped every few optimizer steps.
+    ema = EMAModel(
+        unet.parameters(),
+        decay=args.ema_decay,
+        use_ema_warmup=True,
+        inv_gamma=1.0,
+        power=2 / 3,
+        model_cls=UNet2DModel,
+        model_config=unet.config,
+    )
+    ema.to(accelerator.device)
+    unet.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(unet.parameters(), lr=args.learning_rate, betas=(0.9, args.adam_beta2))
+    unet, optimizer = accelerator.prepare(unet, optimizer)
+    progress_state = TrainingState(ema)
+    accelerator.register_for_checkpointing(progress_state)
+
+    if resume is not None:
+        accelerator.load_state(str(resume))
+        logger.info(f"goes on from {resume}, step {progress_state.step}")
+    accumulate = args.gradient_accumulation_steps
+    keys = ShuffledKeys(
+        len(dataset),
+        args.train_batch_size,
+        args.seed,
+        progress_state.step * accumulate,
+        accelerator.process_index,
+        accelerator.num_processes,
+    )
+    pairs = FacePairs(dataset, args.image_column, args.resolution, args.seed)
+    loader = DataLoader(pairs, batch_sampler=keys, num_workers=args.dataloader_num_workers)
+    if args.report_to != "none":
+        config = {name: value for name, value in vars(args).items() if isinstance(value, (int, float, str))}
+        accelerator.init_trackers("train_ddpm", config=config)
+    logger.info(
+        f"{len(dataset)} faces, {sum(p.numel() for p in unet.parameters()):,} parameters, steps "
+        f"{progress_state.step} to {args.max_train_steps}, {accelerator.num_processes} process(es) of "
+        f"{accumulate} x {args.train_batch_size} faces a step"
+    )
+
+    bins = torch.zeros(2, NUM_BINS, device=accelerator.device)  # sums of losses, and how many
+    progress = tqdm(
+        total=args.max_train_steps, initial=progress_state.step, unit="step", disable=not accelerator.is_main_process
+    )
+    batches = iter(loader)
+    unet.train()
+    while progress_state.step < args.max_train_steps:
+        step = progress_state.step
+        if args.lr_schedule == "cosine":
+            for group in optimizer.param_groups:
+                group["lr"] = args.learning_rate * 0.5 * (1 + math.cos(math.pi * step / args.max_train_steps))
+        for micro in range(accumulate):
+            batch = {name: value.to(accelerator.device) for name, value in next(batches).items()}
+            # Drawn for this very batch: a resumed run needs no state of a generator.
+            key = [args.seed, step, micro, accelerator.process_index]
+            generator = torch.Generator().manual_seed(int(np.random.default_rng(key).integers(2**62)))
+            shape = batch["clean"].shape
+            times = torch.randint(args.max_train_timestep, shape[:1], generator=generator).to(accelerator.device)
+            noise = torch.randn(shape, generator=generator).to(accelerator.device)
+            with accelerator.accumulate(unet):
+                blended = blend(batch["clean"], batch["degraded"], times, args.blend_timesteps)
+                noisy = scheduler.add_noise(blended, noise, times).contiguous(memory_format=torch.channels_last)
+                restored = unet(noisy, times).sample
+                losses = (restored.float() - batch["clean"]).pow(2).mean((1, 2, 3))
+                loss = losses.mean()
+                if not torch.isfinite(loss):
+                    raise FloatingPointError(
+                        f"the loss is {loss.item()} at step {step}, batch {micro} of {accumulate}"
+                    )
+                accelerator.backward(loss)
+                if accelerator.sync_gradients and args.max_grad_norm is not None:
+                    accelerator.clip_grad_norm_(unet.parameters(), args.max_grad_norm)
+                optimizer.step()
+                optimizer.zero_grad()
+            place = times * NUM_BINS // args.max_train_timestep
+            bins[0].index_add_(0, place, losses.detach())
+            bins[1].index_add_(0, place, torch.ones_like(losses))
+        progress_state.step = step = step + 1
+        if step % args.ema_update_every == 0:
+            ema.step(accelerator.unwrap_model(unet).parameters())
+        progress.update()
+
+        last = step == args.max_train_steps
+        if step % args.logging_steps == 0 or last:
+            totals = accelerator.reduce(bins, "sum").cpu()
+            means = totals[0] / totals[1]
+            logs = {"loss": (totals[0].sum() / totals[1].sum()).item(), "lr": optimizer.param_groups[0]["lr"]}
+            width = args.max_train_timestep / NUM_BINS
+            for i, mean in enumerate(means):
+                if totals[1, i]:
+                    logs[f"loss_by_timestep/{i * width:g}-{(i + 1) * width:g}"] = mean.item()
+            progress.set_postfix(loss=f"{logs['loss']:.5f}")
+            accelerator.log(logs, step=step)
+            bins.zero_()
+        if args.validation_steps and (step % args.validation_steps == 0 or last) and accelerator.is_main_process:
+            model = ema_unet(ema, accelerator.unwrap_model(unet))
+            pipe = DifFIQAPipeline(model.to(accelerator.device), scheduler, None, pairs.processor)
+            save_grid(pipe, batch, args, output_dir / "validation" / f"step-{step:06}.png")
+        if step % args.checkpointing_steps == 0 or last:
+            save_checkpoint(accelerator, output_dir, step, args.checkpoints_total_limit)
+    progress.close()
+
+    if accelerator.is_main_process:
+        model = ema_unet(ema, accelerator.unwrap_model(unet))
+        if args.fr_model:
+            fr_model = AutoModel.from_pretrained(args.fr_model)
+            DifFIQAPipeline(model, scheduler, fr_model, pairs.processor).save_pretrained(output_dir / "pipeline")
+            logger.info(f"saved {output_dir / 'pipeline'}, which DifFIQAPipeline.from_pretrained loads")
+        else:
+            model.save_pretrained(output_dir / "pipeline" / "unet")
+            scheduler.save_pretrained(output_dir / "pipeline" / "scheduler")
+            logger.info(f"saved unet and scheduler in {output_dir / 'pipeline'}; --fr_model would make it a pipeline")
+    accelerator.end_training()
+
+
+class TrainingState:
+    """The step and the EMA weights, which a checkpoint holds besides model and optimizer."""
+
+    def __init__(self, ema: EMAModel):
+        self.ema, self.step = ema, 0
+
+    def state_dict(self) -> dict:
+        return {"step": self.step, "ema": self.ema.state_dict()}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.step = state["step"]
+        self.ema.load_state_dict(state["ema"])
+
+
+def ema_unet(ema: EMAModel, unet: UNet2DModel) -> UNet2DModel:
+    """A copy of the UNet with the averaged weights."""
+    model = UNet2DModel.from_config(unet.config)
+    model.load_state_dict(unet.state_dict())
+    if ema.optimization_step:
+        ema.copy_to(model.parameters())
+    return model.eval()
+
+
+if __name__ == "__main__":
+    main()
