@@ -38,6 +38,7 @@ def save_tiny_pipeline(folder: Path, seed: int) -> str:
         down_block_types=("DownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "UpBlock2D"),
         norm_num_groups=4,
+        add_attention=False,
     )
     scheduler = DDPMScheduler(
         beta_schedule="squaredcos_cap_v2", prediction_type="sample", variance_type="fixed_small", clip_sample=True

@@ -1,7 +1,8 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 """
 MobileFaceNet: Chen et al., "MobileFaceNets: Efficient CNNs for Accurate Real-Time Face Verification on Mobile
-Devices", CCBR 2018. One class holds the published variants; they differ in widths, activation and input (see the configuration).
+Devices", CCBR 2018. One class holds the published variants, which differ in widths, activation and input (see the
+configuration).
 """
 
 import torch
