@@ -146,7 +146,7 @@ def _reasons() -> Iterator[None]:
         # The text of an operating system's error has the file name, `strerror` has not.
         raise FaceImageError(_ERRNO_REASONS.get(error.errno) or error.strerror or _first_line(error)) from None
     except Exception as error:  # Pillow's parsers raise whatever they trip over in a damaged header
-        raise FaceImageError(f"damaged file: {_first_line(error)}") from None
+        raise FaceImageError(f"damaged file: {_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:
@@ -177,7 +177,10 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
         values = np.asarray(picture)
         if values.min() < 0 or values.max() > 65535:
             raise FaceImageError("integer grey values outside of 0 to 65535")
-        return Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8)).convert("RGB")
+        values = values.astype(np.uint32)
+        values += 128  # in place: the arrays of a large picture are large
+        values //= 257
+        return Image.fromarray(values.astype(np.uint8)).convert("RGB")
     if picture.mode == "F":
         return Image.fromarray(_to_uint8(np.asarray(picture))).convert("RGB")
     if transparent:

@@ -4,10 +4,12 @@
 import os
 import re
 import shutil
+import zlib
 from pathlib import Path
 
+import numpy as np
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+from diffusers.training_utils import EMAModel
 
 
 # Written last: a checkpoint folder without it does not count.
@@ -69,9 +71,41 @@ def save_checkpoint(accelerator: Accelerator, output_dir: str | os.PathLike, ste
     return path
 
 
-def same_everywhere(value):
-    """The main process's value on all processes."""
-    return broadcast_object_list([value])[0]
+class ShuffledKeys:
+    """Endless (epoch, index) keys from a given batch on, so that a resumed run sees what it would have seen."""
+
+    def __init__(self, length: int, batch_size: int, seed: int, start_batch: int, process: int, num_processes: int):
+        self.length, self.seed = length, seed
+        self.batch_size, self.start_batch = batch_size, start_batch
+        self.process, self.num_processes = process, num_processes
+
+    def __iter__(self):
+        # Batch b of process p is the (b * processes + p)-th of the whole sequence.
+        batch, epoch, order = self.start_batch, None, None
+        while True:
+            first = (batch * self.num_processes + self.process) * self.batch_size
+            keys = []
+            for position in range(first, first + self.batch_size):
+                if epoch != position // self.length:
+                    epoch = position // self.length
+                    order = np.random.default_rng([self.seed, epoch]).permutation(self.length)
+                keys.append((epoch, int(order[position % self.length])))
+            yield keys
+            batch += 1
+
+
+class TrainingState:
+    """The step and the EMA weights, which a checkpoint holds besides model and optimizer."""
+
+    def __init__(self, ema: EMAModel):
+        self.ema, self.step = ema, 0
+
+    def state_dict(self) -> dict:
+        return {"step": self.step, "ema": self.ema.state_dict()}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.step = state["step"]
+        self.ema.load_state_dict(state["ema"])
 
 
 def load_face_dataset(
@@ -89,8 +123,6 @@ def load_face_dataset(
     With `holdout_modulo` m, people whose CRC-32 of the identity's name is divisible by m are left out (or, with
     `heldout`, they alone are kept): a split by person that depends on nothing but the name.
     """
-    import zlib
-
     from datasets import load_dataset
 
     if sum(source is not None for source in (dataset_name, train_data_dir, train_parquet)) != 1:
@@ -102,10 +134,15 @@ def load_face_dataset(
     else:
         dataset = load_dataset("parquet", data_files={split: train_parquet}, split=split)
     if holdout_modulo is not None:
-        if identity_column not in dataset.column_names:
-            raise ValueError(f"the dataset has no column {identity_column!r}; it has {dataset.column_names}")
-        out = [zlib.crc32(str(name).encode()) % holdout_modulo == 0 for name in dataset[identity_column]]
-        dataset = dataset.select([i for i, is_out in enumerate(out) if is_out == heldout])
+        dataset = hold_out(dataset, identity_column, holdout_modulo, heldout)
     if len(dataset) == 0:
         raise ValueError("the dataset is empty")
     return dataset
+
+
+def hold_out(dataset, identity_column: str | None, modulo: int, heldout: bool):
+    """The people whose name's CRC-32 is divisible by `modulo` (`heldout`), or all others."""
+    if identity_column not in dataset.column_names:
+        raise ValueError(f"the dataset has no column {identity_column!r}; it has {dataset.column_names}")
+    out = [zlib.crc32(str(name).encode()) % modulo == 0 for name in dataset[identity_column]]
+    return dataset.select([i for i, is_out in enumerate(out) if is_out == heldout])

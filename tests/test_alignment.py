@@ -144,7 +144,7 @@ def test_a_whole_factor_is_the_mean_over_blocks():
     picture = np.random.default_rng(1).integers(0, 256, (336, 336, 3), dtype=np.uint8)
     crop = align_face(picture, (ARCFACE_TEMPLATE + 0.5) * 3 - 0.5)
     means = picture.reshape(112, 3, 112, 3, 3).mean(axis=(1, 3))
-    assert np.abs(crop - means).max() <= 0.51
+    assert np.abs(crop - means).max() < 0.6  # Pillow rounds .5556 down
 
 
 def test_a_large_face_is_not_aliased():

@@ -30,7 +30,13 @@ from transformers import AutoModel
 import diffiqa_hf.models  # noqa: F401 - makes the FR models known to AutoModel
 from diffiqa_hf import DifFIQAPipeline, FaceImageProcessor
 from diffiqa_hf.degradations import blend, degrade_face
-from diffiqa_hf.training_utils import find_checkpoint, load_face_dataset, save_checkpoint
+from diffiqa_hf.training_utils import (
+    ShuffledKeys,
+    TrainingState,
+    find_checkpoint,
+    load_face_dataset,
+    save_checkpoint,
+)
 
 
 logger = logging.getLogger(__name__)
@@ -109,29 +115,6 @@ class FacePairs(Dataset):
             "clean": torch.from_numpy(face),
             "degraded": torch.from_numpy(degraded).permute(2, 0, 1).float() / 127.5 - 1,
         }
-
-
-class ShuffledKeys:
-    """Endless (epoch, index) keys from a given batch on, so that a resumed run sees what it would have seen."""
-
-    def __init__(self, length: int, batch_size: int, seed: int, start_batch: int, process: int, num_processes: int):
-        self.length, self.seed = length, seed
-        self.batch_size, self.start_batch = batch_size, start_batch
-        self.process, self.num_processes = process, num_processes
-
-    def __iter__(self):
-        # Batch b of process p is the (b * processes + p)-th of the whole sequence.
-        batch, epoch, order = self.start_batch, None, None
-        while True:
-            first = (batch * self.num_processes + self.process) * self.batch_size
-            keys = []
-            for position in range(first, first + self.batch_size):
-                if epoch != position // self.length:
-                    epoch = position // self.length
-                    order = np.random.default_rng([self.seed, epoch]).permutation(self.length)
-                keys.append((epoch, int(order[position % self.length])))
-            yield keys
-            batch += 1
 
 
 def make_unet(args: argparse.Namespace) -> UNet2DModel:
@@ -308,20 +291,6 @@ def main(argv: list[str] | None = None) -> None:
             scheduler.save_pretrained(output_dir / "pipeline" / "scheduler")
             logger.info(f"saved unet and scheduler in {output_dir / 'pipeline'}; --fr_model would make it a pipeline")
     accelerator.end_training()
-
-
-class TrainingState:
-    """The step and the EMA weights, which a checkpoint holds besides model and optimizer."""
-
-    def __init__(self, ema: EMAModel):
-        self.ema, self.step = ema, 0
-
-    def state_dict(self) -> dict:
-        return {"step": self.step, "ema": self.ema.state_dict()}
-
-    def load_state_dict(self, state: dict) -> None:
-        self.step = state["step"]
-        self.ema.load_state_dict(state["ema"])
 
 
 def ema_unet(ema: EMAModel, unet: UNet2DModel) -> UNet2DModel:
