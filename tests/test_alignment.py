@@ -6,7 +6,7 @@ import pickle
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -76,6 +76,7 @@ def test_similarity_transform_worked_by_hand():
 coordinate = st.floats(-5000, 5000)
 
 
+@settings(deadline=None)
 @given(st.floats(0.05, 40), st.floats(-np.pi, np.pi), st.tuples(coordinate, coordinate))
 def test_a_similarity_is_recovered_exactly(scale, angle, shift):
     to_picture = similarity(scale, angle, shift)
@@ -84,6 +85,7 @@ def test_a_similarity_is_recovered_exactly(scale, angle, shift):
     assert np.allclose(apply(matrix, apply(to_picture, ARCFACE_TEMPLATE)), ARCFACE_TEMPLATE, atol=1e-6)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_no_similarity_near_it_fits_better(seed):
     rng = np.random.default_rng(seed)

@@ -281,6 +281,7 @@ def _print_row(row: dict, width: int) -> None:
     score = "      -" if row["error"] is not None else f"{row['score']:7.4f}"
     face = f"  face {row['face']}" if row["face"] else ""
     tqdm.write(f"{name:<{width}}  {score}{face}", file=sys.stdout)
+    sys.stdout.flush()
 
 
 def _summarise(rows: list[dict], scores: list[float]) -> None:
