@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 _MODULE_OF = {
     "BSRGANDegradation": "degradations",
     "DifFIQAPipeline": "pipeline_diffiqa",
+    "DifFIQAUNetModel": "models",
     "FaceEmbeddingOutput": "models",
     "FaceImageError": "image_processing_face",
     "FaceImageProcessor": "image_processing_face",
@@ -37,6 +38,7 @@ _SUBMODULES = {"alignment", *_MODULE_OF.values()}
 __all__ = [
     "BSRGANDegradation",
     "DifFIQAPipeline",
+    "DifFIQAUNetModel",
     "FaceEmbeddingOutput",
     "FaceImageError",
     "FaceImageProcessor",
@@ -72,6 +74,13 @@ def __dir__():
 if TYPE_CHECKING:
     from .degradations import BSRGANDegradation, blend, blend_weight, degrade_at, degrade_face
     from .image_processing_face import FaceImageError, FaceImageProcessor, NoFaceError
-    from .models import FaceEmbeddingOutput, IResNetConfig, IResNetModel, MobileFaceNetConfig, MobileFaceNetModel
+    from .models import (
+        DifFIQAUNetModel,
+        FaceEmbeddingOutput,
+        IResNetConfig,
+        IResNetModel,
+        MobileFaceNetConfig,
+        MobileFaceNetModel,
+    )
     from .pipeline_diffiqa import DifFIQAPipeline
     from .pipeline_output import FaceQualityOutput, FaceQualityRecord

@@ -4,6 +4,7 @@
 import importlib.metadata
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -56,3 +57,8 @@ def test_auto_classes_know_the_models_after_the_import_of_models():
     code = "import diffiqa_hf.models\nfrom transformers import AutoConfig\n"
     code += "assert type(AutoConfig.for_model('mobilefacenet')).__name__ == 'MobileFaceNetConfig'"
     assert "transformers" in loaded_after(code)
+
+
+def test_the_citation_names_this_version():
+    citation = (Path(__file__).parents[1] / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {diffiqa_hf.__version__}\n" in citation

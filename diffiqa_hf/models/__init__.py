@@ -1,11 +1,15 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
-"""Face recognition models. Importing this module makes them known to transformers' `AutoConfig` and `AutoModel`."""
+"""
+Face recognition models and the UNet of DifFIQA's authors. Importing this module makes the former known to
+transformers' `AutoConfig` and `AutoModel`.
+"""
 
 from transformers import AutoConfig, AutoModel
 
 from .iresnet import IResNetConfig, IResNetModel
 from .mobilefacenet import MobileFaceNetConfig, MobileFaceNetModel
 from .modeling_face import FaceEmbeddingOutput, FaceModelConfig, FacePreTrainedModel
+from .unet_diffiqa import DifFIQAUNetModel
 
 
 for _config, _model in ((MobileFaceNetConfig, MobileFaceNetModel), (IResNetConfig, IResNetModel)):
@@ -13,6 +17,7 @@ for _config, _model in ((MobileFaceNetConfig, MobileFaceNetModel), (IResNetConfi
     AutoModel.register(_config, _model, exist_ok=True)
 
 __all__ = [
+    "DifFIQAUNetModel",
     "FaceEmbeddingOutput",
     "FaceModelConfig",
     "FacePreTrainedModel",

@@ -86,6 +86,9 @@ class FacePreTrainedModel(PreTrainedModel):
         top = (pixel_values.shape[2] - height) // 2
         left = (pixel_values.shape[3] - width) // 2
         faces = pixel_values[:, :, top : top + height, left : left + width].to(self.dtype)
+        # torch 2.13 on a CPU crashes in the backward pass of an IResNet whose input is in channels-last order, as a
+        # NumPy image is after `permute`.
+        faces = faces.contiguous()
         if config.channel_order == "bgr":
             faces = faces.flip(1)
         mean, std = tuple(config.image_mean), tuple(config.image_std)

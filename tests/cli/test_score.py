@@ -401,19 +401,7 @@ def test_a_killed_run_goes_on(model, tmp_path, ending, number, capsys):
     for link in links:
         link.symlink_to("../face.png")
     output = tmp_path / f"scores.{ending}"
-    settings = [
-        "--num-timesteps",
-        "20",
-        "--num-repeats",
-        "2",
-        "--batch-size",
-        "1",
-        "--device",
-        "cpu",
-        "--model",
-        model,
-    ]
-    args = ["score", str(faces), "--output", str(output), *settings]
+    args = ["score", str(faces), "--output", str(output), "--model", model, "--batch-size", "1", *QUICK]
     code = "import sys; from diffiqa_hf.cli import main; sys.exit(main())"
     streamed = output if ending == "csv" else tmp_path / "scores.parquet.partial.jsonl"
     process = subprocess.Popen([sys.executable, "-c", code, *args], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)

@@ -1,0 +1,124 @@
+# Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+"""The UNet of DifFIQA's authors: the same numbers as theirs, and the contract of a diffusers model."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from fixtures.fill import fill_state_dict, make_images
+
+from diffiqa_hf import DifFIQAUNetModel
+
+
+def tiny(**kwargs) -> DifFIQAUNetModel:
+    torch.manual_seed(0)
+    return DifFIQAUNetModel(**{"dim": 8, "dim_mults": (1, 2), "sample_size": 16, **kwargs}).eval()
+
+
+def images(count: int, size: int = 16) -> torch.Tensor:
+    return make_images(1, count, size)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("dim", [16, pytest.param(128, marks=pytest.mark.slow)])
+@torch.no_grad()
+def test_same_numbers_as_the_original(shared_dir, dim):
+    layout = json.loads((shared_dir / "parity" / f"diffiqa_unet_dim{dim}.json").read_text())
+    expected = np.load(shared_dir / "parity" / f"diffiqa_unet_dim{dim}.npz")
+    unet = DifFIQAUNetModel(dim=dim).eval()
+    unet.load_state_dict(fill_state_dict(layout["shapes"], layout["salt"]), strict=True)
+    if dim == 128:
+        assert sum(parameter.numel() for parameter in unet.parameters()) == 142_872_835
+    for time in (0, 4, 99):
+        reference = torch.from_numpy(expected[f"unet_t{time}"])
+        sample = make_images(layout["image_seed"], len(reference))
+        assert (unet(sample, time).sample - reference).abs().max() < 1e-4
+
+
+def test_published_size():
+    # Figures of the published network: 276 tensors, 142,872,835 parameters.
+    with torch.device("meta"):
+        unet = DifFIQAUNetModel()
+    assert len(unet.state_dict()) == 276
+    assert sum(parameter.numel() for parameter in unet.parameters()) == 142_872_835
+
+
+def test_key_names_are_those_of_the_published_checkpoint():
+    shapes = {name: tuple(tensor.shape) for name, tensor in tiny().state_dict().items()}
+    for name, shape in {
+        "init_conv.weight": (8, 3, 7, 7),
+        "time_mlp.1.weight": (32, 8),
+        "time_mlp.3.bias": (32,),
+        "downs.0.0.mlp.1.weight": (16, 32),
+        "downs.0.1.block2.proj.weight": (8, 8, 3, 3),
+        "downs.0.2.fn.fn.to_qkv.weight": (384, 8, 1, 1),
+        "downs.0.2.fn.fn.to_out.1.g": (1, 8, 1, 1),
+        "downs.0.2.fn.norm.g": (1, 8, 1, 1),
+        "downs.0.3.weight": (8, 8, 4, 4),
+        "downs.1.3.weight": (16, 8, 3, 3),
+        "mid_block1.block1.norm.weight": (16,),
+        "mid_attn.fn.fn.to_out.weight": (16, 128, 1, 1),
+        "ups.0.0.res_conv.weight": (16, 24, 1, 1),
+        "ups.0.3.1.weight": (8, 16, 3, 3),
+        "ups.1.3.weight": (8, 8, 3, 3),
+        "final_res_block.res_conv.weight": (8, 16, 1, 1),
+        "final_conv.weight": (3, 8, 1, 1),
+    }.items():
+        assert shapes[name] == shape, name
+
+
+@torch.no_grad()
+def test_save_and_load(tmp_path):
+    unet = tiny()
+    unet.save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "config.json").read_text())
+    assert {key: value for key, value in saved.items() if not key.startswith("_")} == {
+        "dim": 8,
+        "dim_mults": [1, 2],
+        "channels": 3,
+        "sample_size": 16,
+    }
+    loaded = DifFIQAUNetModel.from_pretrained(tmp_path)
+    assert loaded.config.block_out_channels == unet.config.block_out_channels == (8, 16)
+    assert torch.equal(loaded(images(2), 3).sample, unet(images(2), 3).sample)
+
+
+@torch.no_grad()
+def test_batch_invariance():
+    unet, sample = tiny(), images(3)
+    together = unet(sample, torch.tensor([0, 4, 99])).sample
+    for i, time in enumerate((0, 4, 99)):
+        torch.testing.assert_close(together[i : i + 1], unet(sample[i : i + 1], time).sample, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_time_matters_and_may_be_given_in_any_form():
+    unet, sample = tiny(), images(2)
+    expected = unet(sample, 4).sample
+    assert (unet(sample, 99).sample - expected).abs().max() > 1e-4
+    for time in (torch.tensor(4), torch.tensor([4]), torch.tensor([4, 4]), 4.0):
+        assert torch.equal(unet(sample, time).sample, expected)
+    assert torch.equal(unet(sample, 4, return_dict=False)[0], expected)
+
+
+def test_every_weight_gets_a_gradient():
+    unet = tiny()
+    unet(images(2), 4).sample.square().sum().backward()
+    assert [name for name, p in unet.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+
+
+@torch.no_grad()
+def test_bfloat16():
+    unet = tiny()
+    expected = unet(images(2), 500).sample
+    out = unet.to(torch.bfloat16)(images(2).bfloat16(), 500).sample
+    assert out.dtype == torch.bfloat16
+    assert torch.nn.functional.cosine_similarity(out.float().flatten(1), expected.flatten(1)).min() > 0.99
+
+
+def test_wrong_sizes():
+    with pytest.raises(ValueError, match="multiples of 2, got 15x16"):
+        tiny()(images(1)[:, :, 1:], 0)
+    with pytest.raises(ValueError, match="multiple of 8"):
+        tiny(dim=12)
