@@ -32,8 +32,14 @@ def find_checkpoint(output_dir: str | os.PathLike, resume_from: str | None) -> P
 
     Raises:
         FileNotFoundError: A path was named that is no whole checkpoint.
+        FileExistsError: A run that starts anew would write into the checkpoints of another.
     """
     if resume_from is None:
+        if list_checkpoints(output_dir):
+            raise FileExistsError(
+                f"{output_dir} has the checkpoints of another run; go on from them with --resume_from_checkpoint "
+                "latest, or name another --output_dir"
+            )
         return None
     if resume_from == "latest":
         checkpoints = list_checkpoints(output_dir)
@@ -42,6 +48,13 @@ def find_checkpoint(output_dir: str | os.PathLike, resume_from: str | None) -> P
     if not (path / MARKER).exists():
         raise FileNotFoundError(f"{path} is no checkpoint, or was not written to its end (no file {MARKER!r} in it)")
     return path
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Unmarked first: half a deleted folder must not pass for a whole one."""
+    (path / MARKER).unlink(missing_ok=True)
+    if path.exists():
+        shutil.rmtree(path)
 
 
 def save_checkpoint(accelerator: Accelerator, output_dir: str | os.PathLike, step: int, limit: int | None) -> Path:
@@ -59,14 +72,13 @@ def save_checkpoint(accelerator: Accelerator, output_dir: str | os.PathLike, ste
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         (temporary / MARKER).touch()
-        if path.exists():
-            shutil.rmtree(path)
+        remove_checkpoint(path)
         os.replace(temporary, path)
         if limit is not None:
-            for old in list_checkpoints(output_dir)[:-limit]:
-                # Unmarked first: half a deleted folder must not pass for a whole one.
-                (old / MARKER).unlink()
-                shutil.rmtree(old)
+            # Not the later ones of a run that this one branched off from.
+            so_far = list_checkpoints(output_dir)
+            for old in so_far[: so_far.index(path) + 1][:-limit]:
+                remove_checkpoint(old)
     accelerator.wait_for_everyone()
     return path
 
@@ -105,7 +117,10 @@ class TrainingState:
 
     def load_state_dict(self, state: dict) -> None:
         self.step = state["step"]
+        # Accelerate reads checkpoints to the CPU; the averages belong where the model is.
+        device = self.ema.shadow_params[0].device
         self.ema.load_state_dict(state["ema"])
+        self.ema.to(device)
 
 
 def load_face_dataset(

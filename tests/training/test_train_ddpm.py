@@ -7,9 +7,10 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from diffusers import UNet2DModel
+from diffusers.training_utils import EMAModel
 
 from diffiqa_hf import DifFIQAPipeline, MobileFaceNetConfig, MobileFaceNetModel
-from diffiqa_hf.training_utils import MARKER, find_checkpoint, list_checkpoints
+from diffiqa_hf.training_utils import MARKER, TrainingState, find_checkpoint, list_checkpoints
 
 
 ROOT = Path(__file__).parents[2]
@@ -91,8 +92,26 @@ def test_find_checkpoint(tmp_path):
     (tmp_path / "checkpoint-12.tmp").mkdir()
     (tmp_path / "checkpoint-12.tmp" / MARKER).touch()
     assert find_checkpoint(tmp_path, "latest").name == "checkpoint-10"
+    with pytest.raises(FileExistsError, match="another run"):
+        find_checkpoint(tmp_path, None)
     with pytest.raises(FileNotFoundError, match="checkpoint-11"):
         find_checkpoint(tmp_path, str(tmp_path / "checkpoint-11"))
+
+
+def test_only_earlier_checkpoints_are_pruned(faces, tmp_path):
+    train(faces, tmp_path, "--max_train_steps", "4", "--checkpoints_total_limit", "9")
+    extra = ["--resume_from_checkpoint", str(tmp_path / "checkpoint-1"), "--checkpoints_total_limit", "1"]
+    train(faces, tmp_path, "--max_train_steps", "2", *extra)
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["checkpoint-2", "checkpoint-3", "checkpoint-4"]
+
+
+def test_averages_stay_on_the_device_of_the_model():
+    # Accelerate reads a checkpoint to the CPU; "meta" stands for a GPU here.
+    model = torch.nn.Linear(2, 2)
+    state = TrainingState(EMAModel(model.parameters())).state_dict()
+    on_device = TrainingState(EMAModel(model.to("meta").parameters()))
+    on_device.load_state_dict(state)
+    assert {p.device.type for p in on_device.ema.shadow_params} == {"meta"}
 
 
 def test_nan_stops_with_its_step(faces, tmp_path):
