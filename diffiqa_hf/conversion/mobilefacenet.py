@@ -60,7 +60,7 @@ def convert_insightface_mbf(
         converted[ours] = tensor
     # The first block of a stage is the one that stands alone there.
     strides = [1 if found[key] else 2 for key in sorted(found)]
-    return _config(converted, strides, bn_eps=1e-5), converted
+    return _config(converted, strides), converted
 
 
 def convert_xiaoccer(state_dict: dict[str, torch.Tensor]) -> tuple[MobileFaceNetConfig, dict[str, torch.Tensor]]:
@@ -83,11 +83,9 @@ def convert_xiaoccer(state_dict: dict[str, torch.Tensor]) -> tuple[MobileFaceNet
         ours = re.sub(r"^linear7\.", "pool.", ours)
         ours = re.sub(r"^linear1\.conv\.", "embed.", re.sub(r"^linear1\.norm\.", "norm.", ours))
         converted[ours] = tensor.flatten(1) if ours == "embed.weight" else tensor
-    widths = [converted[f"blocks.{i}.project.conv.weight"].shape[0] for i in range(_depth(converted))]
     config = _config(
         converted,
-        _strides(widths, converted),
-        bn_eps=1e-5,
+        _strides(converted),
         crop_size=(112, 96),
         image_std=(128 / 255,) * 3,
         training_data="CASIA-WebFace",
@@ -126,11 +124,9 @@ def convert_foamliu(state_dict: dict[str, torch.Tensor]) -> tuple[MobileFaceNetC
         else:
             ours = _rename(name, rules)
         converted[ours] = tensor.flatten(1) if ours == "embed.weight" else tensor
-    widths = [converted[f"blocks.{i}.project.conv.weight"].shape[0] for i in range(_depth(converted))]
     config = _config(
         converted,
-        _strides(widths, converted),
-        bn_eps=1e-5,
+        _strides(converted),
         stem_pointwise=True,
         hidden_act="relu6",
         image_mean=(0.485, 0.456, 0.406),
@@ -139,14 +135,12 @@ def convert_foamliu(state_dict: dict[str, torch.Tensor]) -> tuple[MobileFaceNetC
     return config, converted
 
 
-def _depth(converted: dict[str, torch.Tensor]) -> int:
-    return 1 + max(int(name.split(".")[1]) for name in converted if name.startswith("blocks."))
-
-
-def _strides(widths: list[int], converted: dict[str, torch.Tensor]) -> list[int]:
+def _strides(converted: dict[str, torch.Tensor]) -> list[int]:
     # Strides leave no trace in the weights. In the paper's network a stage begins where the width changes, at
     # the first block, and where the hidden width is the largest (the last stage keeps its width).
-    hidden = [converted[f"blocks.{i}.expand.conv.weight"].shape[0] for i in range(len(widths))]
+    depth = 1 + max(int(name.split(".")[1]) for name in converted if name.startswith("blocks."))
+    widths = [converted[f"blocks.{i}.project.conv.weight"].shape[0] for i in range(depth)]
+    hidden = [converted[f"blocks.{i}.expand.conv.weight"].shape[0] for i in range(depth)]
     return [2 if i == 0 or widths[i] != widths[i - 1] or hidden[i] == max(hidden) else 1 for i in range(len(widths))]
 
 
