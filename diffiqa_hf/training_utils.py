@@ -1,6 +1,7 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 """What the training scripts share: checkpoints that are whole or absent, and datasets of faces."""
 
+import argparse
 import os
 import re
 import shutil
@@ -121,6 +122,18 @@ class TrainingState:
         device = self.ema.shadow_params[0].device
         self.ema.load_state_dict(state["ema"])
         self.ema.to(device)
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that say what to train on: those of [`load_face_dataset`], and the columns."""
+    data = parser.add_argument_group("data")
+    data.add_argument("--dataset_name", help="Hub id, or path, of a dataset")
+    data.add_argument("--train_data_dir", help="folder of aligned faces")
+    data.add_argument("--train_parquet", nargs="+", help="Parquet files with a column of aligned faces")
+    data.add_argument("--image_column", default="image", help="column of the faces (default: image)")
+    data.add_argument("--identity_column", default="identity", help="column of the people (default: identity)")
+    data.add_argument("--holdout_modulo", type=int, help="leave out people with crc32(name) %% M == 0, to choose by")
+    data.add_argument("--dataloader_num_workers", type=int, default=0)
 
 
 def load_face_dataset(

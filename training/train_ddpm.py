@@ -33,6 +33,7 @@ from diffiqa_hf.degradations import blend, degrade_face
 from diffiqa_hf.training_utils import (
     ShuffledKeys,
     TrainingState,
+    add_data_arguments,
     find_checkpoint,
     load_face_dataset,
     save_checkpoint,
@@ -48,14 +49,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=type("Help", (argparse.RawDescriptionHelpFormatter,), {})
     )
-    data = parser.add_argument_group("data")
-    data.add_argument("--dataset_name", help="Hub id, or path, of a dataset")
-    data.add_argument("--train_data_dir", help="folder of aligned faces")
-    data.add_argument("--train_parquet", nargs="+", help="Parquet files with a column of aligned faces")
-    data.add_argument("--image_column", default="image", help="column of the faces (default: image)")
-    data.add_argument("--identity_column", default="identity", help="column of the people (default: identity)")
-    data.add_argument("--holdout_modulo", type=int, help="leave out people with crc32(name) %% M == 0, to choose by")
-    data.add_argument("--dataloader_num_workers", type=int, default=0)
+    add_data_arguments(parser)
     model = parser.add_argument_group("model")
     model.add_argument("--unet_config", help="JSON file of a UNet2DModel; instead of the following two")
     model.add_argument("--block_out_channels", type=int, nargs="+", default=[16, 32, 64, 160])

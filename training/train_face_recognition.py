@@ -34,6 +34,7 @@ from diffiqa_hf.models import MobileFaceNetConfig, MobileFaceNetModel
 from diffiqa_hf.training_utils import (
     ShuffledKeys,
     TrainingState,
+    add_data_arguments,
     find_checkpoint,
     hold_out,
     load_face_dataset,
@@ -54,14 +55,7 @@ SMALL = {
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    data = parser.add_argument_group("data")
-    data.add_argument("--dataset_name", help="Hub id, or path, of a dataset")
-    data.add_argument("--train_data_dir", help="folder of aligned faces")
-    data.add_argument("--train_parquet", nargs="+", help="Parquet files with a column of aligned faces")
-    data.add_argument("--image_column", default="image")
-    data.add_argument("--identity_column", default="identity")
-    data.add_argument("--holdout_modulo", type=int, help="hold out people with crc32(name) %% M == 0, to choose by")
-    data.add_argument("--dataloader_num_workers", type=int, default=0)
+    add_data_arguments(parser)
     model = parser.add_argument_group("teachers and student")
     model.add_argument("--teacher", nargs="*", default=[], help="folders or Hub ids of FR models")
     model.add_argument(
