@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from .image_processing_face import FaceCrop, FaceImageError, FaceImageProcessor
+from .models import DifFIQAUNetModel
 from .pipeline_output import TERMS, FaceQualityOutput, FaceQualityRecord
 
 
@@ -46,7 +47,7 @@ class DifFIQAPipeline(DiffusionPipeline):
     embedded; the score is the mean cosine similarity to the embedding of the face itself (Eq. 7 of the paper).
 
     Args:
-        unet ([`UNet2DModel`]):
+        unet ([`UNet2DModel`] or [`DifFIQAUNetModel`]):
             Predicts the clean face from a noisy one (`prediction_type="sample"`).
         scheduler ([`DDPMScheduler`] or [`DDIMScheduler`]):
             A DDIM scheduler runs with eta = 1 and the clipped output, which is the same process.
@@ -67,7 +68,7 @@ class DifFIQAPipeline(DiffusionPipeline):
 
     def __init__(
         self,
-        unet: UNet2DModel,
+        unet: UNet2DModel | DifFIQAUNetModel,
         scheduler: DDPMScheduler | DDIMScheduler,
         fr_model: PreTrainedModel,
         image_processor: FaceImageProcessor,
@@ -441,7 +442,7 @@ class DifFIQAPipeline(DiffusionPipeline):
             return 20  # more does not run faster: what counts on a CPU is that a batch fits its cache
         # A UNet of this kind holds some forty maps of its first width at full size at a time.
         height, width = self._face_size()
-        channels = self.unet.config.block_out_channels[0]
+        channels = next(weight for weight in self.unet.parameters() if weight.ndim == 4).shape[0]
         per_image = 40 * channels * height * width * self.unet.dtype.itemsize
         free, _ = torch.cuda.mem_get_info(device)
         return int(min(1024, max(1, free // 2 // per_image)))

@@ -1,7 +1,8 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
-"""What the training scripts share: checkpoints that are whole or absent, and datasets of faces."""
+"""What the training scripts share: their options, checkpoints that are whole or absent, and datasets of faces."""
 
 import argparse
+import logging
 import os
 import re
 import shutil
@@ -10,7 +11,10 @@ from pathlib import Path
 
 import numpy as np
 from accelerate import Accelerator
+from accelerate.utils import ProjectConfiguration
 from diffusers.training_utils import EMAModel
+
+from .image_processing_face import FaceImageError, FaceImageProcessor
 
 
 # Written last: a checkpoint folder without it does not count.
@@ -133,7 +137,61 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--image_column", default="image", help="column of the faces (default: image)")
     data.add_argument("--identity_column", default="identity", help="column of the people (default: identity)")
     data.add_argument("--holdout_modulo", type=int, help="leave out people with crc32(name) %% M == 0, to choose by")
-    data.add_argument("--dataloader_num_workers", type=int, default=0)
+    data.add_argument(
+        "--dataloader_num_workers", type=int, default=0, help="processes that read faces; 0: the training process"
+    )
+
+
+def add_output_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that say what a run leaves behind, and how it goes on."""
+    output = parser.add_argument_group("output")
+    output.add_argument("--output_dir", required=True, help="folder of the run")
+    output.add_argument("--checkpointing_steps", type=int, default=500, help="every so many steps (default: 500)")
+    output.add_argument("--checkpoints_total_limit", type=int, default=2, help="how many are kept (default: 2)")
+    output.add_argument("--resume_from_checkpoint", help='"latest", or the path of a checkpoint')
+    output.add_argument(
+        "--validation_steps", type=int, default=500, help="steps between looks at the result; 0: none (default: 500)"
+    )
+    output.add_argument("--logging_steps", type=int, default=50, help="steps that a logged loss is the mean of")
+    output.add_argument(
+        "--report_to",
+        default="tensorboard",
+        help='a tracker that Accelerate knows (tensorboard, trackio, wandb, ...), or "none" (default: tensorboard)',
+    )
+
+
+def make_accelerator(args: argparse.Namespace, **kwargs) -> Accelerator:
+    """The Accelerator of a run with the options of [`add_output_arguments`]; only its main process logs lines."""
+    accelerator = Accelerator(
+        mixed_precision=args.mixed_precision,
+        log_with=None if args.report_to == "none" else args.report_to,
+        project_config=ProjectConfiguration(
+            project_dir=args.output_dir, logging_dir=os.path.join(args.output_dir, "logs")
+        ),
+        **kwargs,
+    )
+    # A run may go on with another number of processes: its files hold no name of a wrapper around the model.
+    accelerator.register_save_state_pre_hook(_drop_wrapper_names)
+    accelerator.register_load_state_pre_hook(
+        lambda models, _: models.__setitem__(slice(None), [accelerator.unwrap_model(model) for model in models])
+    )
+    level = logging.INFO if accelerator.is_main_process else logging.ERROR
+    logging.basicConfig(level=level, format="%(asctime)s %(message)s")
+    return accelerator
+
+
+def _drop_wrapper_names(models: list, weights: list[dict], output_dir: str) -> None:
+    # In the order of memory that safetensors asks for: those of a channels-last model have another.
+    weights[:] = [
+        {name.removeprefix("module."): value.contiguous() for name, value in tensors.items()} for tensors in weights
+    ]
+
+
+def start_tracker(accelerator: Accelerator, args: argparse.Namespace, name: str) -> None:
+    """Starts the tracker of `--report_to`, with the options of the run as its configuration."""
+    if args.report_to != "none":
+        config = {option: value for option, value in vars(args).items() if isinstance(value, (int, float, str))}
+        accelerator.init_trackers(name, config=config)
 
 
 def load_face_dataset(
@@ -174,3 +232,16 @@ def hold_out(dataset, identity_column: str | None, modulo: int, heldout: bool):
         raise ValueError(f"the dataset has no column {identity_column!r}; it has {dataset.column_names}")
     out = [zlib.crc32(str(name).encode()) % modulo == 0 for name in dataset[identity_column]]
     return dataset.select([i for i, is_out in enumerate(out) if is_out == heldout])
+
+
+def read_face(dataset, index: int, image_column: str, processor: FaceImageProcessor) -> np.ndarray:
+    """
+    The canonical face (3, H, W) of one row.
+
+    Raises:
+        FaceImageError: It cannot be read; the message names the row, because a run of days should not end in a riddle.
+    """
+    try:
+        return processor.extract_faces(dataset[index][image_column])[0].pixel_values
+    except (FaceImageError, OSError, SyntaxError) as error:  # Pillow, where `datasets` decodes: OSError, SyntaxError
+        raise FaceImageError(f"row {index} of the training data: {error}") from error

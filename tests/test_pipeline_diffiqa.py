@@ -306,3 +306,23 @@ def test_out_of_memory_halves_the_batch(faces):
 
     pipe.unet.forward = cramped
     torch.testing.assert_close(pipe(faces, batch_size=16).scores, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.slow
+def test_compiled_parts_give_the_same_scores(faces, tmp_path):
+    pipe = make_pipeline(num_repeats=2, num_timesteps=2)
+    expected = pipe(faces[:2], batch_size=4).scores
+    pipe.unet, pipe.fr_model = torch.compile(pipe.unet), torch.compile(pipe.fr_model)
+    torch.testing.assert_close(pipe(faces[:2], batch_size=4).scores, expected, atol=1e-5, rtol=0)
+    pipe.save_pretrained(tmp_path)
+    loaded = DifFIQAPipeline.from_pretrained(tmp_path)
+    torch.testing.assert_close(loaded(faces[:2]).scores, expected, atol=1e-5, rtol=0)
+
+
+def test_offloading_hooks_change_no_score(faces):
+    """Here they move from one CPU to the same: what is checked is that every model is called in a way they see."""
+    pipe = make_pipeline(num_repeats=2, num_timesteps=2)
+    expected = pipe(faces[:2]).scores
+    pipe.enable_model_cpu_offload(device="cpu")
+    assert torch.equal(pipe(faces[:2]).scores, expected)
+    assert torch.equal(pipe(faces[:2]).scores, expected)

@@ -18,8 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator
-from accelerate.utils import ProjectConfiguration
 from diffusers import DDPMScheduler, UNet2DModel
 from diffusers.training_utils import EMAModel
 from PIL import Image
@@ -34,9 +32,13 @@ from diffiqa_hf.training_utils import (
     ShuffledKeys,
     TrainingState,
     add_data_arguments,
+    add_output_arguments,
     find_checkpoint,
     load_face_dataset,
+    make_accelerator,
+    read_face,
     save_checkpoint,
+    start_tracker,
 )
 
 
@@ -46,68 +48,68 @@ NUM_BINS = 10  # of time steps, in the log of the loss
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=type("Help", (argparse.RawDescriptionHelpFormatter,), {})
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_arguments(parser)
     model = parser.add_argument_group("model")
     model.add_argument("--unet_config", help="JSON file of a UNet2DModel; instead of the following two")
-    model.add_argument("--block_out_channels", type=int, nargs="+", default=[16, 32, 64, 160])
-    model.add_argument("--layers_per_block", type=int, default=1)
-    model.add_argument("--resolution", type=int, default=112)
+    model.add_argument(
+        "--block_out_channels", type=int, nargs="+", default=[16, 32, 64, 160], help="widths, each at half the size"
+    )
+    model.add_argument("--layers_per_block", type=int, default=1, help="residual blocks at each width (default: 1)")
+    model.add_argument("--resolution", type=int, default=112, help="side of the faces in pixels (default: 112)")
     model.add_argument("--fr_model", help="folder or Hub id of the FR model that goes into the saved pipeline")
     train = parser.add_argument_group("training (defaults: the authors' code)")
     train.add_argument("--max_train_timestep", type=int, default=100, help="T' of the paper: time steps are below it")
     train.add_argument(
         "--blend_timesteps", type=int, default=100, help="T in Eq. 6: 100 official, 1000 as in the paper"
     )
-    train.add_argument("--train_batch_size", type=int, default=16, help="on each process")
-    train.add_argument("--gradient_accumulation_steps", type=int, default=4)
-    train.add_argument("--max_train_steps", type=int, default=100_000, help="optimizer steps")
-    train.add_argument("--learning_rate", type=float, default=8e-5)
-    train.add_argument("--lr_schedule", choices=("constant", "cosine"), default="constant")
-    train.add_argument("--adam_beta2", type=float, default=0.99)
+    train.add_argument("--train_batch_size", type=int, default=16, help="faces at a time, each process (default: 16)")
+    train.add_argument(
+        "--gradient_accumulation_steps", type=int, default=4, help="such batches for each optimizer step (default: 4)"
+    )
+    train.add_argument("--max_train_steps", type=int, default=100_000, help="optimizer steps (default: 100000)")
+    train.add_argument("--learning_rate", type=float, default=8e-5, help="of Adam (default: 8e-5)")
+    train.add_argument(
+        "--lr_schedule", choices=("constant", "cosine"), default="constant", help="cosine falls to 0 at the last step"
+    )
+    train.add_argument("--adam_beta2", type=float, default=0.99, help="default: 0.99")
     train.add_argument("--max_grad_norm", type=float, help="clip the gradient's norm (default: no clipping)")
-    train.add_argument("--ema_decay", type=float, default=0.995)
-    train.add_argument("--ema_update_every", type=int, default=10, help="optimizer steps")
+    train.add_argument("--ema_decay", type=float, default=0.995, help="of the averaged weights (default: 0.995)")
+    train.add_argument("--ema_update_every", type=int, default=10, help="in optimizer steps (default: 10)")
     train.add_argument(
         "--mixed_precision", choices=("no", "fp16", "bf16"), help="default: as accelerate is configured"
     )
     train.add_argument("--seed", type=int, default=0)
-    output = parser.add_argument_group("output")
-    output.add_argument("--output_dir", required=True)
-    output.add_argument("--checkpointing_steps", type=int, default=500)
-    output.add_argument("--checkpoints_total_limit", type=int, default=2)
-    output.add_argument("--resume_from_checkpoint", help='"latest", or the path of a checkpoint')
-    output.add_argument(
-        "--validation_steps", type=int, default=500, help="every so many a grid of restored faces; 0: never"
-    )
-    output.add_argument("--logging_steps", type=int, default=50)
-    output.add_argument("--report_to", default="tensorboard", help='a tracker of Accelerate, or "none"')
+    add_output_arguments(parser)
     return parser.parse_args(argv)
 
 
 class FacePairs(Dataset):
-    """Clean and degraded faces (3, H, W) in [-1, 1]. An item depends on the seed, the epoch and its index alone."""
+    """
+    Clean and degraded faces (3, H, W) in [-1, 1], a time step and noise for each. An item depends on the seed, the
+    epoch and its index alone, so a run sees the same on any number of processes, resumed or not.
+    """
 
-    def __init__(self, dataset, image_column: str, resolution: int, seed: int):
-        self.dataset, self.image_column, self.resolution, self.seed = dataset, image_column, resolution, seed
-        self.processor = FaceImageProcessor(size={"height": resolution, "width": resolution})
+    def __init__(self, dataset, args: argparse.Namespace):
+        self.dataset, self.args = dataset, args
+        self.processor = FaceImageProcessor(size={"height": args.resolution, "width": args.resolution})
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, torch.Tensor]:
         epoch, index = key
-        rng = np.random.default_rng([self.seed, epoch, index])
-        face = self.processor.extract_faces(self.dataset[index][self.image_column])[0].pixel_values
+        rng = np.random.default_rng([self.args.seed, epoch, index])
+        face = read_face(self.dataset, index, self.args.image_column, self.processor)
         if rng.random() < 0.5:
             face = np.ascontiguousarray(face[:, :, ::-1])
         pixels = np.round((face.transpose(1, 2, 0) + 1) * 127.5).astype(np.uint8)
-        degraded = degrade_face(pixels, rng, size=self.resolution)
+        degraded = degrade_face(pixels, rng, size=self.args.resolution)
         return {
             "clean": torch.from_numpy(face),
             "degraded": torch.from_numpy(degraded).permute(2, 0, 1).float() / 127.5 - 1,
+            "time": torch.tensor(rng.integers(self.args.max_train_timestep)),
+            "noise": torch.from_numpy(rng.standard_normal(face.shape, dtype=np.float32)),
         }
 
 
@@ -144,16 +146,8 @@ def save_grid(pipe: DifFIQAPipeline, batch: dict[str, torch.Tensor], args: argpa
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     output_dir = Path(args.output_dir)
-    accelerator = Accelerator(
-        mixed_precision=args.mixed_precision,
-        gradient_accumulation_steps=args.gradient_accumulation_steps,
-        log_with=None if args.report_to == "none" else args.report_to,
-        project_config=ProjectConfiguration(project_dir=str(output_dir), logging_dir=str(output_dir / "logs")),
-    )
-    if not accelerator.is_main_process:
-        logger.setLevel(logging.ERROR)
+    accelerator = make_accelerator(args, gradient_accumulation_steps=args.gradient_accumulation_steps)
     resume = find_checkpoint(output_dir, args.resume_from_checkpoint)
     dataset = load_face_dataset(
         args.dataset_name,
@@ -201,11 +195,9 @@ def main(argv: list[str] | None = None) -> None:
         accelerator.process_index,
         accelerator.num_processes,
     )
-    pairs = FacePairs(dataset, args.image_column, args.resolution, args.seed)
+    pairs = FacePairs(dataset, args)
     loader = DataLoader(pairs, batch_sampler=keys, num_workers=args.dataloader_num_workers)
-    if args.report_to != "none":
-        config = {name: value for name, value in vars(args).items() if isinstance(value, (int, float, str))}
-        accelerator.init_trackers("train_ddpm", config=config)
+    start_tracker(accelerator, args, "train_ddpm")
     logger.info(
         f"{len(dataset)} faces, {sum(p.numel() for p in unet.parameters()):,} parameters, steps "
         f"{progress_state.step} to {args.max_train_steps}, {accelerator.num_processes} process(es) of "
@@ -225,15 +217,12 @@ def main(argv: list[str] | None = None) -> None:
                 group["lr"] = args.learning_rate * 0.5 * (1 + math.cos(math.pi * step / args.max_train_steps))
         for micro in range(accumulate):
             batch = {name: value.to(accelerator.device) for name, value in next(batches).items()}
-            # Drawn for this very batch: a resumed run needs no state of a generator.
-            key = [args.seed, step, micro, accelerator.process_index]
-            generator = torch.Generator().manual_seed(int(np.random.default_rng(key).integers(2**62)))
-            shape = batch["clean"].shape
-            times = torch.randint(args.max_train_timestep, shape[:1], generator=generator).to(accelerator.device)
-            noise = torch.randn(shape, generator=generator).to(accelerator.device)
+            times = batch["time"]
             with accelerator.accumulate(unet):
                 blended = blend(batch["clean"], batch["degraded"], times, args.blend_timesteps)
-                noisy = scheduler.add_noise(blended, noise, times).contiguous(memory_format=torch.channels_last)
+                noisy = scheduler.add_noise(blended, batch["noise"], times).contiguous(
+                    memory_format=torch.channels_last
+                )
                 restored = unet(noisy, times).sample
                 losses = (restored.float() - batch["clean"]).pow(2).mean((1, 2, 3))
                 loss = losses.mean()

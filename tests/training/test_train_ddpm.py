@@ -1,15 +1,19 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 import importlib.util
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from diffusers import UNet2DModel
 from diffusers.training_utils import EMAModel
 
-from diffiqa_hf import DifFIQAPipeline, MobileFaceNetConfig, MobileFaceNetModel
+from diffiqa_hf import DifFIQAPipeline, FaceImageError, MobileFaceNetConfig, MobileFaceNetModel
 from diffiqa_hf.training_utils import MARKER, TrainingState, find_checkpoint, list_checkpoints
 
 
@@ -27,18 +31,28 @@ def faces(tmp_path_factory) -> Path:
     return folder
 
 
-def train(faces: Path, output_dir: Path, *extra: str) -> None:
-    for state in (AcceleratorState, GradientState, PartialState):
-        state._reset_state()
+def arguments(faces: Path, output_dir: Path, *extra: str) -> list[str]:
     args = ["--train_data_dir", str(faces), "--output_dir", str(output_dir), "--report_to", "none"]
     args += ["--block_out_channels", "8", "16", "--resolution", "32", "--train_batch_size", "2"]
     args += ["--gradient_accumulation_steps", "2", "--checkpointing_steps", "1", "--validation_steps", "0"]
-    args += ["--ema_update_every", "1", *extra]
-    train_ddpm.main(args)
+    return [*args, "--ema_update_every", "1", *extra]
+
+
+def train(faces: Path, output_dir: Path, *extra: str) -> None:
+    for state in (AcceleratorState, GradientState, PartialState):
+        state._reset_state()
+    train_ddpm.main(arguments(faces, output_dir, *extra))
 
 
 def weights(output_dir: Path) -> dict[str, torch.Tensor]:
     return UNet2DModel.from_pretrained(output_dir / "pipeline" / "unet").state_dict()
+
+
+@torch.no_grad()
+def restored(output_dir: Path) -> torch.Tensor:
+    """What the UNet makes of noise. (Adam makes whole steps of the rounding in gradients that should be 0.)"""
+    unet = UNet2DModel.from_pretrained(output_dir / "pipeline" / "unet")
+    return unet(torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)), 5).sample
 
 
 def test_resumed_run_equals_straight_run(faces, tmp_path):
@@ -52,6 +66,32 @@ def test_resumed_run_equals_straight_run(faces, tmp_path):
     assert all(torch.equal(straight[name], stopped[name]) for name in straight)
     # The limit holds, and what stays are the last ones.
     assert [path.name for path in list_checkpoints(tmp_path / "straight")] == ["checkpoint-3", "checkpoint-4"]
+
+
+@pytest.mark.slow
+def test_two_processes_do_what_one_does_with_twice_the_batch(faces, tmp_path):
+    train(faces, tmp_path / "one", "--max_train_steps", "3", "--train_batch_size", "4")
+    # On CPUs `accelerate launch` starts several processes through MPI alone; torchrun does so without.
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    launch += [str(ROOT / "training" / "train_ddpm.py")]
+    args = arguments(faces, tmp_path / "two", "--max_train_steps", "3", "--train_batch_size", "2")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    result = subprocess.run([*launch, *args], env=environment, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert "2 process(es)" in result.stderr
+    torch.testing.assert_close(restored(tmp_path / "two"), restored(tmp_path / "one"), atol=1e-4, rtol=0)
+    # One process goes on from what two have left.
+    resume = ["--max_train_steps", "4", "--train_batch_size", "4", "--resume_from_checkpoint", "latest"]
+    for run in ("one", "two"):
+        train(faces, tmp_path / run, *resume)
+    torch.testing.assert_close(restored(tmp_path / "two"), restored(tmp_path / "one"), atol=1e-4, rtol=0)
+
+
+def test_an_unreadable_face_is_named(faces, tmp_path):
+    shutil.copytree(faces, tmp_path / "faces")
+    (tmp_path / "faces" / "zz.jpg").write_bytes(b"no image")
+    with pytest.raises(FaceImageError, match="row 6 of the training data"):
+        train(tmp_path / "faces", tmp_path / "run", "--max_train_steps", "8", "--train_batch_size", "6")
 
 
 def test_saves_a_pipeline_and_a_grid(faces, tmp_path):
@@ -72,13 +112,13 @@ def test_learns(faces, tmp_path, caplog):
     single.mkdir()
     shutil.copy(next(faces.glob("*.jpg")), single)
     logged = []
-    original = train_ddpm.Accelerator.log
-    train_ddpm.Accelerator.log = lambda self, values, step: logged.append(values["loss"])
+    original = Accelerator.log
+    Accelerator.log = lambda self, values, step: logged.append(values["loss"])
     try:
         extra = ["--max_train_steps", "40", "--learning_rate", "3e-3", "--logging_steps", "5"]
         train(single, tmp_path / "run", *extra, "--checkpointing_steps", "100", "--gradient_accumulation_steps", "1")
     finally:
-        train_ddpm.Accelerator.log = original
+        Accelerator.log = original
     assert logged[-1] < 0.5 * logged[0]
 
 
