@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from . import score
+from . import convert, score
 from .errors import CommandError, printable
 
 
@@ -22,14 +22,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments after `diffiqa`; those of the process when `None`.
 
     Returns:
-        The exit status: 0 all done, 1 some of it failed, 2 nothing could be done or bad usage, 130 interrupted.
+        The exit status: 0 all done, 1 some of it failed (or, where there is one thing to do, that failed), 2 nothing
+        could be done or bad usage, 130 interrupted.
     """
     # A file name that the terminal's encoding lacks must not end a run.
     sys.stdout.reconfigure(errors="backslashreplace")
     parser = argparse.ArgumentParser(prog="diffiqa", description="Face image quality assessment with DifFIQA.")
     parser.add_argument("--version", action="version", version=f"diffiqa_hf {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (score,):
+    for module in (score, convert):
         module.add_parser(commands)
     args = parser.parse_args(argv)
     try:

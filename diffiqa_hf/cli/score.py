@@ -32,6 +32,7 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
     parser.add_argument("paths", nargs="+", metavar="FOLDER_OR_FILE", help="images, and folders with images")
     parser.add_argument("--recursive", action="store_true", help="look into the folders in a folder as well")
     parser.add_argument("--model", default="default", metavar="ID_OR_PATH", help="pipeline (default: the one inside)")
+    parser.add_argument("--fr-model", metavar="ID_OR_PATH", help="face recognition model in place of the pipeline's")
     parser.add_argument("--align", action="store_true", help="find the face and align it; for whole photographs")
     parser.add_argument("--faces", choices=("largest", "all"), help="with --align, if there are several (largest)")
     parser.add_argument("--detector", metavar="PATH_OR_REPO", help="with --align, YuNet's ONNX file or Hub repository")
@@ -179,8 +180,9 @@ def _load_pipeline(args: argparse.Namespace):
     from .. import DifFIQAPipeline
 
     device = args.device or torch.accelerator.current_accelerator(check_available=True) or "cpu"
+    replaced = {"fr_model": _load_fr_model(args.fr_model)} if args.fr_model else {}
     try:
-        pipe = DifFIQAPipeline.from_pretrained(args.model)
+        pipe = DifFIQAPipeline.from_pretrained(args.model, **replaced)
     except Exception as error:  # whatever the libraries raise for a folder or repository that is not a pipeline
         raise CommandError(f"cannot load the model {args.model}: {reason(error)}") from error
     try:
@@ -188,6 +190,25 @@ def _load_pipeline(args: argparse.Namespace):
     except (RuntimeError, AssertionError) as error:  # a name that is no device; a torch built without that device
         raise CommandError(f"cannot use the device {device}: {reason(error)}") from error
     return pipe
+
+
+def _load_fr_model(name: str):
+    import torch
+    from transformers import AutoModel
+
+    from .. import models  # noqa: F401 - makes our models known to AutoModel
+
+    try:
+        fr_model = AutoModel.from_pretrained(name)
+    except Exception as error:  # as for the pipeline
+        raise CommandError(f"cannot load the FR model {name}: {reason(error)}") from error
+    try:
+        with torch.no_grad():
+            fr_model(torch.zeros(1, 3, 112, 112, dtype=fr_model.dtype)).embeddings.shape  # noqa: B018
+    except Exception as error:  # a text model, a model of other sizes: anything may come
+        kind = type(fr_model).__name__
+        raise CommandError(f"{name} is no FR model but a {kind}: {reason(error)}") from error
+    return fr_model
 
 
 def _open_table(args: argparse.Namespace, pipe) -> ScoreTable:
@@ -202,7 +223,8 @@ def _open_table(args: argparse.Namespace, pipe) -> ScoreTable:
         "faces": args.faces or "largest",
         "detector": args.detector,
     }
-    return ScoreTable(args.output, settings, {"diffiqa_hf": __version__, "model": args.model}, args.resume)
+    described = {"diffiqa_hf": __version__, "model": args.model, "fr_model": args.fr_model}
+    return ScoreTable(args.output, settings, described, args.resume)
 
 
 def _fingerprint(pipe) -> str:

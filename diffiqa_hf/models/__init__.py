@@ -1,7 +1,7 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 """
-Face recognition models and the UNet of DifFIQA's authors. Importing this module makes the former known to
-transformers' `AutoConfig` and `AutoModel`.
+Face recognition and face quality models, and the UNet of DifFIQA's authors. Importing this module makes the first
+known to transformers' `AutoConfig` and `AutoModel`, the second to [`AutoModelForFaceQuality`].
 """
 
 from transformers import AutoConfig, AutoModel
@@ -9,6 +9,14 @@ from transformers import AutoConfig, AutoModel
 from .iresnet import IResNetConfig, IResNetModel
 from .mobilefacenet import MobileFaceNetConfig, MobileFaceNetModel
 from .modeling_face import FaceEmbeddingOutput, FaceModelConfig, FacePreTrainedModel
+from .modeling_face_quality import (
+    AutoModelForFaceQuality,
+    FaceQualityModelOutput,
+    IResNetForFaceQuality,
+    MobileFaceNetForFaceQuality,
+    SDDFIQAConfig,
+    SDDFIQAForFaceQuality,
+)
 from .unet_diffiqa import DifFIQAUNetModel
 
 
@@ -17,12 +25,18 @@ for _config, _model in ((MobileFaceNetConfig, MobileFaceNetModel), (IResNetConfi
     AutoModel.register(_config, _model, exist_ok=True)
 
 __all__ = [
+    "AutoModelForFaceQuality",
     "DifFIQAUNetModel",
     "FaceEmbeddingOutput",
     "FaceModelConfig",
     "FacePreTrainedModel",
+    "FaceQualityModelOutput",
     "IResNetConfig",
+    "IResNetForFaceQuality",
     "IResNetModel",
     "MobileFaceNetConfig",
+    "MobileFaceNetForFaceQuality",
     "MobileFaceNetModel",
+    "SDDFIQAConfig",
+    "SDDFIQAForFaceQuality",
 ]

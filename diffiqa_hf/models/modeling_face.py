@@ -1,9 +1,14 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 """What every face recognition (FR) model of the package shares: its input, its output and the base classes."""
 
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
@@ -22,9 +27,13 @@ class FaceModelConfig(PreTrainedConfig):
         embedding_size (`int`, *optional*, defaults to 512):
             Dimension D of the embedding.
         normalize_embedding (`bool`, *optional*, defaults to `False`):
-            Whether the embedding is scaled to unit length, where the original's is.
+            Whether the embedding is scaled to unit length, where the original's is (AdaFace). The output then has the
+            `norms` before.
         bn_eps (`float`, *optional*, defaults to 1e-5):
             Epsilon of the batch normalisations.
+        quality_hidden_size (`int`, *optional*):
+            Width of the hidden layer of a quality head, 1024 in eDifFIQA; a linear head where `None`. Only the
+            `...ForFaceQuality` models read it.
         training_data, weights_license (`str`, *optional*):
             What the weights were trained on and how they may be used. For people; nothing is computed from them.
     """
@@ -36,6 +45,7 @@ class FaceModelConfig(PreTrainedConfig):
     embedding_size: int = 512
     normalize_embedding: bool = False
     bn_eps: float = 1e-5
+    quality_hidden_size: int | None = None
     training_data: str | None = None
     weights_license: str | None = None
 
@@ -53,9 +63,37 @@ class FaceEmbeddingOutput(ModelOutput):
     Args:
         embeddings (`torch.FloatTensor` of shape `(batch_size, embedding_size)`):
             Face embeddings, compared by cosine similarity. Of unit length only where `config.normalize_embedding`.
+        norms (`torch.FloatTensor` of shape `(batch_size,)`, given where `config.normalize_embedding`):
+            L2 norms of the embeddings before they were scaled to unit length.
     """
 
     embeddings: torch.FloatTensor | None = None
+    norms: torch.FloatTensor | None = None
+
+
+@contextmanager
+def _kept_running_statistics(model: torch.nn.Module) -> Iterator[None]:
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, (momentum, num_batches_tracked) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, num_batches_tracked
+
+
+def _checkpoint_contexts(model: torch.nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
+    """The contexts of a block's first run and of its second, in the backward pass."""
+    return nullcontext(), _kept_running_statistics(model)
+
+
+def _checkpoint_block(model: torch.nn.Module, checkpoint_function: Callable, block: Callable, *args: torch.Tensor):
+    # A compiler takes no such contexts, and needs none: it has each update once in its graph.
+    if not torch.compiler.is_compiling():
+        checkpoint_function = partial(checkpoint_function, context_fn=partial(_checkpoint_contexts, model))
+    return checkpoint_function(block, *args)
 
 
 class FacePreTrainedModel(PreTrainedModel):
@@ -64,6 +102,16 @@ class FacePreTrainedModel(PreTrainedModel):
     base_model_prefix = "backbone"
     main_input_name = "pixel_values"
     input_modalities = ("image",)
+    supports_gradient_checkpointing = True
+
+    def _set_gradient_checkpointing(self, enable: bool = True, gradient_checkpointing_func=checkpoint, **kwargs):
+        # A block's second run, in the backward pass, must leave the running statistics of the batch normalisations
+        # alone, which its first has updated. (There is no telling the runs apart with `use_reentrant=True`, and who
+        # brings contexts of their own keeps them.)
+        keywords = getattr(gradient_checkpointing_func, "keywords", {})
+        if not keywords.get("use_reentrant", False) and "context_fn" not in keywords:
+            gradient_checkpointing_func = partial(_checkpoint_block, self, gradient_checkpointing_func)
+        super()._set_gradient_checkpointing(enable, gradient_checkpointing_func, **kwargs)
 
     def prepare_faces(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """
@@ -86,8 +134,8 @@ class FacePreTrainedModel(PreTrainedModel):
         top = (pixel_values.shape[2] - height) // 2
         left = (pixel_values.shape[3] - width) // 2
         faces = pixel_values[:, :, top : top + height, left : left + width].to(self.dtype)
-        # torch 2.13 on a CPU crashes in the backward pass of an IResNet whose input is in channels-last order, as a
-        # NumPy image is after `permute`.
+        # The order in memory that the network computes in is that of its weights and never that of the image (a NumPy
+        # image after `permute` is in channels-last order), so that a face has one embedding whoever prepared it.
         faces = faces.contiguous()
         if config.channel_order == "bgr":
             faces = faces.flip(1)
@@ -99,8 +147,9 @@ class FacePreTrainedModel(PreTrainedModel):
         return ((faces + 1) / 2 - mean) / std
 
     def embedding_output(self, embeddings: torch.Tensor, return_dict: bool | None) -> FaceEmbeddingOutput | tuple:
+        norms = None
         if self.config.normalize_embedding:
+            norms = torch.linalg.vector_norm(embeddings, dim=1)
             embeddings = torch.nn.functional.normalize(embeddings)
-        if return_dict is False:
-            return (embeddings,)
-        return FaceEmbeddingOutput(embeddings=embeddings)
+        output = FaceEmbeddingOutput(embeddings=embeddings, norms=norms)
+        return output.to_tuple() if return_dict is False else output

@@ -2,35 +2,42 @@
 """
 IResNet, the improved residual network of face recognition: Deng et al., "ArcFace", CVPR 2019, section 3.1
 (BN-Conv-BN-PReLU-Conv-BN blocks without bias, BN-Dropout-FC-BN head). Module names are those of insightface's
-arcface_torch, so that its files need no renaming.
+arcface_torch, so that its files need no renaming. One class holds the published variants, ArcFace's, MagFace's,
+AdaFace's and CurricularFace's (see the configuration).
 """
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel  # noqa: F401 - diffusers looks for this name here to load a saved component
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ..modeling_face import FaceEmbeddingOutput, FacePreTrainedModel
 from .configuration_iresnet import IResNetConfig
 
 
-class IResNetBlock(nn.Module):
+class IResNetBlock(GradientCheckpointingLayer):
     def __init__(self, config: IResNetConfig, in_channels: int, channels: int, stride: int):
         super().__init__()
         eps = config.bn_eps
+        self.stride = stride
         self.bn1 = nn.BatchNorm2d(in_channels, eps=eps)
         self.conv1 = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels, eps=eps)
+        self.bn2 = nn.BatchNorm2d(channels, eps=eps) if config.mid_norm else nn.Identity()
         self.prelu = nn.PReLU(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, stride=stride, padding=1, bias=False)
         self.bn3 = nn.BatchNorm2d(channels, eps=eps)
         self.downsample = None
-        if stride != 1 or in_channels != channels:
+        if in_channels != channels or (stride != 1 and config.shortcut == "conv"):
             self.downsample = nn.Sequential(
-                nn.Conv2d(in_channels, channels, 1, stride=stride, bias=False), nn.BatchNorm2d(channels, eps=eps)
+                nn.Conv2d(in_channels, channels, 1, bias=False), nn.BatchNorm2d(channels, eps=eps)
             )
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        residual = hidden_states if self.downsample is None else self.downsample(hidden_states)
+        # The stride is taken before the 1x1 convolution, which is the same: oneDNN's gradient of the weights of a 1x1
+        # convolution of stride 2 writes past its memory in channels-last order with under 16 channels (torch 2.13).
+        residual = hidden_states[:, :, :: self.stride, :: self.stride]
+        if self.downsample is not None:
+            residual = self.downsample(residual)
         hidden_states = self.prelu(self.bn2(self.conv1(self.bn1(hidden_states))))
         return self.bn3(self.conv2(hidden_states)) + residual
 
@@ -66,13 +73,14 @@ class IResNetModel(FacePreTrainedModel):
             self.add_module(f"layer{i}", nn.Sequential(*blocks))
             width = channels
         self.bn2 = nn.BatchNorm2d(width, eps=config.bn_eps)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = (nn.Dropout2d if config.dropout_channels else nn.Dropout)(config.dropout)
         shrink = 2 ** len(config.depths)
         height, width_ = (-(-side // shrink) for side in config.crop_size)
         self.fc = nn.Linear(width * height * width_, config.embedding_size)
-        self.features = nn.BatchNorm1d(config.embedding_size, eps=config.bn_eps)
-        # As in the original: the last normalisation has no scale of its own.
-        self.features.weight.requires_grad = False
+        self.features = nn.BatchNorm1d(config.embedding_size, eps=config.bn_eps, affine=config.final_norm_affine)
+        if config.final_norm_affine:
+            # As in the original: the scale of the embedding stays as it is.
+            self.features.weight.requires_grad = False
         self.post_init()
 
     def _init_weights(self, module: nn.Module):

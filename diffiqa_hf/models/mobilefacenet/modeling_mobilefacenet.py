@@ -8,6 +8,7 @@ configuration).
 import torch
 from torch import nn
 from transformers import PreTrainedModel  # noqa: F401 - diffusers looks for this name here to load a saved component
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ..modeling_face import FaceEmbeddingOutput, FacePreTrainedModel
 from .configuration_mobilefacenet import MobileFaceNetConfig
@@ -39,7 +40,7 @@ class MobileFaceNetConv(nn.Module):
         return self.act(self.norm(self.conv(hidden_states)))
 
 
-class MobileFaceNetBottleneck(nn.Module):
+class MobileFaceNetBottleneck(GradientCheckpointingLayer):
     """Inverted residual: widen, depthwise 3x3, project."""
 
     def __init__(self, config: MobileFaceNetConfig, in_channels: int, hidden: int, out_channels: int, stride: int):

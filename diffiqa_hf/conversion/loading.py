@@ -1,0 +1,202 @@
+# Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+"""
+Reading foreign checkpoint files. Nothing that a file says is ever run: pickles go through torch's weights-only reader,
+and what that refuses stays out or is replaced by an inert stand-in.
+"""
+
+import os
+import pickle
+import re
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
+
+
+# Keys under which training scripts keep the network's state dict.
+CONTAINERS = ("state_dict", "net_state_dict", "state_dict_backbone", "model_state_dict", "model", "backbone")
+# What wrappers put before the names of all tensors; the longer ones first.
+PREFIXES = ("features.module.", "module.features.", "module.", "model.", "backbone.")
+# What may stand beside the wrapped network: the classifier or margin head of the training, and the noise schedule
+# that a diffusion keeps in buffers.
+_OUTSIDE = re.compile(
+    r"(module\.)?(head\..+|fc\.weight)$"
+    r"|(betas|alphas_cumprod(_prev)?|sqrt_(one_minus_|recip_|recipm1_)?alphas_cumprod|log_one_minus_alphas_cumprod"
+    r"|posterior_(variance|log_variance_clipped|mean_coef1|mean_coef2)|p2_loss_weight|loss_weight)$"
+)
+
+
+class CheckpointError(ValueError):
+    """A file can't be converted. The message is the reason in one line, without the name of the file."""
+
+
+@dataclass
+class ForeignStateDict:
+    """
+    The state dict in a checkpoint, its wrappers taken off.
+
+    Args:
+        tensors (`dict[str, torch.Tensor]`): By their bare names, on the CPU.
+        prefix (`str`): What stood before every name.
+        dropped (`list[str]`): Tensors that stood beside the network: a training head, a noise schedule.
+    """
+
+    tensors: dict[str, torch.Tensor]
+    prefix: str
+    dropped: list[str]
+
+
+class _StandIn:
+    """Takes the place of an object that a pickle asks for: built and filled like it, without doing anything."""
+
+    def __init__(self, *args, **kwargs):
+        pass
+
+    def __setstate__(self, state):
+        pass
+
+
+def read_checkpoint(path: str | os.PathLike, allow_pickle_globals: Iterable[str] = ()) -> Any:
+    """
+    What a `.pth`, `.pt`, `.ckpt`, `.bin` or `.safetensors` file holds, on the CPU. The kind of file is told by its
+    content.
+
+    Args:
+        path: Of the file.
+        allow_pickle_globals (`Iterable[str]`): Full names, such as `"argparse.Namespace"`, of classes and functions
+            that a pickle may ask for besides those of torch's weights-only reader. Each is replaced by an inert
+            stand-in: neither imported nor called, so what it would have made is lost.
+
+    Raises:
+        CheckpointError: The file can't be read, or asks for something that is not allowed; the message is the reason.
+    """
+    kind = _kind(path)
+    if kind != "safetensors" and os.fspath(path).endswith(".safetensors"):
+        raise CheckpointError("named .safetensors and is none")
+    allowed = [(_StandIn, name) for name in allow_pickle_globals]
+    try:
+        if kind == "safetensors":
+            return load_file(path)
+        with safe_globals(allowed), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the pickle's protocol; what can't be read is an error anyway
+            try:
+                # Mapped, so that the optimiser's share of a training checkpoint is not read at all.
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=kind == "zip")
+            except pickle.UnpicklingError as error:
+                raise CheckpointError(_refusal(path, str(error))) from None
+    except CheckpointError:
+        raise
+    except UnicodeEncodeError:
+        raise CheckpointError("torch can't open a file whose name is not UTF-8: rename it") from None
+    except Exception as error:  # the readers raise whatever they trip over in a damaged file
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        what = {"safetensors": "safetensors file", "zip": "PyTorch file", "pickle": "PyTorch file"}[kind]
+        if "TorchScript" in lines[0]:
+            raise CheckpointError("a TorchScript archive, which is a program: a state dict is needed") from None
+        raise CheckpointError(f"truncated or damaged {what} ({lines[0]})") from None
+
+
+def find_state_dict(checkpoint: Any) -> ForeignStateDict:
+    """
+    The network's tensors in what a file holds, without the containers and prefixes that training scripts put round
+    them.
+
+    Raises:
+        CheckpointError: There are no tensors.
+    """
+    for _ in range(len(CONTAINERS)):  # no deeper, for a pickle may contain itself
+        inside = [checkpoint[key] for key in CONTAINERS if isinstance(checkpoint, Mapping) and key in checkpoint]
+        inside = [value for value in inside if isinstance(value, Mapping)]
+        if not inside:
+            break
+        checkpoint = inside[0]
+    if not isinstance(checkpoint, Mapping):
+        raise CheckpointError(f"no state dict in it, but {_what(checkpoint)}")
+    tensors = {
+        name: value.detach() for name, value in checkpoint.items() if isinstance(name, str) and _is_plain_tensor(value)
+    }
+    if not tensors:
+        keys = ", ".join(repr(key) for key in list(checkpoint)[:5])
+        raise CheckpointError(f"no tensors in it{', only ' + keys if keys else ''}")
+
+    taken, dropped = "", []
+    while True:
+        for prefix in PREFIXES:
+            outside = [name for name in tensors if not name.startswith(prefix)]
+            if len(outside) < len(tensors) and all(map(_OUTSIDE.match, outside)):
+                break
+        else:
+            return ForeignStateDict(tensors, taken, dropped)
+        taken += prefix
+        dropped += outside
+        tensors = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _kind(path: str | os.PathLike) -> str:
+    """`"safetensors"`, `"zip"` (torch.save since 1.6) or `"pickle"` (before)."""
+    try:
+        if os.path.isdir(path):
+            raise CheckpointError("is a directory: name the checkpoint file in it")
+        if os.stat(path) and not os.path.isfile(path):
+            raise CheckpointError("not a regular file")  # a pipe would block
+        with open(path, "rb") as file:
+            head = file.read(512)
+    except FileNotFoundError:
+        raise CheckpointError("no such file") from None
+    except OSError as error:
+        raise CheckpointError(error.strerror or str(error)) from None
+    if not head:
+        raise CheckpointError("empty file")
+    if head[8:9] == b"{":
+        return "safetensors"
+    if head.startswith(b"PK\x03\x04"):
+        return "zip"
+    if head.startswith(b"\x80"):
+        return "pickle"
+    if head.startswith(b"version https://git-lfs"):
+        raise CheckpointError("a Git LFS pointer and not the file itself: `git lfs pull` fetches it")
+    if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
+        raise CheckpointError("an HTML or XML page and no checkpoint: the download gave a web page")
+    raise CheckpointError("neither a PyTorch nor a safetensors file")
+
+
+def _refusal(path: str | os.PathLike, message: str) -> str:
+    """Why torch's weights-only reader refused the file, with the names of what it asks for."""
+    # The reader's message has the first name, also where it is one that is never let in; of builtins without module.
+    found = re.findall(r"GLOBAL (\S+) (?:was not|whose module)", message)
+    found = {name if "." in name else f"builtins.{name}" for name in found}
+    try:
+        rest = get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # in files of the old format, and in pickles that torch.save does not write, it lists nothing
+        rest = []
+    names = sorted(found.union(rest))
+    if not names:
+        paragraphs = [part.strip() for part in message.split("\n\n")]
+        inner = paragraphs[1] if len(paragraphs) > 1 else paragraphs[0]
+        return (
+            f"refused by torch's weights-only reader: {inner.splitlines()[0] if inner else 'not a pickle of tensors'}"
+        )
+    listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    if any(name.split(".")[0] in ("os", "posix", "nt", "sys") for name in names):
+        return f"refused: reading it as a pickle would run {listed}; no weights need that"
+    return f"refused: besides tensors it holds {listed} (--allow-pickle-globals NAME leaves one out, by its name)"
+
+
+def _is_plain_tensor(value: Any) -> bool:
+    # Sparse, quantised and meta tensors are no weights of the networks that we know.
+    if not isinstance(value, torch.Tensor):
+        return False
+    return value.device.type == "cpu" and value.layout == torch.strided and not value.is_quantized
+
+
+def _what(value: Any) -> str:
+    if isinstance(value, _StandIn):
+        return "a whole pickled object: its state_dict() has to be saved by the code that it came with"
+    return f"a {type(value).__name__}"
+
+
+__all__ = ["CheckpointError", "ForeignStateDict", "find_state_dict", "read_checkpoint"]

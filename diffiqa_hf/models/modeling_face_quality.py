@@ -1,0 +1,252 @@
+# Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+"""
+Face image quality from a single pass: a face recognition (FR) backbone and a small head on its embedding.
+
+- DifFIQA(R) (Babnik et al., "DifFIQA", IJCB 2023) and CR-FIQA (Boutros et al., CVPR 2023): one linear layer.
+- eDifFIQA (Babnik et al., TBIOM 2024): two linear layers with GELU between.
+
+A backbone's configuration says which of the two by `quality_hidden_size`, so that a folder of an FR model loads here
+with a new head, and a folder of a quality model loads as the FR model in it.
+
+SDD-FIQA (Ou et al., CVPR 2021) has no embedding: its head reads the last feature map. So it is a class of its own.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    PreTrainedModel,  # noqa: F401 - diffusers looks for this name here to load a saved component
+)
+from transformers.models.auto.auto_factory import _BaseAutoModelClass, _LazyAutoMapping
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+from transformers.utils import ModelOutput
+
+from .iresnet import IResNetConfig, IResNetModel
+from .iresnet.modeling_iresnet import IResNetBlock
+from .mobilefacenet import MobileFaceNetConfig, MobileFaceNetModel
+from .modeling_face import FaceModelConfig, FacePreTrainedModel
+
+
+@dataclass
+class FaceQualityModelOutput(ModelOutput):
+    """
+    Output of a face quality model.
+
+    Args:
+        scores (`torch.FloatTensor` of shape `(batch_size,)`):
+            Quality, higher is better. What the head gives: neither bounded nor comparable between models.
+        embeddings (`torch.FloatTensor` of shape `(batch_size, embedding_size)`):
+            What the head reads, the embeddings of the backbone.
+    """
+
+    scores: torch.FloatTensor | None = None
+    embeddings: torch.FloatTensor | None = None
+
+
+class FaceQualityHead(nn.Module):
+    """Embeddings `(batch_size, embedding_size)` to scores `(batch_size,)`; linear unless there is a hidden layer."""
+
+    def __init__(self, config: FaceModelConfig):
+        super().__init__()
+        width = config.embedding_size
+        self.hidden = None
+        if config.quality_hidden_size is not None:
+            self.hidden = nn.Linear(width, config.quality_hidden_size)
+            self.act = nn.GELU()
+            width = config.quality_hidden_size
+        self.score = nn.Linear(width, 1)
+
+    def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
+        if self.hidden is not None:
+            embeddings = self.act(self.hidden(embeddings))
+        return self.score(embeddings).squeeze(-1)
+
+
+class FacePreTrainedModelForFaceQuality(FacePreTrainedModel):
+    """What the face quality models share: `backbone`, of `backbone_class`, and `head`."""
+
+    backbone_class: type[FacePreTrainedModel]
+
+    def __init__(self, config: FaceModelConfig):
+        super().__init__(config)
+        self.backbone = self.backbone_class(config)
+        self.head = FaceQualityHead(config)
+        self.post_init()
+
+    def forward(
+        self, pixel_values: torch.FloatTensor, return_dict: bool | None = None
+    ) -> FaceQualityModelOutput | tuple[torch.FloatTensor, torch.FloatTensor]:
+        r"""
+        Args:
+            pixel_values (`torch.FloatTensor` of shape `(batch_size, 3, 112, 112)`):
+                Canonical faces: RGB in [-1, 1].
+            return_dict (`bool`, *optional*):
+                `False` gives a plain tuple.
+
+        Returns:
+            [`FaceQualityModelOutput`] with `scores` of shape `(batch_size,)` and `embeddings` of shape
+            `(batch_size, config.embedding_size)`.
+        """
+        embeddings = self.backbone(pixel_values).embeddings
+        scores = self.head(embeddings)
+        if return_dict is False:
+            return scores, embeddings
+        return FaceQualityModelOutput(scores=scores, embeddings=embeddings)
+
+
+class IResNetForFaceQuality(FacePreTrainedModelForFaceQuality):
+    """
+    [`IResNetModel`] with a quality head: DifFIQA(R), CR-FIQA, and the S, M and L of eDifFIQA.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> from diffiqa_hf import IResNetConfig, IResNetForFaceQuality
+
+    >>> model = IResNetForFaceQuality(IResNetConfig(depths=[1, 1, 1, 1], widths=[8, 8, 8, 8])).eval()
+    >>> model(torch.zeros(2, 3, 112, 112)).scores.shape
+    torch.Size([2])
+
+    ```
+    """
+
+    config_class = IResNetConfig
+    backbone_class = IResNetModel
+
+
+class MobileFaceNetForFaceQuality(FacePreTrainedModelForFaceQuality):
+    """
+    [`MobileFaceNetModel`] with a quality head: the T of eDifFIQA.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> from diffiqa_hf import MobileFaceNetConfig, MobileFaceNetForFaceQuality
+
+    >>> model = MobileFaceNetForFaceQuality(MobileFaceNetConfig(quality_hidden_size=64)).eval()
+    >>> model(torch.zeros(2, 3, 112, 112)).scores.shape
+    torch.Size([2])
+
+    ```
+    """
+
+    config_class = MobileFaceNetConfig
+    backbone_class = MobileFaceNetModel
+
+
+class SDDFIQAConfig(IResNetConfig):
+    r"""
+    Configuration of an [`SDDFIQAForFaceQuality`]. The defaults are the published network, of 50 layers; the arguments
+    are those of [`IResNetConfig`], less `final_norm_affine` and `dropout_channels`, which mean nothing here.
+    `embedding_size` follows from the others: the length of the last feature map.
+    """
+
+    model_type = "sdd_fiqa"
+
+    depths: list[int] | tuple[int, ...] = (3, 4, 14, 3)
+    mid_norm: bool = False
+    shortcut: str = "subsample"
+    dropout: float = 0.5
+
+    def __post_init__(self, **kwargs):
+        shrink = 2 ** len(self.depths)
+        height, width = (-(-side // shrink) for side in self.crop_size)
+        self.embedding_size = self.widths[-1] * height * width
+        super().__post_init__(**kwargs)
+
+
+class SDDFIQAForFaceQuality(FacePreTrainedModel):
+    """
+    SDD-FIQA: Ou et al., "SDD-FIQA: Unsupervised Face Image Quality Assessment with Similarity Distribution Distance",
+    CVPR 2021 (https://github.com/Tencent/TFace, branch quality, `R50`). An IResNet with CurricularFace's blocks; its
+    last feature map goes through PReLU, dropout and one linear layer. The published weights score from about 0 to 100.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> from diffiqa_hf import SDDFIQAConfig, SDDFIQAForFaceQuality
+
+    >>> model = SDDFIQAForFaceQuality(SDDFIQAConfig(depths=[1, 1, 1, 1], widths=[8, 8, 8, 8])).eval()
+    >>> model(torch.zeros(2, 3, 112, 112)).scores.shape
+    torch.Size([2])
+
+    ```
+    """
+
+    config_class = SDDFIQAConfig
+
+    def __init__(self, config: SDDFIQAConfig):
+        super().__init__(config)
+        width = config.widths[0]
+        self.conv1 = nn.Conv2d(3, width, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width, eps=config.bn_eps)
+        self.prelu = nn.PReLU(width)
+        blocks = []
+        for depth, channels in zip(config.depths, config.widths, strict=True):
+            for i in range(depth):
+                blocks.append(IResNetBlock(config, width, channels, stride=2 if i == 0 else 1))
+                width = channels
+        self.blocks = nn.Sequential(*blocks)
+        self.head_prelu = nn.PReLU(config.embedding_size)
+        self.dropout = nn.Dropout(config.dropout)
+        self.score = nn.Linear(config.embedding_size, 1)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module):
+        super()._init_weights(module)
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out")
+        elif isinstance(module, nn.PReLU):
+            nn.init.constant_(module.weight, 0.25)
+
+    def forward(
+        self, pixel_values: torch.FloatTensor, return_dict: bool | None = None
+    ) -> FaceQualityModelOutput | tuple[torch.FloatTensor, torch.FloatTensor]:
+        r"""
+        Args:
+            pixel_values (`torch.FloatTensor` of shape `(batch_size, 3, 112, 112)`):
+                Canonical faces: RGB in [-1, 1].
+            return_dict (`bool`, *optional*):
+                `False` gives a plain tuple.
+
+        Returns:
+            [`FaceQualityModelOutput`] with `scores` of shape `(batch_size,)` and, as `embeddings`, the last feature
+            map, flattened to `(batch_size, config.embedding_size)`. It is not meant to tell faces apart.
+        """
+        hidden_states = self.prelu(self.bn1(self.conv1(self.prepare_faces(pixel_values))))
+        embeddings = self.blocks(hidden_states).flatten(1)
+        scores = self.score(self.dropout(self.head_prelu(embeddings))).squeeze(-1)
+        if return_dict is False:
+            return scores, embeddings
+        return FaceQualityModelOutput(scores=scores, embeddings=embeddings)
+
+
+class AutoModelForFaceQuality(_BaseAutoModelClass):
+    """
+    The face quality model that a folder or a Hub repository holds, by the `model_type` of its configuration:
+    `AutoModelForFaceQuality.from_pretrained(...)`. From an FR model it takes the weights of the backbone; the head is
+    new, and transformers says so.
+    """
+
+    _model_mapping = _LazyAutoMapping(CONFIG_MAPPING_NAMES, OrderedDict())
+
+
+AutoConfig.register(SDDFIQAConfig.model_type, SDDFIQAConfig, exist_ok=True)
+for _model in (IResNetForFaceQuality, MobileFaceNetForFaceQuality, SDDFIQAForFaceQuality):
+    AutoModelForFaceQuality.register(_model.config_class, _model, exist_ok=True)
+
+
+__all__ = [
+    "AutoModelForFaceQuality",
+    "FaceQualityModelOutput",
+    "IResNetForFaceQuality",
+    "MobileFaceNetForFaceQuality",
+    "SDDFIQAConfig",
+    "SDDFIQAForFaceQuality",
+]
