@@ -14,46 +14,76 @@ __version__ = "0.1.0"
 
 # Public name -> the module that defines it; a module's own name is public as well.
 _MODULE_OF = {
+    "AdaFaceLoss": "losses",
+    "ArcFaceLoss": "losses",
+    "AutoModelForFaceQuality": "models",
     "BSRGANDegradation": "degradations",
+    "CRFIQALoss": "losses",
+    "CRFIQALossOutput": "losses",
+    "CosFaceLoss": "losses",
+    "CurricularFaceLoss": "losses",
     "DifFIQAPipeline": "pipeline_diffiqa",
     "DifFIQAUNetModel": "models",
     "FaceEmbeddingOutput": "models",
     "FaceImageError": "image_processing_face",
     "FaceImageProcessor": "image_processing_face",
+    "FaceQualityModelOutput": "models",
     "FaceQualityOutput": "pipeline_output",
     "FaceQualityRecord": "pipeline_output",
     "IResNetConfig": "models",
+    "IResNetForFaceQuality": "models",
     "IResNetModel": "models",
+    "MagFaceLoss": "losses",
+    "MarginLoss": "losses",
     "MobileFaceNetConfig": "models",
+    "MobileFaceNetForFaceQuality": "models",
     "MobileFaceNetModel": "models",
     "NoFaceError": "image_processing_face",
+    "SDDFIQAConfig": "models",
+    "SDDFIQAForFaceQuality": "models",
     "blend": "degradations",
     "blend_weight": "degradations",
     "degrade_at": "degradations",
     "degrade_face": "degradations",
+    "sample_classes": "losses",
 }
 _SUBMODULES = {"alignment", *_MODULE_OF.values()}
 
 # Spelled out, and not made from the table, because type checkers and linters read it.
 __all__ = [
+    "AdaFaceLoss",
+    "ArcFaceLoss",
+    "AutoModelForFaceQuality",
     "BSRGANDegradation",
+    "CRFIQALoss",
+    "CRFIQALossOutput",
+    "CosFaceLoss",
+    "CurricularFaceLoss",
     "DifFIQAPipeline",
     "DifFIQAUNetModel",
     "FaceEmbeddingOutput",
     "FaceImageError",
     "FaceImageProcessor",
+    "FaceQualityModelOutput",
     "FaceQualityOutput",
     "FaceQualityRecord",
     "IResNetConfig",
+    "IResNetForFaceQuality",
     "IResNetModel",
+    "MagFaceLoss",
+    "MarginLoss",
     "MobileFaceNetConfig",
+    "MobileFaceNetForFaceQuality",
     "MobileFaceNetModel",
     "NoFaceError",
+    "SDDFIQAConfig",
+    "SDDFIQAForFaceQuality",
     "__version__",
     "blend",
     "blend_weight",
     "degrade_at",
     "degrade_face",
+    "sample_classes",
 ]
 
 
@@ -74,13 +104,30 @@ def __dir__():
 if TYPE_CHECKING:
     from .degradations import BSRGANDegradation, blend, blend_weight, degrade_at, degrade_face
     from .image_processing_face import FaceImageError, FaceImageProcessor, NoFaceError
+    from .losses import (
+        AdaFaceLoss,
+        ArcFaceLoss,
+        CosFaceLoss,
+        CRFIQALoss,
+        CRFIQALossOutput,
+        CurricularFaceLoss,
+        MagFaceLoss,
+        MarginLoss,
+        sample_classes,
+    )
     from .models import (
+        AutoModelForFaceQuality,
         DifFIQAUNetModel,
         FaceEmbeddingOutput,
+        FaceQualityModelOutput,
         IResNetConfig,
+        IResNetForFaceQuality,
         IResNetModel,
         MobileFaceNetConfig,
+        MobileFaceNetForFaceQuality,
         MobileFaceNetModel,
+        SDDFIQAConfig,
+        SDDFIQAForFaceQuality,
     )
     from .pipeline_diffiqa import DifFIQAPipeline
     from .pipeline_output import FaceQualityOutput, FaceQualityRecord

@@ -1,15 +1,21 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 """
-Distils a small face recognition (FR) model from larger ones.
+Trains a face recognition (FR) model: with a margin loss on people (`--loss arcface` and its kin), or by distilling a
+small model from larger ones (`--loss distillation`, the default).
 
-The student sees augmented, often degraded faces and learns the teachers' embedding of the clean one. Several teachers
-are joined into one target: each is centred and scaled to unit length, they stand side by side, and the principal
-components that fit the student's embedding are kept, so that its cosine similarity is the mean of the teachers'.
+    accelerate launch training/train_face_recognition.py --loss adaface --train_parquet faces.parquet \\
+        --model_config iresnet50.json --holdout_modulo 10 --output_dir runs/adaface
 
     accelerate launch training/train_face_recognition.py --train_parquet faces.parquet \\
         --teacher teacher_a/ teacher_b/ --holdout_modulo 10 --output_dir runs/fr
 
-A run that was stopped goes on with `--resume_from_checkpoint latest`. It ends with a folder that `AutoModel` loads.
+Either way the model sees augmented, now and then degraded faces. In distillation it learns the teachers' embedding of
+the clean one. Several teachers are joined into one target: each is centred and scaled to unit length, they stand side
+by side, and the principal components that fit the model's embedding are kept, so that its cosine similarity is the
+mean of the teachers'.
+
+With `--holdout_modulo` all pairs of the people left out are compared while it runs. A run that was stopped goes on
+with `--resume_from_checkpoint latest`. It ends with a folder that `AutoModel` loads.
 """
 
 import argparse
@@ -21,31 +27,42 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
-from accelerate.utils import ProjectConfiguration
 from diffusers.training_utils import EMAModel
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
-from transformers import AutoModel
+from transformers import AutoConfig, AutoModel
 
 from diffiqa_hf import FaceImageProcessor
 from diffiqa_hf.degradations import degrade_face
-from diffiqa_hf.models import MobileFaceNetConfig, MobileFaceNetModel
+from diffiqa_hf.losses import AdaFaceLoss, ArcFaceLoss, CosFaceLoss, CurricularFaceLoss, MagFaceLoss, MarginLoss
+from diffiqa_hf.models import FacePreTrainedModel
 from diffiqa_hf.training_utils import (
     ShuffledKeys,
     TrainingState,
     add_data_arguments,
+    add_output_arguments,
     find_checkpoint,
     hold_out,
     load_face_dataset,
+    make_accelerator,
+    read_face,
     save_checkpoint,
+    start_tracker,
 )
 
 
 logger = logging.getLogger(__name__)
 
-# About a tenth of the work of the paper's MobileFaceNet, most of it at low resolution: 0.7 M parameters. ReLU6 in place
-# of PReLU nearly doubles the steps a second on a CPU (88 faces a second instead of 48 on one core).
+LOSSES = {
+    "arcface": ArcFaceLoss,
+    "cosface": CosFaceLoss,
+    "adaface": AdaFaceLoss,
+    "curricularface": CurricularFaceLoss,
+    "magface": MagFaceLoss,
+}
+
+# About a tenth of the work of the paper's MobileFaceNet, most of it at low resolution: 0.7 M parameters. ReLU6 in
+# place of PReLU nearly doubles the steps a second on a CPU (88 faces a second instead of 48 on one core).
 SMALL = {
     "hidden_act": "relu6",
     "stem_width": 32,
@@ -54,34 +71,93 @@ SMALL = {
     "embedding_size": 256,
 }
 
+# In distillation, what similarities are multiplied by before a softmax over thousands of faces: a face itself (1)
+# outweighs all strangers (about 0) together, and other faces of the same person (about 0.6) still count.
+RELATION_SCALE = 16.0
+RELATION_FACES = 16_384
+
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_arguments(parser)
-    model = parser.add_argument_group("teachers and student")
-    model.add_argument("--teacher", nargs="*", default=[], help="folders or Hub ids of FR models")
+    model = parser.add_argument_group("model")
     model.add_argument(
-        "--teacher_embeddings", nargs="*", default=[], help=".npy files (N, D), a row for each row of the dataset"
+        "--model_config",
+        "--student_config",
+        help='JSON file of a configuration, with its "model_type": "iresnet" or "mobilefacenet" (taken where none is '
+        "given). Default: a small MobileFaceNet",
     )
-    model.add_argument("--student_config", help="JSON file of a MobileFaceNetConfig (default: a small one)")
+    model.add_argument("--model_name_or_path", help="folder or Hub id of a model to train on, instead of a new one")
+    loss = parser.add_argument_group("loss")
+    loss.add_argument("--loss", choices=("distillation", *LOSSES), default="distillation", help="default: %(default)s")
+    loss.add_argument(
+        "--loss_arguments",
+        type=json.loads,
+        default={},
+        help="JSON of what is not to be as in the paper: '{\"margin\": 0.4}' (see diffiqa_hf.losses)",
+    )
+    loss.add_argument(
+        "--sample_rate",
+        type=float,
+        default=1.0,
+        help="fraction of the people that a step compares with, for many people (partial FC; default: %(default)s)",
+    )
+    loss.add_argument("--teacher", nargs="*", default=[], help="folders or Hub ids of FR models to distil from")
+    loss.add_argument(
+        "--teacher_embeddings",
+        nargs="*",
+        default=[],
+        help="more teachers: .npy files (N, D), a row for each row of the dataset",
+    )
+    loss.add_argument(
+        "--distillation_weight",
+        type=float,
+        default=0.0,
+        help="beside a margin loss: add the distillation loss times this (default: %(default)s)",
+    )
+    loss.add_argument(
+        "--relation_weight",
+        type=float,
+        default=0.2,
+        help="in distillation: of the term that has the model tell faces apart as the teachers do; the other is the "
+        "cosine (default: %(default)s)",
+    )
     train = parser.add_argument_group("training")
-    train.add_argument("--train_batch_size", type=int, default=64, help="on each process")
-    train.add_argument("--max_train_steps", type=int, default=10_000)
-    train.add_argument("--learning_rate", type=float, default=2e-3, help="cosine schedule after 100 steps of warm-up")
-    train.add_argument("--weight_decay", type=float, default=0.05)
-    train.add_argument("--degrade_probability", type=float, default=0.2)
-    train.add_argument("--ema_decay", type=float, default=0.995)
-    train.add_argument("--mixed_precision", choices=("no", "fp16", "bf16"))
-    train.add_argument("--seed", type=int, default=0)
-    output = parser.add_argument_group("output")
-    output.add_argument("--output_dir", required=True)
-    output.add_argument("--checkpointing_steps", type=int, default=500)
-    output.add_argument("--checkpoints_total_limit", type=int, default=2)
-    output.add_argument("--resume_from_checkpoint", help='"latest", or the path of a checkpoint')
-    output.add_argument("--validation_steps", type=int, default=500)
-    output.add_argument("--logging_steps", type=int, default=50)
-    output.add_argument("--report_to", default="tensorboard", help='a tracker of Accelerate, or "none"')
-    return parser.parse_args(argv)
+    train.add_argument("--train_batch_size", type=int, default=64, help="on each process (default: %(default)s)")
+    train.add_argument("--max_train_steps", type=int, default=10_000, help="default: %(default)s")
+    train.add_argument(
+        "--optimizer", choices=("adamw", "sgd"), default="adamw", help="sgd has momentum 0.9 (default: %(default)s)"
+    )
+    train.add_argument(
+        "--learning_rate",
+        type=float,
+        default=2e-3,
+        help="cosine schedule after 100 steps of warm-up (default: %(default)s)",
+    )
+    train.add_argument("--weight_decay", type=float, default=0.05, help="default: %(default)s")
+    train.add_argument(
+        "--degrade_probability",
+        type=float,
+        default=0.2,
+        help="of a face to be degraded as in training DifFIQA (default: %(default)s)",
+    )
+    train.add_argument(
+        "--ema_decay", type=float, default=0.995, help="of the averaged weights, which are kept (default: %(default)s)"
+    )
+    train.add_argument(
+        "--mixed_precision", choices=("no", "fp16", "bf16"), help="default: as accelerate is configured"
+    )
+    train.add_argument("--seed", type=int, default=0, help="of all that is drawn (default: %(default)s)")
+    add_output_arguments(parser)
+    args = parser.parse_args(argv)
+    distils = args.loss == "distillation" or args.distillation_weight
+    if distils and not args.teacher and not args.teacher_embeddings:
+        parser.error("a teacher is needed: --teacher or --teacher_embeddings")
+    if not distils and (args.teacher or args.teacher_embeddings):
+        parser.error(f"--loss {args.loss} makes no use of a teacher without --distillation_weight")
+    if args.model_config and args.model_name_or_path:
+        parser.error("give --model_config or --model_name_or_path, not both")
+    return args
 
 
 class Faces(Dataset):
@@ -96,7 +172,7 @@ class Faces(Dataset):
         return len(self.dataset)
 
     def clean(self, index: int) -> np.ndarray:
-        return self.processor.extract_faces(self.dataset[index][self.image_column])[0].pixel_values
+        return read_face(self.dataset, index, self.image_column, self.processor)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, int]:
         epoch, index = key
@@ -108,6 +184,11 @@ class Faces(Dataset):
             pixels = np.round((face.transpose(1, 2, 0) + 1) * 127.5).astype(np.uint8)
             face = degrade_face(pixels, rng).transpose(2, 0, 1).astype(np.float32) / 127.5 - 1
         return torch.from_numpy(face), index
+
+
+def seeded(*key: int) -> torch.Generator:
+    """A generator for one step of one process: a resumed run needs no state of it."""
+    return torch.Generator().manual_seed(int(np.random.default_rng(key).integers(2**62)))
 
 
 def augment(faces: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -161,7 +242,10 @@ def join_teachers(teachers: list[np.ndarray], size: int) -> torch.Tensor:
 
 
 def verification(embeddings: np.ndarray, identities: list) -> dict[str, float]:
-    """Over all pairs: the best balanced accuracy, and FNMR at FMR 1e-3."""
+    """
+    Over all pairs of faces, N (N - 1) / 2 of them: the best balanced accuracy, and the true accept rate TAR (1 - FNMR)
+    at the least threshold that is above all but a fraction FMR of the non-mated similarities.
+    """
     unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
     _, people = np.unique(np.array(identities, dtype=str), return_inverse=True)
     first, second = np.triu_indices(len(unit), 1)
@@ -172,26 +256,50 @@ def verification(embeddings: np.ndarray, identities: list) -> dict[str, float]:
         raise ValueError("the held-out people make no mated or no non-mated pair; hold out more of them")
     fnmr = np.searchsorted(mated, mated) / len(mated)
     fmr = 1 - np.searchsorted(nonmated, mated) / len(nonmated)
-    threshold = nonmated[-max(1, len(nonmated) // 1000)]
-    return {
-        "balanced_accuracy": float((1 - (fnmr + fmr) / 2).max()),
-        "fnmr_at_fmr_1e-3": float((mated < threshold).mean()),
-        "mated_pairs": len(mated),
-    }
+    figures = {"balanced_accuracy": float((1 - (fnmr + fmr) / 2).max()), "mated_pairs": len(mated)}
+    for target in ("1e-2", "1e-3", "1e-4"):
+        accepted = math.floor(float(target) * len(nonmated) + 1e-9)
+        figures[f"tar_at_fmr_{target}"] = float((mated > nonmated[-1 - accepted]).mean())
+    return figures
+
+
+def relation_loss(embeddings: torch.Tensor, wanted: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """
+    KL divergence between the softmax over training faces of their similarity to the teachers' embedding of a face and
+    that of their similarity to the model's, the faces being as the teachers see them.
+
+    The cosine alone weighs directions by their variance, so what tells two alike people apart is learnt last.
+
+    Args:
+        embeddings, wanted, others: Of the model (N, D), of the teachers for the same faces (N, D), and of the teachers
+            for other faces (M, D), among which those of the same people may be.
+    """
+    faces = F.normalize(torch.cat([wanted, others]))
+    teachers = (RELATION_SCALE * faces[: len(wanted)] @ faces.T).softmax(1)
+    student = (RELATION_SCALE * F.normalize(embeddings) @ faces.T).log_softmax(1)
+    return F.kl_div(student, teachers, reduction="batchmean")
+
+
+def make_model(args: argparse.Namespace) -> FacePreTrainedModel:
+    if args.model_name_or_path:
+        return AutoModel.from_pretrained(args.model_name_or_path)
+    settings = json.loads(Path(args.model_config).read_text()) if args.model_config else dict(SMALL)
+    return AutoModel.from_config(AutoConfig.for_model(settings.pop("model_type", "mobilefacenet"), **settings))
+
+
+def make_margin_loss(args: argparse.Namespace, identities: list, size: int) -> tuple[MarginLoss, torch.Tensor]:
+    """The loss on embeddings of dimension `size`, and the class (N,) of each face of the dataset."""
+    people, classes = np.unique(np.array(identities, dtype=str), return_inverse=True)
+    logger.info(f"{len(classes)} faces of {len(people)} people")
+    loss = LOSSES[args.loss](len(people), size, sample_rate=args.sample_rate, **args.loss_arguments)
+    return loss, torch.from_numpy(classes)
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     output_dir = Path(args.output_dir)
-    accelerator = Accelerator(
-        mixed_precision=args.mixed_precision,
-        log_with=None if args.report_to == "none" else args.report_to,
-        project_config=ProjectConfiguration(project_dir=str(output_dir), logging_dir=str(output_dir / "logs")),
-    )
+    accelerator = make_accelerator(args)
     resume = find_checkpoint(output_dir, args.resume_from_checkpoint)
-    if not args.teacher and not args.teacher_embeddings:
-        raise SystemExit("a teacher is needed: --teacher or --teacher_embeddings")
     everyone = load_face_dataset(args.dataset_name, args.train_data_dir, args.train_parquet)
     everyone = everyone.add_column("row", np.arange(len(everyone)))
     dataset, heldout = everyone, None
@@ -205,17 +313,27 @@ def main(argv: list[str] | None = None) -> None:
         teachers.append(embed(AutoModel.from_pretrained(name), faces, accelerator.device, name))
 
     torch.manual_seed(args.seed)
-    settings = json.loads(Path(args.student_config).read_text()) if args.student_config else SMALL
-    model = MobileFaceNetModel(MobileFaceNetConfig(**settings)).to(memory_format=torch.channels_last)
-    targets = join_teachers(teachers, model.config.embedding_size).to(accelerator.device)
-    if targets.shape[1] != model.config.embedding_size:
-        raise SystemExit(
-            f"the teachers give {targets.shape[1]} dimensions, the student has {model.config.embedding_size}"
-        )
+    model = make_model(args).to(memory_format=torch.channels_last)
+    size = model.config.embedding_size
+    margin_loss = targets = None
+    if teachers:
+        targets = join_teachers(teachers, size).to(accelerator.device)
+        if targets.shape[1] != size:
+            raise SystemExit(f"the teachers give {targets.shape[1]} dimensions, the model has {size}")
+    if args.loss != "distillation":
+        if args.identity_column not in dataset.column_names:
+            raise SystemExit(f"the dataset has no column {args.identity_column!r}; it has {dataset.column_names}")
+        margin_loss, classes = make_margin_loss(args, dataset[args.identity_column], size)
     ema = EMAModel(model.parameters(), decay=args.ema_decay)
     ema.to(accelerator.device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=args.learning_rate, weight_decay=args.weight_decay)
+    parameters = [*model.parameters(), *(margin_loss.parameters() if margin_loss is not None else ())]
+    if args.optimizer == "adamw":
+        optimizer = torch.optim.AdamW(parameters, lr=args.learning_rate, weight_decay=args.weight_decay)
+    else:
+        optimizer = torch.optim.SGD(parameters, args.learning_rate, momentum=0.9, weight_decay=args.weight_decay)
     model, optimizer = accelerator.prepare(model, optimizer)
+    if margin_loss is not None:
+        margin_loss = accelerator.prepare(margin_loss)
     state = TrainingState(ema)
     accelerator.register_for_checkpointing(state)
     if resume is not None:
@@ -223,16 +341,19 @@ def main(argv: list[str] | None = None) -> None:
     keys = ShuffledKeys(
         len(faces), args.train_batch_size, args.seed, state.step, accelerator.process_index, accelerator.num_processes
     )
-    batches = iter(DataLoader(faces, batch_sampler=keys, num_workers=args.dataloader_num_workers))
-    if args.report_to != "none":
-        config = {name: value for name, value in vars(args).items() if isinstance(value, (int, float, str))}
-        accelerator.init_trackers("train_face_recognition", config=config)
+    # With a generator of its own the loader draws nothing from torch's, which dropout uses and a checkpoint holds.
+    loader = DataLoader(
+        faces, batch_sampler=keys, num_workers=args.dataloader_num_workers, generator=torch.Generator()
+    )
+    batches = iter(loader)
+    start_tracker(accelerator, args, "train_face_recognition")
 
-    def averaged() -> MobileFaceNetModel:
-        student = MobileFaceNetModel(accelerator.unwrap_model(model).config)
-        student.load_state_dict(accelerator.unwrap_model(model).state_dict())
-        ema.copy_to(student.parameters())
-        return student.eval()
+    def averaged() -> FacePreTrainedModel:
+        trained = accelerator.unwrap_model(model)
+        copy = type(trained)(trained.config)
+        copy.load_state_dict(trained.state_dict())
+        ema.copy_to(copy.parameters())
+        return copy.eval()
 
     losses = []
     progress = tqdm(
@@ -244,10 +365,18 @@ def main(argv: list[str] | None = None) -> None:
         for group in optimizer.param_groups:
             group["lr"] = args.learning_rate * rate
         batch, index = next(batches)
-        key = np.random.default_rng([args.seed, state.step, accelerator.process_index]).integers(2**62)
-        batch = augment(batch, torch.Generator().manual_seed(int(key))).to(accelerator.device)
+        key = (args.seed, state.step, accelerator.process_index)
+        batch = augment(batch, seeded(*key)).to(accelerator.device)
         embeddings = model(batch.contiguous(memory_format=torch.channels_last)).embeddings.float()
-        loss = (1 - F.cosine_similarity(embeddings, targets[index.to(targets.device)])).mean()
+        if margin_loss is not None:
+            loss = margin_loss(embeddings, classes[index].to(accelerator.device), generator=seeded(*key, 1))
+        if targets is not None:
+            wanted = targets[index.to(targets.device)]
+            distance = (1 - F.cosine_similarity(embeddings, wanted)).mean()
+            if args.relation_weight:
+                chosen = torch.randperm(len(targets), generator=seeded(*key, 2))[:RELATION_FACES]
+                distance = distance + args.relation_weight * relation_loss(embeddings, wanted, targets[chosen])
+            loss = distance if margin_loss is None else loss + args.distillation_weight * distance
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss.item()} at step {state.step}")
         accelerator.backward(loss)
@@ -265,7 +394,8 @@ def main(argv: list[str] | None = None) -> None:
             progress.set_postfix(loss=f"{mean:.4f}")
             accelerator.log({"loss": mean, "lr": optimizer.param_groups[0]["lr"]}, step=state.step)
             losses = []
-        if heldout is not None and (state.step % args.validation_steps == 0 or last) and accelerator.is_main_process:
+        validates = heldout is not None and args.validation_steps and accelerator.is_main_process
+        if validates and (state.step % args.validation_steps == 0 or last):
             out = embed(averaged(), Faces(heldout, args.image_column, 0, 0.0), accelerator.device, "held out")
             figures = verification(out, heldout[args.identity_column])
             logger.info(f"step {state.step}: {figures}")

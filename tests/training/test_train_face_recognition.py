@@ -1,4 +1,5 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+import argparse
 import importlib.util
 import json
 from pathlib import Path
@@ -7,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
+from safetensors.torch import load_file
 from transformers import AutoModel
 
-from diffiqa_hf import MobileFaceNetConfig, MobileFaceNetModel
+from diffiqa_hf import FaceImageProcessor, IResNetModel, MobileFaceNetConfig, MobileFaceNetModel
+from diffiqa_hf.losses import CosFaceLoss
 
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +27,7 @@ TINY = {
     "feature_width": 16,
     "embedding_size": 8,
 }
+TINY_IRESNET = {"model_type": "iresnet", "depths": [1, 1, 1], "widths": [4, 4, 8], "embedding_size": 8, "dropout": 0.4}
 
 
 @pytest.fixture(scope="module")
@@ -40,27 +44,131 @@ def setup(tmp_path_factory) -> Path:
     teacher = MobileFaceNetModel(MobileFaceNetConfig(**TINY | {"embedding_size": 16}))
     teacher.save_pretrained(folder / "teacher")
     (folder / "student.json").write_text(json.dumps(TINY))
+    (folder / "iresnet.json").write_text(json.dumps(TINY_IRESNET))
     return folder
 
 
 def train(setup: Path, output_dir: Path, *extra: str) -> None:
     for state in (AcceleratorState, GradientState, PartialState):
         state._reset_state()
-    args = ["--train_parquet", str(setup / "faces.parquet"), "--teacher", str(setup / "teacher")]
-    args += ["--student_config", str(setup / "student.json"), "--output_dir", str(output_dir), "--report_to", "none"]
+    args = ["--train_parquet", str(setup / "faces.parquet"), "--output_dir", str(output_dir), "--report_to", "none"]
     train_fr.main([*args, "--train_batch_size", "4", "--checkpointing_steps", "2", *extra])
 
 
-def test_resumed_run_equals_straight_run(setup, tmp_path):
-    extra = ["--learning_rate", "1e-3", "--validation_steps", "4", "--holdout_modulo", "3"]
-    train(setup, tmp_path / "straight", "--max_train_steps", "4", *extra)
+def distil(setup: Path, output_dir: Path, *extra: str) -> None:
+    student = str(setup / "student.json")
+    train(setup, output_dir, "--teacher", str(setup / "teacher"), "--student_config", student, *extra)
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    ours, theirs = load_file(one), load_file(other)
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def assert_resumed_equals_straight(run, folder: Path, *extra: str) -> None:
+    extra = ("--learning_rate", "1e-3", "--max_train_steps", "4", *extra)
+    run(folder / "straight", *extra)
     # The schedule belongs to the whole run, so the first half is a run of four steps that lost its end.
-    train(setup, tmp_path / "stopped", "--max_train_steps", "4", *extra)
-    (tmp_path / "stopped" / "checkpoint-4" / "complete").unlink()
-    train(setup, tmp_path / "stopped", "--max_train_steps", "4", "--resume_from_checkpoint", "latest", *extra)
-    straight = AutoModel.from_pretrained(tmp_path / "straight" / "model").state_dict()
-    stopped = AutoModel.from_pretrained(tmp_path / "stopped" / "model").state_dict()
-    assert all(torch.equal(straight[name], stopped[name]) for name in straight)
+    run(folder / "stopped", *extra)
+    (folder / "stopped" / "checkpoint-4" / "complete").unlink()
+    run(folder / "stopped", "--resume_from_checkpoint", "latest", *extra)
+    for name in ("model/model.safetensors", "checkpoint-4/model.safetensors"):
+        assert_same_weights(folder / "straight" / name, folder / "stopped" / name)
+
+
+def test_resumed_distillation_equals_straight_run(setup, tmp_path):
+    extra = ["--validation_steps", "4", "--holdout_modulo", "3"]
+    assert_resumed_equals_straight(lambda *args: distil(setup, *args), tmp_path, *extra)
+    assert isinstance(AutoModel.from_pretrained(tmp_path / "straight" / "model"), MobileFaceNetModel)
+
+
+@pytest.mark.parametrize("loss", train_fr.LOSSES)
+def test_resumed_margin_loss_equals_straight_run(setup, tmp_path, loss):
+    # With dropout and sampled classes, which are random as well; a look at the held-out people comes in between.
+    extra = ["--loss", loss, "--model_config", str(setup / "iresnet.json"), "--sample_rate", "0.5"]
+    extra += ["--holdout_modulo", "3", "--validation_steps", "2"]
+    assert_resumed_equals_straight(lambda *args: train(setup, *args), tmp_path, *extra)
+    centres = "checkpoint-4/model_1.safetensors"  # and running statistics
+    assert_same_weights(tmp_path / "straight" / centres, tmp_path / "stopped" / centres)
+    state = load_file(tmp_path / "straight" / centres)
+    assert state.pop("weight").shape == (5, 8)  # eight people, of whom three are held out
+    before = train_fr.LOSSES[loss](5, 8).state_dict()
+    assert all(not torch.equal(value, before[name]) for name, value in state.items())
+    model = AutoModel.from_pretrained(tmp_path / "straight" / "model")
+    assert isinstance(model, IResNetModel)
+    assert model(torch.zeros(2, 3, 112, 112)).embeddings.shape == (2, 8)
+
+
+def test_a_margin_loss_learns_the_people(setup, tmp_path):
+    extra = ["--loss", "cosface", "--loss_arguments", '{"scale": 8.0}', "--model_config", str(setup / "student.json")]
+    extra += ["--train_batch_size", "24", "--degrade_probability", "0", "--ema_decay", "0", "--optimizer", "sgd"]
+    extra += ["--learning_rate", "0.2", "--weight_decay", "5e-4", "--checkpointing_steps", "40"]
+    train(setup, tmp_path, *extra, "--max_train_steps", "40")
+    faces = json.loads((ROOT / "examples" / "faces" / "faces.json").read_text())["faces"]
+    batch = FaceImageProcessor()([ROOT / "examples" / "faces" / face["file"] for face in faces])["pixel_values"]
+    names = [face["person"] for face in faces]
+    labels = torch.tensor([sorted(set(names)).index(name) for name in names])
+    loss = CosFaceLoss(8, 8, scale=8.0)
+    loss.load_state_dict(load_file(tmp_path / "checkpoint-40" / "model_1.safetensors"))
+    model = AutoModel.from_pretrained(tmp_path / "model").eval()
+    with torch.no_grad():
+        cosine, _, _ = loss.eval().cosines(model(torch.as_tensor(np.asarray(batch))).embeddings, labels)
+    # Chance is an eighth; the most frequent person is a fifth of the faces.
+    assert (cosine.argmax(1) == labels).float().mean() > 0.6
+
+
+def test_training_goes_on_from_a_model(setup, tmp_path):
+    extra = ["--loss", "arcface", "--model_name_or_path", str(setup / "teacher"), "--learning_rate", "0"]
+    train(setup, tmp_path, *extra, "--max_train_steps", "2")
+    before = dict(AutoModel.from_pretrained(setup / "teacher").named_parameters())
+    after = dict(AutoModel.from_pretrained(tmp_path / "model").named_parameters())
+    assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before)
+
+
+def test_distillation_beside_a_margin_loss(setup, tmp_path):
+    """Weight 1 and 2 move the class centres alike in the first step, and the model differently."""
+    extra = ["--loss", "arcface", "--model_config", str(setup / "student.json"), "--max_train_steps", "2"]
+    extra += ["--teacher", str(setup / "teacher"), "--checkpointing_steps", "1", "--learning_rate", "0.01"]
+    extra += ["--optimizer", "sgd"]
+    for weight in ("1", "2"):
+        train(setup, tmp_path / weight, *extra, "--distillation_weight", weight)
+    assert_same_weights(*(tmp_path / weight / "checkpoint-1" / "model_1.safetensors" for weight in ("1", "2")))
+    one, two = (load_file(tmp_path / weight / "checkpoint-1" / "model.safetensors") for weight in ("1", "2"))
+    assert any(not torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ([], "a teacher is needed"),
+        (["--loss", "arcface", "--distillation_weight", "1"], "a teacher is needed"),
+        (["--loss", "arcface", "--teacher", "x"], "no use of a teacher"),
+        (["--loss", "arcface", "--model_config", "x", "--model_name_or_path", "y"], "not both"),
+    ],
+)
+def test_options_that_do_not_go_together(setup, tmp_path, capsys, extra, message):
+    with pytest.raises(SystemExit):
+        train(setup, tmp_path, *extra)
+    assert message in capsys.readouterr().err
+
+
+def test_a_margin_loss_needs_people(setup, tmp_path):
+    with pytest.raises(SystemExit, match="no column 'name'"):
+        train(setup, tmp_path, "--loss", "arcface", "--identity_column", "name", "--max_train_steps", "1")
+
+
+def test_every_option_is_explained(monkeypatch):
+    parsers = []
+
+    def no_parsing(parser, argv):
+        parsers.append(parser)
+        raise SystemExit
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", no_parsing)
+    with pytest.raises(SystemExit):
+        train_fr.parse_args([])
+    options = parsers[0]._actions
+    assert len(options) > 20 and all(option.help for option in options)
 
 
 def test_joined_teachers_keep_the_mean_similarity():
@@ -86,11 +194,31 @@ def test_verification_by_hand():
     embeddings = np.array([[1, 0], [1, 0.1], [0, 1], [0.1, 1]], float)
     assert train_fr.verification(embeddings, ["a", "a", "b", "b"]) == {
         "balanced_accuracy": 1.0,
-        "fnmr_at_fmr_1e-3": 0.0,
         "mated_pairs": 2,
+        "tar_at_fmr_1e-2": 1.0,
+        "tar_at_fmr_1e-3": 1.0,
+        "tar_at_fmr_1e-4": 1.0,
     }
     # Names crosswise: the mated pairs are the farther ones.
-    assert train_fr.verification(embeddings, ["a", "b", "a", "b"])["fnmr_at_fmr_1e-3"] == 1.0
+    assert train_fr.verification(embeddings, ["a", "b", "a", "b"])["tar_at_fmr_1e-3"] == 0.0
+    with pytest.raises(ValueError, match="no mated"):
+        train_fr.verification(embeddings, ["a", "b", "c", "d"])
+
+
+def test_tar_is_that_at_no_more_than_the_fmr():
+    rng = np.random.default_rng(0)
+    names = [str(i // 4) for i in range(60)]
+    embeddings = rng.standard_normal((60, 3)) + 2 * np.repeat(rng.standard_normal((15, 3)), 4, 0)
+    figures = train_fr.verification(embeddings, names)
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    pairs = [(i, j) for i in range(60) for j in range(i)]
+    mated = np.array([unit[i] @ unit[j] for i, j in pairs if names[i] == names[j]])
+    nonmated = np.array([unit[i] @ unit[j] for i, j in pairs if names[i] != names[j]])
+    for fmr in (1e-2, 1e-3, 1e-4):
+        # Of all thresholds that keep to the rate, the one that lets most mated pairs through; 1,680 non-mated pairs.
+        allowed = [t for t in nonmated if (nonmated > t).mean() <= fmr]
+        expected = max((mated > t).mean() for t in allowed)
+        assert figures[f"tar_at_fmr_{np.format_float_scientific(fmr, exp_digits=1, trim='-')}"] == expected
 
 
 def test_augmented_faces_are_faces():
@@ -98,3 +226,21 @@ def test_augmented_faces_are_faces():
     out = train_fr.augment(faces, torch.Generator().manual_seed(1))
     assert out.shape == faces.shape and out.abs().max() <= 1 and not torch.equal(out, faces)
     assert torch.equal(out, train_fr.augment(faces, torch.Generator().manual_seed(1)))
+
+
+def test_relation_loss_is_a_divergence_from_the_teachers():
+    generator = torch.Generator().manual_seed(0)
+    wanted, others = torch.randn(3, 8, generator=generator), torch.randn(20, 8, generator=generator)
+    embeddings = torch.randn(3, 8, generator=generator)
+    # What the teachers give, at any length, has none.
+    assert train_fr.relation_loss(2 * wanted, wanted, others).abs() < 1e-6
+
+    def softmax(logits: np.ndarray) -> np.ndarray:
+        weights = np.exp(logits - logits.max(1, keepdims=True))
+        return weights / weights.sum(1, keepdims=True)
+
+    unit = [x.numpy().astype(np.float64) for x in (embeddings, wanted, torch.cat([wanted, others]))]
+    unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in unit]
+    teachers, student = softmax(16 * unit[1] @ unit[2].T), softmax(16 * unit[0] @ unit[2].T)
+    expected = (teachers * np.log(teachers / student)).sum(1).mean()
+    assert train_fr.relation_loss(embeddings, wanted, others).item() == pytest.approx(expected, rel=1e-5)
