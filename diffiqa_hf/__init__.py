@@ -24,6 +24,8 @@ _MODULE_OF = {
     "CurricularFaceLoss": "losses",
     "DifFIQAPipeline": "pipeline_diffiqa",
     "DifFIQAUNetModel": "models",
+    "EDCProtocol": "evaluation",
+    "EDCResult": "evaluation",
     "FaceEmbeddingOutput": "models",
     "FaceImageError": "image_processing_face",
     "FaceImageProcessor": "image_processing_face",
@@ -43,8 +45,13 @@ _MODULE_OF = {
     "SDDFIQAForFaceQuality": "models",
     "blend": "degradations",
     "blend_weight": "degradations",
+    "bootstrap_pauc": "evaluation",
     "degrade_at": "degradations",
     "degrade_face": "degradations",
+    "edc_curve": "evaluation",
+    "edc_curves": "evaluation",
+    "edc_from_embeddings": "evaluation",
+    "metrics_path": "metrics",
     "sample_classes": "losses",
 }
 _SUBMODULES = {"alignment", *_MODULE_OF.values()}
@@ -61,6 +68,8 @@ __all__ = [
     "CurricularFaceLoss",
     "DifFIQAPipeline",
     "DifFIQAUNetModel",
+    "EDCProtocol",
+    "EDCResult",
     "FaceEmbeddingOutput",
     "FaceImageError",
     "FaceImageProcessor",
@@ -81,8 +90,13 @@ __all__ = [
     "__version__",
     "blend",
     "blend_weight",
+    "bootstrap_pauc",
     "degrade_at",
     "degrade_face",
+    "edc_curve",
+    "edc_curves",
+    "edc_from_embeddings",
+    "metrics_path",
     "sample_classes",
 ]
 
@@ -103,6 +117,7 @@ def __dir__():
 
 if TYPE_CHECKING:
     from .degradations import BSRGANDegradation, blend, blend_weight, degrade_at, degrade_face
+    from .evaluation import EDCProtocol, EDCResult, bootstrap_pauc, edc_curve, edc_curves, edc_from_embeddings
     from .image_processing_face import FaceImageError, FaceImageProcessor, NoFaceError
     from .losses import (
         AdaFaceLoss,
@@ -115,6 +130,7 @@ if TYPE_CHECKING:
         MarginLoss,
         sample_classes,
     )
+    from .metrics import metrics_path
     from .models import (
         AutoModelForFaceQuality,
         DifFIQAUNetModel,

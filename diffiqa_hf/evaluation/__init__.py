@@ -1,0 +1,32 @@
+# Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+"""Evaluation of face image quality: error-versus-discard curves, their areas and intervals."""
+
+from .bootstrap import BootstrapResult, Interval, bootstrap_pauc
+from .edc import (
+    PROTOCOLS,
+    EDCProtocol,
+    EDCResult,
+    EDCWarning,
+    edc_curve,
+    edc_curves,
+    fmr_threshold,
+)
+from .verification import Comparisons, compare_embeddings, edc_from_embeddings, error_rates
+
+
+__all__ = [
+    "PROTOCOLS",
+    "BootstrapResult",
+    "Comparisons",
+    "EDCProtocol",
+    "EDCResult",
+    "EDCWarning",
+    "Interval",
+    "bootstrap_pauc",
+    "compare_embeddings",
+    "edc_curve",
+    "edc_curves",
+    "edc_from_embeddings",
+    "error_rates",
+    "fmr_threshold",
+]
