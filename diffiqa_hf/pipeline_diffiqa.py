@@ -5,24 +5,24 @@ Models", IJCB 2023.
 """
 
 import hashlib
+import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL.Image
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DiffusionPipeline, UNet2DModel
 from diffusers.utils import logging
 from diffusers.utils.torch_utils import randn_tensor
 from torch.nn.functional import cosine_similarity
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
-from .image_processing_face import FaceCrop, FaceImageError, FaceImageProcessor
+from .image_processing_face import FaceImageProcessor
+from .image_stream import collect, stream_faces
 from .models import DifFIQAUNetModel
 from .pipeline_output import TERMS, FaceQualityOutput, FaceQualityRecord
 
@@ -254,12 +254,7 @@ class DifFIQAPipeline(DiffusionPipeline):
             first = f"image {failed[0].index}: {failed[0].error}"
             logger.warning(f"{len(failed)} of {len(records)} faces could not be scored and are NaN ({first})")
         names = [name for name in TERMS if name in _used_terms(use_flip, use_forward, use_backward)]
-        output = FaceQualityOutput(
-            scores=torch.tensor([record.score for record in records]),
-            terms={name: torch.tensor([r.terms.get(name, float("nan")) for r in records]) for name in names},
-            image_indices=torch.tensor([record.index for record in records], dtype=torch.long),
-            errors=[record.error for record in records],
-        )
+        output = collect(records, names)
         if output_images:
             blank = torch.full((3, *self._face_size()), float("nan"))
             if use_forward:
@@ -302,40 +297,28 @@ class DifFIQAPipeline(DiffusionPipeline):
         return self._stream(images, landmarks, on_error, settings)
 
     def _stream(self, images, landmarks, on_error: str, settings: tuple) -> Iterator[FaceQualityRecord]:
-        images, total = _as_iterable(images)
         num_repeats, terms = settings[2], settings[4]
         rows = num_repeats * (2 if "flipped" in terms else 1)
-        landmarks = iter(landmarks) if landmarks is not None else None
-        pending: list[tuple[FaceQualityRecord, torch.Tensor | None]] = []
-        faces = 0
-        progress = tqdm(total=total, unit="image", **getattr(self, "_progress_bar_config", {"disable": True}))
+        batches = stream_faces(
+            images,
+            landmarks,
+            self.image_processor,
+            math.ceil(self._batch_size / rows),
+            on_error,
+            getattr(self, "_progress_bar_config", None),
+        )
         try:
-            for index, image in enumerate(images):
-                points = next(landmarks, None) if landmarks is not None else None
-                try:
-                    crops = self.image_processor.extract_faces(image, points)
-                except FaceImageError as error:
-                    if on_error == "raise":
-                        raise
-                    pending.append((FaceQualityRecord(index, error=str(error)), None))
-                    crops = []
-                for number, crop in enumerate(crops):
-                    pending.append((_record(index, number, crop), torch.from_numpy(crop.pixel_values)))
-                    faces += 1
-                progress.update()
-                if faces * rows >= self._batch_size or len(pending) >= 256:
-                    yield from self._score_pending(pending, settings)
-                    pending, faces = [], 0
-            yield from self._score_pending(pending, settings)
+            for batch in batches:
+                yield from self._score_batch(batch, settings)
         finally:
-            progress.close()
+            batches.close()
             self.maybe_free_model_hooks()
 
-    def _score_pending(self, pending: list, settings: tuple) -> Iterator[FaceQualityRecord]:
-        faces = [face for _, face in pending if face is not None]
+    def _score_batch(self, batch: list, settings: tuple) -> Iterator[FaceQualityRecord]:
+        faces = [face for _, face in batch if face is not None]
         if faces:
             results = iter(self._score_faces(torch.stack(faces), *settings))
-            for record, face in pending:
+            for record, face in batch:
                 if face is None:
                     continue
                 record.terms, record.noisy, record.restored = next(results)
@@ -343,7 +326,7 @@ class DifFIQAPipeline(DiffusionPipeline):
                     record.score = sum(record.terms.values()) / len(record.terms)
                 else:
                     record.error = "the embedding is not finite (NaN or infinite weights?)"
-        yield from (record for record, _ in pending)
+        yield from (record for record, _ in batch)
 
     @torch.no_grad()
     def _score_faces(
@@ -478,19 +461,3 @@ def _used_terms(use_flip: bool, use_forward: bool, use_backward: bool) -> set[st
     if use_backward:
         terms |= {"restored", "restored_flipped"} if use_flip else {"restored"}
     return terms
-
-
-def _record(index: int, number: int, crop: FaceCrop) -> FaceQualityRecord:
-    return FaceQualityRecord(index, number, box=crop.box, landmarks=crop.landmarks)
-
-
-def _as_iterable(images: Any) -> tuple[Iterable, int | None]:
-    """One image or many, as an iterable, and how many where that is known."""
-    one = isinstance(images, (str, os.PathLike, PIL.Image.Image, dict))
-    if isinstance(images, (np.ndarray, torch.Tensor)):
-        if images.ndim == 4:
-            return images, len(images)
-        one = True
-    if one:
-        return [images], 1
-    return images, len(images) if hasattr(images, "__len__") else None

@@ -47,7 +47,8 @@ class FaceQualityOutput(BaseOutput):
 
     Args:
         scores (`torch.FloatTensor` of shape `(N,)`): Quality, higher is better; NaN where there is an error.
-        terms (`dict[str, torch.FloatTensor]`): The similarities of Eq. 7 by name, each `(N,)` in [-1, 1].
+        terms (`dict[str, torch.FloatTensor]`): The similarities of Eq. 7 by name, each `(N,)` in [-1, 1]; of another
+            method, the parts that its score is made of.
         image_indices (`torch.LongTensor` of shape `(N,)`): Which image each face is from.
         errors (`list[str | None]`): One line for each face that could not be scored.
         noisy, restored (`torch.FloatTensor` of shape `(N, 3, H, W)`, *optional*): With `output_images`, in [-1, 1];

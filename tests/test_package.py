@@ -24,7 +24,9 @@ def test_import_is_light():
     assert loaded_after("import diffiqa_hf; dir(diffiqa_hf)") == set()
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["score", "--help"], ["convert", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["score", "--help"], ["convert", "--help"], ["methods"], ["--version"]]
+)
 def test_the_help_of_the_command_is_light(arguments):
     code = "from diffiqa_hf.cli import main\ntry:\n"
     code += f"    main({arguments})\nexcept SystemExit as end:\n    assert not end.code"

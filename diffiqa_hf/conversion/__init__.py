@@ -191,6 +191,16 @@ DIALECTS: tuple[Dialect, ...] = (
         source="https://github.com/Tencent/TFace",
         license="Tencent's own (License.txt of the repository)",
     ),
+    Dialect(
+        name="lightqnet",
+        description="LightQNet dm025, dm050 and dm100 (frozen TensorFlow graphs, .pb)",
+        converter="lightqnet:convert_lightqnet",
+        model_classes=("lightqnet:LightQNetForFaceQuality",),
+        has=("UncertaintyModule/MobilenetV3/Conv/weights", "UncertaintyModule/Bottleneck/weights"),
+        source="https://github.com/KaenChan/lightqnet",
+        license="MIT",
+        license_id="mit",
+    ),
 )
 
 

@@ -103,7 +103,10 @@ def save_converted(converted: ConvertedCheckpoint, dest: str | os.PathLike, *, o
     with _written_beside(dest) as folder:
         converted.model.save_pretrained(folder)
         if not isinstance(converted.model, models.DifFIQAUNetModel):
-            FaceImageProcessor().save_pretrained(folder)
+            size = {}
+            if isinstance(converted.model, models.LightQNetForFaceQuality):  # faces are made at its size at once
+                size["size"] = dict(zip(("height", "width"), converted.model.config.crop_size, strict=True))
+            FaceImageProcessor(**size).save_pretrained(folder)
         (folder / "README.md").write_text(model_card(converted), encoding="utf-8")
 
 

@@ -63,7 +63,7 @@ class _StandIn:
 def read_checkpoint(path: str | os.PathLike, allow_pickle_globals: Iterable[str] = ()) -> Any:
     """
     What a `.pth`, `.pt`, `.ckpt`, `.bin` or `.safetensors` file holds, on the CPU. The kind of file is told by its
-    content.
+    content; that of a frozen TensorFlow graph, which nothing marks, by its name, `.pb`.
 
     Args:
         path: Of the file.
@@ -74,6 +74,10 @@ def read_checkpoint(path: str | os.PathLike, allow_pickle_globals: Iterable[str]
     Raises:
         CheckpointError: The file can't be read, or asks for something that is not allowed; the message is the reason.
     """
+    if os.fspath(path).endswith(".pb"):
+        from .lightqnet import read_frozen_graph
+
+        return read_frozen_graph(path)
     kind = _kind(path)
     if kind != "safetensors" and os.fspath(path).endswith(".safetensors"):
         raise CheckpointError("named .safetensors and is none")

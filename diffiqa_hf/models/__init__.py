@@ -7,6 +7,7 @@ known to transformers' `AutoConfig` and `AutoModel`, the second to [`AutoModelFo
 from transformers import AutoConfig, AutoModel
 
 from .iresnet import IResNetConfig, IResNetModel
+from .lightqnet import LightQNetConfig, LightQNetForFaceQuality
 from .mobilefacenet import MobileFaceNetConfig, MobileFaceNetModel
 from .modeling_face import FaceEmbeddingOutput, FaceModelConfig, FacePreTrainedModel
 from .modeling_face_quality import (
@@ -34,6 +35,8 @@ __all__ = [
     "IResNetConfig",
     "IResNetForFaceQuality",
     "IResNetModel",
+    "LightQNetConfig",
+    "LightQNetForFaceQuality",
     "MobileFaceNetConfig",
     "MobileFaceNetForFaceQuality",
     "MobileFaceNetModel",

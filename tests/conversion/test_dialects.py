@@ -91,13 +91,14 @@ EVERY_LAYOUT += [("insightface", IRESNET), ("magface", IRESNET)]
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
 def test_every_entry_is_whole(dialect):
-    assert "state_dict" in dialect.load_converter().__annotations__
+    assert dialect.load_converter().__annotations__.keys() & {"state_dict", "tensors"}
     classes = dialect.load_model_classes()
     assert classes and all(hasattr(cls, "from_pretrained") for cls in classes)
     assert dialect.source.startswith("https://") and dialect.description and dialect.license and dialect.license_id
     assert get_dialect(dialect.name) is dialect
     assert [d.name for d in DIALECTS].count(dialect.name) == 1
-    assert dialect.name in [name for name, _ in EVERY_LAYOUT]
+    # LightQNet's files are not torch's: tests/methods/test_lightqnet.py has them.
+    assert dialect.name == "lightqnet" or dialect.name in [name for name, _ in EVERY_LAYOUT]
 
 
 @pytest.mark.parametrize(("name", "layout"), EVERY_LAYOUT)

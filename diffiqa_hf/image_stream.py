@@ -1,0 +1,99 @@
+# Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+"""
+Images of every kind, as a person gives them, to batches of canonical faces, and records of scores to one output: what
+everything that scores images shares.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import torch
+from tqdm.auto import tqdm
+
+from .image_processing_face import FaceImageError, FaceImageProcessor
+from .pipeline_output import FaceQualityOutput, FaceQualityRecord
+
+
+# Images that may wait for a batch to fill up: those without a face fill none.
+MAX_PENDING = 256
+
+
+def as_iterable(images: Any) -> tuple[Iterable, int | None]:
+    """One image or many, as an iterable, and how many where that is known."""
+    one = isinstance(images, (str, os.PathLike, PIL.Image.Image, dict))
+    if isinstance(images, (np.ndarray, torch.Tensor)):
+        if images.ndim == 4:
+            return images, len(images)
+        one = True
+    if one:
+        return [images], 1
+    return images, len(images) if hasattr(images, "__len__") else None
+
+
+def stream_faces(
+    images: Any,
+    landmarks: Any,
+    image_processor: FaceImageProcessor,
+    batch_size: int,
+    on_error: str = "nan",
+    progress_bar_config: dict[str, Any] | None = None,
+) -> Iterator[list[tuple[FaceQualityRecord, torch.Tensor | None]]]:
+    """
+    Reads images as they are needed, in batches.
+
+    Args:
+        images: One or many, as [`DifFIQAPipeline`] takes them.
+        landmarks: `None`, or for each image five points (5, 2) or `None`.
+        image_processor: Makes the faces.
+        batch_size: Faces in a batch, at most; one more image may bring several.
+        on_error: `"nan"` gives an image that can't be read a record with the reason, `"raise"` raises it.
+        progress_bar_config: Arguments of tqdm, which counts images; no bar when not given.
+
+    Yields:
+        Pairs of a record without a score and its face, `(3, H, W)` float32 in [-1, 1]; the face is `None` where the
+        record has an error.
+
+    Raises:
+        FaceImageError: With `on_error="raise"`.
+    """
+    images, total = as_iterable(images)
+    landmarks = iter(landmarks) if landmarks is not None else None
+    pending: list[tuple[FaceQualityRecord, torch.Tensor | None]] = []
+    faces = 0
+    progress_bar_config = {"disable": True} if progress_bar_config is None else progress_bar_config
+    with tqdm(total=total, unit="image", **progress_bar_config) as progress:
+        for index, image in enumerate(images):
+            points = next(landmarks, None) if landmarks is not None else None
+            try:
+                crops = image_processor.extract_faces(image, points)
+            except FaceImageError as error:
+                if on_error == "raise":
+                    raise
+                pending.append((FaceQualityRecord(index, error=str(error)), None))
+                crops = []
+            for number, crop in enumerate(crops):
+                record = FaceQualityRecord(index, number, box=crop.box, landmarks=crop.landmarks)
+                pending.append((record, torch.from_numpy(crop.pixel_values)))
+                faces += 1
+            progress.update()
+            if faces >= batch_size or len(pending) >= MAX_PENDING:
+                yield pending
+                pending, faces = [], 0
+        if pending:
+            yield pending
+
+
+def collect(records: list[FaceQualityRecord], terms: Iterable[str]) -> FaceQualityOutput:
+    """The records as one output, with these of their terms; NaN where a record lacks one."""
+    return FaceQualityOutput(
+        scores=torch.tensor([record.score for record in records]),
+        terms={name: torch.tensor([record.terms.get(name, float("nan")) for record in records]) for name in terms},
+        image_indices=torch.tensor([record.index for record in records], dtype=torch.long),
+        errors=[record.error for record in records],
+    )
+
+
+__all__ = ["as_iterable", "collect", "stream_faces"]

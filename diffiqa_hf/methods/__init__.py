@@ -1,0 +1,90 @@
+# Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+"""
+One interface to face image quality assessment methods: [`load_method`] gives an object that is called with images.
+[`CARDS`] says what there is to know of each; reading the cards loads no torch.
+"""
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from .cards import CARDS, MethodCard, get_card
+
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from ..image_processing_face import FaceImageProcessor
+    from .method import FaceQualityMethod
+
+
+def load_method(
+    name: str,
+    weights: "str | os.PathLike | nn.Module | None" = None,
+    fr_model: "str | os.PathLike | nn.Module | None" = None,
+    *,
+    image_processor: "FaceImageProcessor | None" = None,
+    device: "str | torch.device | None" = None,
+    dtype: "torch.dtype | None" = None,
+    **options: Any,
+) -> "FaceQualityMethod":
+    """
+    A method, ready to be called with images.
+
+    Args:
+        name (`str`): One of the names in [`CARDS`], such as `"cr-fiqa"`; `diffiqa methods` lists them.
+        weights (*optional*): The method's own network: a folder or Hub id as `from_pretrained` takes it, a published
+            file as its authors share it (nothing in it is run), or the model itself.
+        fr_model (*optional*): The face recognition model that the method probes, given likewise. `"default"`, or
+            nothing where the card does not say that it is needed, is the small one that comes with the package.
+        image_processor ([`FaceImageProcessor`], *optional*): Makes canonical faces from images. Without it images are
+            taken as aligned crops.
+        device, dtype (*optional*): Where and how the networks run; on the CPU in float32 when not given.
+        **options: The method's own, named on its card.
+
+    Returns:
+        [`FaceQualityMethod`]
+
+    Raises:
+        ValueError: There is no such method; it does not take, or needs, `weights` or `fr_model`; the network is not
+            the method's; an option has a value that makes no sense.
+        TypeError: The method has no such option.
+        OSError: A folder or Hub id can't be loaded.
+
+    Example:
+
+    ```python
+    >>> from diffiqa_hf.methods import load_method
+
+    >>> method = load_method("embedding-norm")
+    >>> method("examples/faces/astronaut.jpg").scores.shape
+    torch.Size([1])
+
+    ```
+    """
+    card = get_card(name)
+    for argument, value in (("weights", weights), ("fr_model", fr_model)):
+        if value is None and argument in card.needs:
+            raise ValueError(f"{name} needs {argument}: {card.weights_source}")
+        if value is not None and argument not in card.takes:
+            raise ValueError(f"{name} takes no {argument}, but {' and '.join(card.takes)}")
+    for option in options:
+        if option not in card.options:
+            raise TypeError(f"{name} has no option {option!r}; it has {', '.join(card.options) or 'none'}")
+    given = {"weights": weights, "fr_model": fr_model}
+    given = {argument: value for argument, value in given.items() if value is not None}
+    method = card.load_class().load(card, image_processor=image_processor, **given, **options)
+    if device is not None or dtype is not None:
+        method.to(device, dtype)
+    return method
+
+
+def __getattr__(name):
+    if name == "FaceQualityMethod":
+        from .method import FaceQualityMethod
+
+        return FaceQualityMethod
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+__all__ = ["CARDS", "FaceQualityMethod", "MethodCard", "get_card", "load_method"]

@@ -1,0 +1,392 @@
+# Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+"""A card for each method: what a person has to know before using it or comparing with it. Read without torch."""
+
+import importlib
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class MethodCard:
+    """
+    What there is to know of a method.
+
+    Args:
+        name (`str`): What [`load_method`] and the command line call it.
+        title (`str`): What its authors call it.
+        paper (`str`): Where it was published.
+        kind (`str`): `"analytical"` (probes an FR model, no training), `"regression"` (a network that was trained to
+            give the score), `"model-based"` (an FR model that was trained so that its embeddings hold the score) or
+            `"baseline"`.
+        formula (`str`): The score, as it is computed here.
+        takes, needs (`tuple[str, ...]`): Which of `weights` and `fr_model` [`load_method`] accepts, and which of them
+            have to be given.
+        input (`str`): What the network works on. Canonical faces become that inside of it.
+        raw_range (`str`): Of the method's own number.
+        lower_is_better (`bool`): Whether the method's own number runs the other way; the score is then its negative.
+        determinism (`str`): What the score depends on besides the pixels.
+        code_license, weights_license (`str`): As the authors state them.
+        weights_source (`str`): Where users get weights.
+        checked_against (`str`): How we know that it is right.
+        notes (`tuple[str, ...]`): Known traps, choices and differences from the authors' code.
+        options (`tuple[str, ...]`): What [`load_method`] takes by name besides.
+        speed (`str`, *optional*): As measured; `None` until it has been.
+        method (`str`): `"module:class"` in this package.
+        dialect (`str`, *optional*): How `diffiqa_hf.conversion` calls the published files.
+        networks (`tuple[str, ...]`): Classes that weights of the method can be of; any FR model where empty.
+        head (`str`, *optional*): The quality head of those that come with several: `"linear"` or `"mlp"`.
+    """
+
+    name: str
+    title: str
+    paper: str
+    kind: str
+    formula: str
+    takes: tuple[str, ...]
+    input: str
+    raw_range: str
+    determinism: str
+    code_license: str
+    weights_license: str
+    weights_source: str
+    checked_against: str
+    method: str
+    needs: tuple[str, ...] = ()
+    lower_is_better: bool = False
+    notes: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    speed: str | None = None
+    dialect: str | None = None
+    networks: tuple[str, ...] = ()
+    head: str | None = None
+
+    @property
+    def direction(self) -> str:
+        """The method's own direction, and what was done about it."""
+        if self.lower_is_better:
+            return "its own number is lower for better images; the score is the negative of it, so higher is better"
+        return "higher is better, as in the original"
+
+    def load_class(self) -> type:
+        """Imports the class of the method, and torch with it."""
+        module, _, name = self.method.partition(":")
+        return getattr(importlib.import_module(f".{module}", __package__), name)
+
+    def rows(self) -> list[tuple[str, str]]:
+        """The card as pairs of a heading and a text, for whoever renders it."""
+        needed = [name if name in self.needs else f"{name} (optional)" for name in self.takes]
+        rows = [
+            ("method", f"{self.name}: {self.title}"),
+            ("paper", self.paper),
+            ("kind", self.kind),
+            ("score", self.formula),
+            ("direction", self.direction),
+            ("raw range", self.raw_range),
+            ("needs", ", ".join(needed)),
+            ("options", ", ".join(self.options) or "none"),
+            ("input", self.input),
+            ("determinism", self.determinism),
+            ("licence of the code", self.code_license),
+            ("licence of weights", self.weights_license),
+            ("weights", self.weights_source),
+            ("checked against", self.checked_against),
+            ("speed", self.speed or "not measured yet"),
+        ]
+        return rows + [("note", note) for note in self.notes]
+
+
+_CANONICAL = "112x112 on the ArcFace template, RGB, [-1, 1]"
+_OF_THE_FR_MODEL = "what the FR model takes: canonical faces (112x112 on the ArcFace template) by its configuration"
+_FR_LICENSE = "those of the FR model"
+_FR_SOURCE = "any FR model: the small one in this package, a folder made by `diffiqa convert`, or a published file"
+_DETERMINISTIC = "none: the same pixels give the same score"
+_SEEDED = "seed: the random numbers of a face are made of the seed and its pixels alone, whatever batch it is in"
+_PROBING = {
+    "takes": ("fr_model",),
+    "input": _OF_THE_FR_MODEL,
+    "weights_license": _FR_LICENSE,
+    "weights_source": _FR_SOURCE,
+}
+_REGRESSION = {
+    "kind": "regression",
+    "takes": ("weights",),
+    "needs": ("weights",),
+    "determinism": _DETERMINISTIC,
+    "method": "regression:QualityModelMethod",
+}
+_IRESNET_HEAD = ("IResNetForFaceQuality", "MobileFaceNetForFaceQuality")
+_TRAP_COLOUR = "faces go in as RGB; a file written as BGR by other tools gives other scores without any error"
+
+CARDS: tuple[MethodCard, ...] = (
+    MethodCard(
+        name="diffiqa",
+        title="DifFIQA",
+        paper="Babnik, Peer and Štruc, DifFIQA: Face Image Quality Assessment Using Denoising Diffusion Probabilistic "
+        "Models, IJCB 2023",
+        kind="analytical",
+        formula="mean over n draws of five cosine similarities to the embedding of the face: noisy, restored, "
+        "mirrored, mirrored and noisy, mirrored and restored (Eq. 7)",
+        takes=("weights", "fr_model"),
+        input=_CANONICAL,
+        raw_range="[-1, 1]",
+        determinism=_SEEDED,
+        code_license="MIT",
+        weights_license="of the authors' UNet none is stated; the weights in this package are for research (its "
+        "model card)",
+        weights_source="the small pipeline in this package, one of your own training (`training/train_ddpm.py`), or "
+        "the authors' model.pt of https://github.com/LSIbabnikz/DifFIQA, converted",
+        checked_against="the authors' UNet and sampler on synthetic weights (tests/test_pipeline_parity.py)",
+        notes=(
+            "where the paper and the authors' code differ, the pipeline's configuration says which is followed "
+            "(`preset='paper'` or `'official'`)",
+            "`batch_size` counts noisy copies here, not faces",
+        ),
+        options=(
+            "preset",
+            "num_timesteps",
+            "num_inference_steps",
+            "num_repeats",
+            "use_flip",
+            "use_forward",
+            "use_backward",
+        ),
+        method="diffiqa:DifFIQAMethod",
+    ),
+    MethodCard(
+        name="diffiqa-r",
+        title="DifFIQA(R)",
+        paper="Babnik, Peer and Štruc, DifFIQA, IJCB 2023, section 3.6",
+        formula="one linear layer on the embedding of an FR network, trained on the scores of DifFIQA",
+        input=_CANONICAL,
+        raw_range="about [0, 1], not confined to it: the labels were scaled to [0, 1], the output is linear",
+        code_license="MIT",
+        weights_license="none stated; the backbone began as insightface's, which is for non-commercial research only",
+        weights_source="diffiqa(r).pth, linked by https://github.com/LSIbabnikz/DifFIQA, or your own training "
+        "(`training/train_diffiqa_r.py`)",
+        checked_against="the authors' network on synthetic weights (fixture diffiqa_r_iresnet100 in "
+        "tests/models/test_face_quality.py); the published weights were not at hand",
+        dialect="diffiqa-r",
+        networks=_IRESNET_HEAD,
+        head="linear",
+        **_REGRESSION,
+    ),
+    MethodCard(
+        name="ediffiqa",
+        title="eDifFIQA (T, S, M, L)",
+        paper="Babnik, Peer and Štruc, eDifFIQA: Towards Efficient Face Image Quality Assessment Based on Denoising "
+        "Diffusion Probabilistic Models, IEEE TBIOM 2024",
+        formula="two linear layers with GELU between on the embedding of an FR network, trained on scores of DifFIQA "
+        "that were moved towards the similarity to the centre of the identity",
+        input=_CANONICAL,
+        raw_range="about [0, 1], not confined to it",
+        code_license="none stated by the repository",
+        weights_license="none stated by the repository; CC-BY-4.0 for the copies of M on the Hub and of T in OpenCV's "
+        "zoo",
+        weights_source="linked by https://github.com/LSIbabnikz/eDifFIQA",
+        checked_against="the authors' networks T and S on synthetic weights (fixtures ediffiqa_* in "
+        "tests/models/test_face_quality.py); the published weights were not at hand",
+        notes=("T scales its embedding to unit length before the head, S, M and L do not; the configuration knows",),
+        dialect="ediffiqa",
+        networks=_IRESNET_HEAD,
+        head="mlp",
+        **_REGRESSION,
+    ),
+    MethodCard(
+        name="cr-fiqa",
+        title="CR-FIQA (S, L)",
+        paper="Boutros, Fang, Klemt, Fu and Damer, CR-FIQA: Face Image Quality Assessment by Learning Sample Relative "
+        "Classifiability, CVPR 2023",
+        formula="one linear layer on the embedding of an FR network, trained with it on the ratio of the similarity "
+        "to the own class centre and to the nearest other one",
+        input=_CANONICAL,
+        raw_range="unbounded",
+        code_license="CC BY-NC 4.0",
+        weights_license="CC BY-NC 4.0",
+        weights_source="181952backbone.pth (L) and 32572backbone.pth (S), linked by https://github.com/fdbtrs/CR-FIQA",
+        checked_against="the authors' networks S and L on synthetic weights (fixtures crfiqa_* in "
+        "tests/models/test_face_quality.py); the published weights were not at hand",
+        notes=(
+            _TRAP_COLOUR,
+            "the authors' README says RGB, but their recipe for LFW-like sets writes BGR files and passes "
+            "`--color_channel BGR`, and the one for XQLFW writes BGR files without it; RGB is what goes in here",
+            "it is the FR network itself that was trained: on the benchmark of that network it is at home",
+        ),
+        dialect="cr-fiqa",
+        networks=_IRESNET_HEAD,
+        head="linear",
+        **_REGRESSION,
+    ),
+    MethodCard(
+        name="sdd-fiqa",
+        title="SDD-FIQA",
+        paper="Ou et al., SDD-FIQA: Unsupervised Face Image Quality Assessment with Similarity Distribution Distance, "
+        "CVPR 2021",
+        formula="PReLU and one linear layer on the last feature map of an IR-50 network, trained on the Wasserstein "
+        "distance between mated and non-mated similarities",
+        input=_CANONICAL,
+        raw_range="about 0 to 100",
+        code_license="Tencent's own (License.txt of the repository)",
+        weights_license="Tencent's own (License.txt of the repository)",
+        weights_source="the R50 checkpoint, linked by https://github.com/Tencent/TFace, branch quality",
+        checked_against="the authors' network on synthetic weights (fixture sddfiqa_r50 in "
+        "tests/models/test_face_quality.py); the published weights were not at hand",
+        notes=(_TRAP_COLOUR,),
+        dialect="sdd-fiqa",
+        networks=("SDDFIQAForFaceQuality",),
+        **_REGRESSION,
+    ),
+    MethodCard(
+        name="lightqnet",
+        title="LightQNet (dm025, dm050, dm100)",
+        paper="Chen, Yi and Lv, LightQNet: Lightweight Deep Face Quality Assessment for Risk-Controlled Face "
+        "Recognition, IEEE Signal Processing Letters 2021",
+        formula="sigmoid of one linear layer on the mean of the last feature map of a minimalistic MobileNetV3-Small",
+        input="96x96 of the same crop, RGB, (x - 128) / 128; other sizes are resized",
+        raw_range="(0, 1); the published weights gave .52 to .65 on 16 faces of LFW",
+        code_license="MIT",
+        weights_license="MIT",
+        weights_source="lightqnet-dm100.pb, -dm050.pb and -dm025.pb in https://github.com/KaenChan/lightqnet; "
+        "`weights` takes such a file as it is",
+        checked_against="the scores of the three published graphs on 16 faces of LFW, to 2e-7 "
+        "(tests/methods/test_lightqnet.py, where the files are there), and the graph in NumPy and float64",
+        notes=(
+            "trained on RGB; the authors' demo feeds BGR, which is not copied here: on 16 faces of LFW it moves the "
+            "scores of dm100 by .006 on average, half of their standard deviation (Spearman correlation .81)",
+            "the authors align by three points to a square of 160 pixels; those points are the ArcFace template's "
+            "(eyes and the middle of the mouth), so the crop is the same at another size",
+        ),
+        networks=("LightQNetForFaceQuality",),
+        dialect="lightqnet",
+        **{**_REGRESSION, "method": "lightqnet:LightQNetMethod"},
+    ),
+    MethodCard(
+        name="magface",
+        title="MagFace",
+        paper="Meng, Zhao, Huang and Zhou, MagFace: A Universal Representation for Face Recognition and Quality "
+        "Assessment, CVPR 2021",
+        kind="model-based",
+        formula="L2 norm of the embedding of an FR network that was trained with MagFace's loss",
+        takes=("weights",),
+        needs=("weights",),
+        input="112x112 on the ArcFace template, BGR, [0, 1] (the network's configuration does that)",
+        raw_range="above 0; 10 to 110 in training",
+        determinism=_DETERMINISTIC,
+        code_license="Apache-2.0",
+        weights_license="Apache-2.0",
+        weights_source="magface_epoch_00025.pth (iresnet100), linked by https://github.com/IrvingMeng/MagFace",
+        checked_against="the authors' networks on synthetic weights (fixtures magface_* in tests/models); the "
+        "published weights were not at hand",
+        notes=(
+            "norms of different networks can't be compared",
+            "the published network reads BGR in [0, 1]: converted with another dialect's settings it gives numbers "
+            "that look right and are not",
+        ),
+        method="embedding_norm:EmbeddingNorm",
+        dialect="magface",
+    ),
+    MethodCard(
+        name="faceqan",
+        title="FaceQAN",
+        paper="Babnik, Peer and Štruc, FaceQAN: Face Image Quality Assessment Through Adversarial Noise Exploration, "
+        "ICPR 2022",
+        kind="analytical",
+        formula="((1 + mean S) / 2 * clip(1 - std S, 0, 1) * cos(face, mirrored face))^p, S being the l*k cosine "
+        "similarities to the face along l steps of the basic iterative method from k random starts",
+        raw_range="[0, 1] for all but faces whose mirror image has a negative similarity",
+        determinism=_SEEDED,
+        code_license="MIT",
+        checked_against="a float64 rendering in NumPy with gradients by hand (tests/methods/test_formulas.py)",
+        notes=(
+            "eps is on the [0, 1] scale of the pixels, as in the authors' code; mean and (population) standard "
+            "deviation are over all l*k similarities, of which the first k are of the random starts",
+            "noisy pixels are clipped to [0, 1]; the authors' code clips to [-1, 1] although its images are in [0, 1] "
+            "(`clip=(-1, 1)` does that); on 16 faces of LFW with a MobileFaceNet trained on CASIA-WebFace the scores "
+            "differ by .0003 on average, at most .0014, and their order is the same",
+            "the authors' command line takes -k and -p and never passes them on, so its scores are those of k = 10, "
+            "p = 5; with an even p a negative similarity would raise the score",
+            "the result of the last step is never embedded, neither here nor there, so its gradient is not computed",
+        ),
+        options=("eps", "num_steps", "num_starts", "exponent", "clip"),
+        method="faceqan:FaceQAN",
+        **_PROBING,
+    ),
+    MethodCard(
+        name="ser-fiq",
+        title="SER-FIQ (on the FR model itself)",
+        paper="Terhörst, Kolf, Damer, Kirchbuchner and Kuijper, SER-FIQ: Unsupervised Estimation of Face Image "
+        "Quality Based on Stochastic Embedding Robustness, CVPR 2020",
+        kind="analytical",
+        formula="2 * sigmoid(-mean pairwise Euclidean distance of T unit embeddings made with dropout before the last "
+        "layer); with `rescale` sigmoid(130 * (that - 0.88))",
+        raw_range="(0, 1], in a narrow band (around .88 for the authors' network)",
+        determinism=_SEEDED,
+        code_license="CC BY-NC-SA 4.0",
+        checked_against="a float64 rendering in NumPy (tests/methods/test_formulas.py); the authors' MXNet network "
+        "was not at hand",
+        notes=(
+            "the mean is over the T(T-1)/2 pairs, as in the authors' code; the paper divides by T^2/2, which changes "
+            "the numbers and not the order",
+            "values lie close together and that is no fault: `rescale` is the authors' stretching",
+            "the authors' results are those of LResNet100E-IR with MTCNN's crops; with another FR model it is another "
+            "variant and should be named so",
+            "XQLFW was put together with SER-FIQ: results on it say nothing",
+            "the part of the network before the dropout runs once a face",
+        ),
+        options=("num_passes", "dropout", "rescale", "layer"),
+        method="ser_fiq:SERFIQ",
+        **_PROBING,
+    ),
+    MethodCard(
+        name="grafiqs",
+        title="GraFIQs",
+        paper="Kolf, Damer and Boutros, GraFIQs: Face Image Quality Assessment Using Gradient Magnitudes, CVPRW 2024",
+        kind="analytical",
+        formula="minus the sum of absolute gradients, at the pixels or at a block, of the mean squared difference "
+        "between the statistics of the image and the running ones, over all 2d batch normalisations",
+        raw_range="above 0, scale set by the FR model",
+        lower_is_better=True,
+        determinism=_DETERMINISTIC,
+        code_license="CC BY-NC 4.0",
+        checked_against="a float64 rendering in NumPy with gradients by hand (tests/methods/test_formulas.py)",
+        notes=(
+            "statistics are taken for each image by itself, so faces can share a batch; the authors run one at a time",
+            "the variances are compared, as in the authors' code",
+            "the authors give five scores, of the pixels and of the outputs of the four stages: `layer` is `'image'` "
+            "or the name of a module, such as `'layer2'`; which one their paper prefers was not looked up",
+            "users report high scores of blank images (issue 3 of the authors' repository); on a MobileFaceNet a grey "
+            "picture scored below all faces",
+        ),
+        options=("layer",),
+        method="grafiqs:GraFIQs",
+        **_PROBING,
+    ),
+    MethodCard(
+        name="embedding-norm",
+        title="Norm of the embedding",
+        paper="none: the plain baseline, as users ask for it (insightface issue 1075, AdaFace issue 166)",
+        kind="baseline",
+        formula="L2 norm of the embedding, before it is scaled to unit length where the FR model does that",
+        raw_range="above 0, scale set by the FR model",
+        determinism=_DETERMINISTIC,
+        code_license="Apache-2.0 (this package)",
+        checked_against="NumPy (tests/methods/test_formulas.py)",
+        notes=("means little for FR models whose loss does not tie the norm to quality",),
+        method="embedding_norm:EmbeddingNorm",
+        **_PROBING,
+    ),
+)
+
+
+def get_card(name: str) -> MethodCard:
+    """
+    The card of the method of that name.
+
+    Raises:
+        ValueError: There is none.
+    """
+    for card in CARDS:
+        if card.name == name:
+            return card
+    raise ValueError(f"unknown method {name!r}; there are {', '.join(card.name for card in CARDS)}")
+
+
+__all__ = ["CARDS", "MethodCard", "get_card"]

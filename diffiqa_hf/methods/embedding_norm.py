@@ -1,0 +1,45 @@
+# Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+"""The L2 norm of the embedding: MagFace (Meng et al., CVPR 2021), and the baseline for any FR model."""
+
+import os
+
+import torch
+from torch import nn
+
+from ..image_processing_face import FaceImageProcessor
+from .cards import MethodCard
+from .method import FaceQualityMethod, load_fr_model, load_published
+
+
+class EmbeddingNorm(FaceQualityMethod):
+    """The L2 norm of the embedding, of that before normalisation where the FR model gives unit embeddings."""
+
+    cpu_batch_size = 32
+    accelerator_batch_size = 256
+
+    @classmethod
+    def load(
+        cls,
+        card: MethodCard,
+        *,
+        weights: str | os.PathLike | nn.Module | None = None,
+        fr_model: str | os.PathLike | nn.Module = "default",
+        image_processor: FaceImageProcessor | None = None,
+    ) -> "EmbeddingNorm":
+        if weights is None:
+            model = load_fr_model(fr_model)
+        elif isinstance(weights, str | os.PathLike) and os.path.isfile(weights):
+            model = load_published(weights, card.dialect)
+        else:
+            model = load_fr_model(weights)
+        return cls(card, model, image_processor)
+
+    @torch.no_grad()
+    def raw_scores(self, faces: torch.Tensor, seed: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        output = self.model(faces.to(self.device))
+        if output.norms is not None:
+            return output.norms.float(), {}
+        return torch.linalg.vector_norm(output.embeddings.float(), dim=1), {}
+
+
+__all__ = ["EmbeddingNorm"]

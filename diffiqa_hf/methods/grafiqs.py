@@ -1,0 +1,75 @@
+# Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+"""
+GraFIQs: Kolf, Damer and Boutros, "GraFIQs: Face Image Quality Assessment Using Gradient Magnitudes", CVPRW 2024
+(https://github.com/jankolf/GraFIQs).
+"""
+
+import torch
+from torch import nn
+
+from ..image_processing_face import FaceImageProcessor
+from .cards import MethodCard
+from .method import FaceQualityMethod
+
+
+class GraFIQs(FaceQualityMethod):
+    r"""
+    How hard the FR model would have to be pulled for the image to look like its training data.
+
+    For each batch normalisation the mean and the (population) variance of its input over the image are compared with
+    the running ones,
+
+    $$L = \frac{1}{|N|} \sum_{n \in N} \frac{1}{C_n} \sum_{c} (\mu_{nc} - \hat\mu_{nc})^2
+    + (\sigma^2_{nc} - \hat\sigma^2_{nc})^2$$
+
+    and the method's own number is the sum of the absolute values of the gradient of L. Lower is better, so the score
+    is the negative of it.
+
+    Args:
+        layer (`str`, *optional*, defaults to `"image"`): Where the gradient is taken: at the pixels, or at the output
+            of the module of that name. `"layer1"` to `"layer4"` of an [`IResNetModel`] are the authors' four blocks.
+    """
+
+    def __init__(
+        self,
+        card: MethodCard,
+        model: nn.Module,
+        image_processor: FaceImageProcessor | None = None,
+        layer: str = "image",
+    ):
+        super().__init__(card, model, image_processor)
+        self.norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+        if not self.norms:
+            raise ValueError(f"{type(model).__name__} has no batch normalisation to compare with")
+        try:
+            self.layer = None if layer == "image" else model.get_submodule(layer)
+        except AttributeError as error:
+            raise ValueError(f"{type(model).__name__} has no module {layer!r}") from error
+
+    def raw_scores(self, faces: torch.Tensor, seed: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        losses: list[torch.Tensor] = []
+        outputs: list[torch.Tensor] = []
+
+        def compare(module: nn.BatchNorm2d, args: tuple[torch.Tensor, ...]) -> None:
+            # For each image by itself: (B,).
+            var, mean = torch.var_mean(args[0].float(), dim=(2, 3), correction=0)
+            difference = (mean - module.running_mean) ** 2 + (var - module.running_var) ** 2
+            losses.append(difference.mean(1))
+
+        handles = [norm.register_forward_pre_hook(compare) for norm in self.norms]
+        if self.layer is not None:
+            handles.append(self.layer.register_forward_hook(lambda module, args, output: outputs.append(output)))
+        try:
+            with torch.enable_grad():
+                faces = faces.detach().to(self.device).requires_grad_()
+                self.model(faces)
+        finally:
+            for handle in handles:
+                handle.remove()
+        point = faces if self.layer is None else outputs[0]
+        # In evaluation mode no image's loss depends on the others, so the gradient of the sum holds those of all.
+        (gradient,) = torch.autograd.grad(torch.stack(losses).mean(0).sum(), point)
+        return gradient.float().abs().flatten(1).sum(1), {}
+
+
+__all__ = ["GraFIQs"]

@@ -1,0 +1,230 @@
+# Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+"""What all methods share: how they are called, and how their networks are loaded."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.utils import logging
+from torch import nn
+from transformers import AutoModel
+
+from .. import models  # noqa: F401 - makes our FR models known to AutoModel
+from ..image_processing_face import FaceImageProcessor
+from ..image_stream import collect, stream_faces
+from ..pipeline_output import FaceQualityOutput, FaceQualityRecord
+from .cards import MethodCard
+
+
+logger = logging.get_logger(__name__)
+
+DEFAULT_FR_MODEL = Path(__file__).parents[1] / "checkpoints" / "default" / "fr_model"
+
+
+class FaceQualityMethod:
+    """
+    Base of the methods. One is made by [`load_method`] and called with images.
+
+    A method gives [`raw_scores`], the number of its paper; the score is that, or its negative where lower is better.
+
+    Args:
+        card ([`MethodCard`]): What there is to know of the method.
+        model (`nn.Module`): Its network, or the FR model that it probes. It is put in evaluation mode.
+        image_processor ([`FaceImageProcessor`], *optional*): Makes canonical faces from images.
+    """
+
+    # Faces that are scored at a time: on a CPU what fits its cache, with the copies that a method makes of each.
+    cpu_batch_size = 16
+    accelerator_batch_size = 128
+
+    def __init__(self, card: MethodCard, model: nn.Module, image_processor: FaceImageProcessor | None = None):
+        self.card = card
+        self.model = model.eval()
+        self.image_processor = image_processor or FaceImageProcessor()
+        self._progress_bar_config: dict[str, Any] | None = None
+
+    @classmethod
+    def load(
+        cls,
+        card: MethodCard,
+        *,
+        fr_model: str | os.PathLike | nn.Module = "default",
+        image_processor: FaceImageProcessor | None = None,
+        **options: Any,
+    ) -> "FaceQualityMethod":
+        """The method with its network loaded; see [`load_method`]."""
+        return cls(card, load_fr_model(fr_model), image_processor, **options)
+
+    def raw_scores(self, faces: torch.Tensor, seed: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """
+        The method itself.
+
+        Args:
+            faces (`torch.FloatTensor` of shape `(B, 3, H, W)`): Canonical faces on the CPU: RGB, float32 in [-1, 1].
+            seed (`int`): What randomness is made of, together with the pixels of each face.
+
+        Returns:
+            The number of its paper, `(B,)`, and the parts that it is made of by name, each `(B,)`. No face's depends
+            on the others.
+        """
+        raise NotImplementedError
+
+    def __call__(
+        self,
+        images: Any,
+        landmarks: Any = None,
+        *,
+        batch_size: int | None = None,
+        seed: int = 0,
+        on_error: str = "nan",
+        return_dict: bool = True,
+    ) -> FaceQualityOutput | tuple:
+        """
+        Scores face images.
+
+        Args:
+            images: One or many (list, iterator, `datasets` column) of path, PIL image, NumPy array and torch tensor,
+                as [`DifFIQAPipeline`] takes them. An iterator is read as needed.
+            landmarks (*optional*): For each image, five points (5, 2) in its pixels, to align it by, or `None`.
+            batch_size (`int`, *optional*): Faces that are scored at a time. Running out of memory halves a batch.
+            seed (`int`, *optional*, defaults to 0): Of the methods that draw random numbers; the card says which do.
+            on_error (`str`, *optional*, defaults to `"nan"`): An image that cannot be scored gets NaN and a line in
+                `errors`, or, with `"raise"`, is an error.
+            return_dict (`bool`, *optional*, defaults to `True`): `False` gives a plain tuple.
+
+        Returns:
+            [`FaceQualityOutput`] with `scores` of shape `(N,)`, higher is better, and as `terms` the parts of the
+            score, with `"raw"` the method's own number where lower is better.
+        """
+        records = list(self.stream(images, landmarks, batch_size=batch_size, seed=seed, on_error=on_error))
+        if failed := [record for record in records if record.error]:
+            first = f"image {failed[0].index}: {failed[0].error}"
+            logger.warning(f"{len(failed)} of {len(records)} faces could not be scored and are NaN ({first})")
+        output = collect(records, dict.fromkeys(name for record in records for name in record.terms))
+        return output if return_dict else output.to_tuple()
+
+    def stream(
+        self,
+        images: Any,
+        landmarks: Any = None,
+        *,
+        batch_size: int | None = None,
+        seed: int = 0,
+        on_error: str = "nan",
+    ) -> Iterator[FaceQualityRecord]:
+        """
+        The same as a call, one [`FaceQualityRecord`] at a time as soon as its batch is done: memory does not grow with
+        the number of images. The arguments are those of [`~FaceQualityMethod.__call__`].
+        """
+        if batch_size is None:
+            batch_size = self.cpu_batch_size if self.device.type == "cpu" else self.accelerator_batch_size
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"batch_size has to be a positive integer, got {batch_size!r}")
+        if not isinstance(seed, int):
+            raise ValueError(f"seed has to be an integer, got {seed!r}")
+        if on_error not in ("nan", "raise"):
+            raise ValueError(f"on_error is 'nan' or 'raise', not {on_error!r}")
+        batches = stream_faces(
+            images, landmarks, self.image_processor, batch_size, on_error, self._progress_bar_config
+        )
+        return (record for batch in batches for record in self._score_batch(batch, seed))
+
+    def to(self, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> "FaceQualityMethod":
+        """Moves the network to a device and, if given, to a floating point type. Returns the method."""
+        self.model.to(device=device, dtype=dtype)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def set_progress_bar_config(self, **kwargs) -> None:
+        """Arguments of tqdm, which counts images. There is no bar before this has been called."""
+        self._progress_bar_config = kwargs
+
+    def embed(self, faces: torch.Tensor) -> torch.Tensor:
+        """Embeddings `(B, D)` in float32 of canonical faces `(B, 3, H, W)`."""
+        return self.model(faces).embeddings.float()
+
+    def _score_batch(
+        self, batch: list[tuple[FaceQualityRecord, torch.Tensor | None]], seed: int
+    ) -> list[FaceQualityRecord]:
+        todo = [(record, face) for record, face in batch if face is not None]
+        if todo:
+            raw, terms = self._raw_scores(torch.stack([face for _, face in todo]), seed)
+            raw = raw.double().cpu()
+            scores = -raw if self.card.lower_is_better else raw
+            if self.card.lower_is_better:
+                terms = {"raw": raw, **terms}
+            terms = {name: values.tolist() for name, values in terms.items()}
+            for i, (record, _) in enumerate(todo):
+                if scores[i].isfinite():
+                    record.score = scores[i].item()
+                    record.terms = {name: values[i] for name, values in terms.items()}
+                else:
+                    record.error = "the score is not finite (NaN or infinite weights?)"
+        return [record for record, _ in batch]
+
+    def _raw_scores(self, faces: torch.Tensor, seed: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        try:
+            return self.raw_scores(faces, seed)
+        except torch.OutOfMemoryError:
+            if len(faces) == 1:
+                raise
+        # Outside of the handler, where the traceback would keep the tensors of the failed try.
+        torch.cuda.empty_cache()
+        logger.warning(f"out of memory, going on with a batch of {(len(faces) + 1) // 2}")
+        parts = [self._raw_scores(part, seed) for part in faces.chunk(2)]
+        return torch.cat([raw for raw, _ in parts]), {
+            name: torch.cat([terms[name] for _, terms in parts]) for name in parts[0][1]
+        }
+
+
+def load_fr_model(source: str | os.PathLike | nn.Module) -> nn.Module:
+    """
+    An FR model: the one that comes with the package (`"default"`), a folder or Hub id, a published file, or the model
+    itself.
+
+    Raises:
+        ValueError: What was found is no FR model.
+        OSError: A folder or Hub id can't be loaded.
+    """
+    if isinstance(source, nn.Module):
+        return source
+    if os.path.isfile(source):
+        model = load_published(source, None)
+    else:
+        model = load_complete(AutoModel, DEFAULT_FR_MODEL if source == "default" else source, "FR model")
+    what = type(model).__name__
+    if not hasattr(model.config, "embedding_size") or what.endswith("ForFaceQuality"):
+        raise ValueError(f"{os.fspath(source)} is no FR model but a {what}")
+    return model
+
+
+def load_published(source: str | os.PathLike, dialect: str | None) -> nn.Module:
+    """
+    The model in a file as its authors share it.
+
+    Raises:
+        ValueError: The file can't be converted.
+    """
+    from ..conversion.checkpoint import load_foreign
+    from ..conversion.loading import CheckpointError
+
+    try:
+        return load_foreign(source, dialect).model
+    except CheckpointError as error:
+        raise ValueError(f"{os.fspath(source)}: {error}") from error
+
+
+def load_complete(auto_class: type, source: str | os.PathLike, what: str) -> nn.Module:
+    """`from_pretrained` in float32, without the weights that it would make up for a network that is there in part."""
+    model, info = auto_class.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
+    if missing := sorted(info["missing_keys"]):
+        raise ValueError(f"{os.fspath(source)} is no {what}: it has no weights for {', '.join(missing[:3])}")
+    return model
+
+
+__all__ = ["FaceQualityMethod", "load_complete", "load_fr_model", "load_published"]

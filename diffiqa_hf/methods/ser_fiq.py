@@ -1,0 +1,102 @@
+# Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+"""
+SER-FIQ: Terhörst et al., "SER-FIQ: Unsupervised Estimation of Face Image Quality Based on Stochastic Embedding
+Robustness", CVPR 2020 (https://github.com/pterhoer/FaceImageQuality), its same-model variant.
+"""
+
+import torch
+from torch import nn
+from torch.nn.functional import normalize
+
+from ..image_processing_face import FaceImageProcessor
+from ..pipeline_diffiqa import DifFIQAPipeline
+from .cards import MethodCard
+from .method import FaceQualityMethod
+
+
+class SERFIQ(FaceQualityMethod):
+    r"""
+    How little dropout moves the embedding.
+
+    With x_1, ..., x_T the unit embeddings of a face, each with other values dropped before the last layer, the score
+    is
+
+    $$2 \sigma\Big(-\frac{2}{T (T - 1)} \sum_{i < j} \lVert x_i - x_j \rVert_2\Big)$$
+
+    Values are dropped where the FR model has its last dropout module, or before its last linear layer if it has none.
+    Whole channels are dropped where that module does so. The FR model stays in evaluation mode.
+
+    Args:
+        num_passes (`int`, *optional*, defaults to 100): T.
+        dropout (`float`, *optional*, defaults to 0.5): Probability that a value is dropped.
+        rescale (`bool`, *optional*, defaults to `False`): Whether the score s becomes sigmoid(130 (s - 0.88)), the
+            authors' stretching for their network.
+        layer (`str`, *optional*): Name of the module of the FR model whose input is dropped from.
+    """
+
+    # Times num_passes copies, from the dropout on.
+    cpu_batch_size = 8
+    accelerator_batch_size = 32
+
+    def __init__(
+        self,
+        card: MethodCard,
+        model: nn.Module,
+        image_processor: FaceImageProcessor | None = None,
+        num_passes: int = 100,
+        dropout: float = 0.5,
+        rescale: bool = False,
+        layer: str | None = None,
+    ):
+        super().__init__(card, model, image_processor)
+        if not isinstance(num_passes, int) or num_passes < 2:
+            raise ValueError(f"num_passes has to be an integer of at least 2, got {num_passes!r}")
+        if not 0 < dropout < 1:
+            raise ValueError(f"dropout has to lie between 0 and 1, got {dropout!r}")
+        self.num_passes = num_passes
+        self.dropout = dropout
+        self.rescale = rescale
+        try:
+            self.layer = self._find_layer() if layer is None else model.get_submodule(layer)
+        except AttributeError as error:
+            raise ValueError(f"{type(model).__name__} has no module {layer!r}") from error
+
+    def _find_layer(self) -> nn.Module:
+        for kinds in ((nn.Dropout, nn.Dropout2d), (nn.Linear,)):
+            if found := [module for module in self.model.modules() if isinstance(module, kinds)]:
+                return found[-1]
+        raise ValueError(f"{type(self.model).__name__} has neither dropout nor a linear layer: `layer` says where")
+
+    @torch.no_grad()
+    def raw_scores(self, faces: torch.Tensor, seed: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        def drop(module: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+            # Here one row a face becomes one a pass: what comes before runs once for each face.
+            hidden_states = args[0]
+            shape = hidden_states.shape[1:]
+            if isinstance(module, nn.Dropout2d):
+                shape = (shape[0], 1, 1)
+            kept = torch.stack([self._kept(face, seed, shape) for face in faces]).to(hidden_states.device)
+            dropped = hidden_states[:, None] * kept / (1 - self.dropout)
+            return (dropped.flatten(0, 1).to(hidden_states.dtype),)
+
+        handle = self.layer.register_forward_pre_hook(drop)
+        try:
+            embeddings = self.embed(faces.to(self.device))
+        finally:
+            handle.remove()
+        embeddings = normalize(embeddings).unflatten(0, (len(faces), self.num_passes))
+        # By matrix products the distances of embeddings so close to each other would drown in rounding.
+        distances = torch.cdist(embeddings, embeddings, compute_mode="donot_use_mm_for_euclid_dist")
+        pairs = self.num_passes * (self.num_passes - 1)  # each twice
+        scores = 2 * torch.sigmoid(-distances.double().sum((1, 2)) / pairs)
+        if self.rescale:
+            scores = torch.sigmoid(130 * (scores - 0.88))
+        return scores, {}
+
+    def _kept(self, face: torch.Tensor, seed: int, shape: tuple[int, ...]) -> torch.Tensor:
+        """Which values stay in each pass, `(num_passes, *shape)`, made of the seed and the pixels."""
+        generator = torch.Generator().manual_seed(DifFIQAPipeline.noise_seeds(face, seed, 1, False)[0])
+        return torch.rand((self.num_passes, *shape), generator=generator) >= self.dropout
+
+
+__all__ = ["SERFIQ"]

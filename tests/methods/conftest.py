@@ -1,0 +1,117 @@
+# Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+"""Tiny networks of the real classes for each method, and faces for them."""
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDPMScheduler, UNet2DModel
+from fixtures.fill import fill_state_dict
+
+from diffiqa_hf import (
+    DifFIQAPipeline,
+    FaceImageProcessor,
+    IResNetConfig,
+    IResNetForFaceQuality,
+    IResNetModel,
+    LightQNetConfig,
+    LightQNetForFaceQuality,
+    MobileFaceNetConfig,
+    MobileFaceNetForFaceQuality,
+    SDDFIQAConfig,
+    SDDFIQAForFaceQuality,
+)
+from diffiqa_hf.methods import load_method
+
+
+SIZE = 32
+IRESNET = {"depths": [1, 1, 1, 1], "widths": [8, 8, 8, 8], "embedding_size": 16, "crop_size": [SIZE, SIZE]}
+MOBILE = {
+    "crop_size": [SIZE, SIZE],
+    "stem_width": 8,
+    "stem_groups": 8,
+    "stages": [[16, 8, 1, 2], [16, 8, 2, 2], [16, 8, 1, 2]],
+    "feature_width": 16,
+    "embedding_size": 16,
+}
+LIGHTQNET = {
+    "crop_size": [SIZE, SIZE],
+    "stem_width": 4,
+    "blocks": [[4, 4, 2], [8, 6, 2], [8, 6, 1], [12, 8, 2]],
+    "feature_width": 16,
+}
+OPTIONS = {
+    "diffiqa": {"num_timesteps": 200, "num_inference_steps": 1, "num_repeats": 2},
+    "faceqan": {"num_steps": 3, "num_starts": 3},
+    "ser-fiq": {"num_passes": 8},
+}
+
+
+def filled(model: torch.nn.Module) -> torch.nn.Module:
+    """With weights and running statistics that are all different, the weights of a size that tells faces apart."""
+    tensors = fill_state_dict({name: tensor.shape for name, tensor in model.state_dict().items()})
+    model.load_state_dict({name: 3 * tensor if tensor.ndim > 1 else tensor for name, tensor in tensors.items()})
+    return model.eval()
+
+
+def make_network(name: str) -> torch.nn.Module | DifFIQAPipeline:
+    """What `load_method(name)` is given as `weights`, or, where it takes none, as `fr_model`."""
+    if name == "diffiqa":
+        torch.manual_seed(0)
+        unet = UNet2DModel(
+            sample_size=SIZE,
+            layers_per_block=1,
+            block_out_channels=(8, 16),
+            norm_num_groups=4,
+            down_block_types=("DownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "UpBlock2D"),
+        )
+        scheduler = DDPMScheduler(
+            beta_schedule="squaredcos_cap_v2", prediction_type="sample", variance_type="fixed_small"
+        )
+        fr_model = filled(IResNetModel(IResNetConfig(**IRESNET)))
+        return DifFIQAPipeline(unet.eval(), scheduler, fr_model, FaceImageProcessor())
+    if name in ("cr-fiqa", "diffiqa-r"):
+        return filled(IResNetForFaceQuality(IResNetConfig(**IRESNET)))
+    if name == "ediffiqa":
+        config = MobileFaceNetConfig(**MOBILE, quality_hidden_size=24, normalize_embedding=True)
+        return filled(MobileFaceNetForFaceQuality(config))
+    if name == "sdd-fiqa":
+        config = {key: IRESNET[key] for key in ("depths", "widths", "crop_size")}
+        return filled(SDDFIQAForFaceQuality(SDDFIQAConfig(**config)))
+    if name == "lightqnet":
+        return filled(LightQNetForFaceQuality(LightQNetConfig(**LIGHTQNET)))
+    if name == "magface":
+        own = {"channel_order": "bgr", "image_mean": [0, 0, 0], "image_std": [1, 1, 1], "dropout_channels": True}
+        return filled(IResNetModel(IResNetConfig(**IRESNET, **own)))
+    return filled(IResNetModel(IResNetConfig(**IRESNET)))
+
+
+def make_method(name: str, network=None, **options):
+    """The method on a tiny network, with faces of 32x32."""
+    from diffiqa_hf.methods import get_card
+
+    argument = "weights" if "weights" in get_card(name).takes else "fr_model"
+    network = make_network(name) if network is None else network
+    processor = FaceImageProcessor(size={"height": SIZE, "width": SIZE})
+    options = {**OPTIONS.get(name, {}), **options}
+    return load_method(name, image_processor=processor, **{argument: network}, **options)
+
+
+@pytest.fixture(scope="session", name="make_method")
+def make_method_fixture():
+    return make_method
+
+
+@pytest.fixture(scope="session", name="make_network")
+def make_network_fixture():
+    return make_network
+
+
+@pytest.fixture(scope="session")
+def faces() -> list[np.ndarray]:
+    """Five smooth pictures, (32, 32, 3) uint8."""
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    small = [Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8)) for _ in range(5)]
+    return [np.asarray(picture.resize((SIZE, SIZE), Image.Resampling.BICUBIC)) for picture in small]
