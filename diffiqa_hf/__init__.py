@@ -45,6 +45,7 @@ _MODULE_OF = {
     "MobileFaceNetForFaceQuality": "models",
     "MobileFaceNetModel": "models",
     "NoFaceError": "image_processing_face",
+    "QualityLabeller": "labelling",
     "SDDFIQAConfig": "models",
     "SDDFIQAForFaceQuality": "models",
     "blend": "degradations",
@@ -94,6 +95,7 @@ __all__ = [
     "MobileFaceNetForFaceQuality",
     "MobileFaceNetModel",
     "NoFaceError",
+    "QualityLabeller",
     "SDDFIQAConfig",
     "SDDFIQAForFaceQuality",
     "__version__",
@@ -129,6 +131,7 @@ if TYPE_CHECKING:
     from .degradations import BSRGANDegradation, blend, blend_weight, degrade_at, degrade_face
     from .evaluation import EDCProtocol, EDCResult, bootstrap_pauc, edc_curve, edc_curves, edc_from_embeddings
     from .image_processing_face import FaceImageError, FaceImageProcessor, NoFaceError
+    from .labelling import QualityLabeller
     from .losses import (
         AdaFaceLoss,
         ArcFaceLoss,

@@ -2,9 +2,7 @@
 """`diffiqa score`: a DifFIQA score for each face in images and folders."""
 
 import argparse
-import hashlib
 import itertools
-import json
 import os
 import statistics
 import sys
@@ -212,8 +210,11 @@ def _load_fr_model(name: str):
 
 
 def _open_table(args: argparse.Namespace, pipe) -> ScoreTable:
+    from ..labelling import fingerprint
+
     settings = {
-        "weights": _fingerprint(pipe),
+        "weights": fingerprint(pipe),
+        "pipeline": {name: value for name, value in pipe.config.items() if not name.startswith("_")},
         "dtype": args.dtype,
         "seed": args.seed,
         "num_timesteps": args.num_timesteps,
@@ -225,25 +226,6 @@ def _open_table(args: argparse.Namespace, pipe) -> ScoreTable:
     }
     described = {"diffiqa_hf": __version__, "model": args.model, "fr_model": args.fr_model}
     return ScoreTable(args.output, settings, described, args.resume)
-
-
-def _fingerprint(pipe) -> str:
-    # The weights and configurations themselves: a path may hold another model tomorrow.
-    digest = hashlib.sha256()
-
-    def plain(config):
-        return {k: v for k, v in config.items() if not k.startswith("_") and not k.endswith("_version")}
-
-    digest.update(json.dumps(plain(pipe.config), sort_keys=True, default=str).encode())
-    for name, part in sorted(pipe.components.items()):
-        config = part.config if hasattr(part, "config") else part
-        config = config.to_dict() if hasattr(config, "to_dict") else dict(config)
-        digest.update(json.dumps([name, plain(config)], sort_keys=True, default=str).encode())
-        if hasattr(part, "state_dict"):
-            for key, tensor in sorted(part.state_dict().items()):
-                digest.update(key.encode())
-                digest.update(tensor.detach().cpu().float().numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _score(pipe, files: list[str], args: argparse.Namespace) -> Iterator[list[dict]]:

@@ -34,6 +34,9 @@ class FaceModelConfig(PreTrainedConfig):
         quality_hidden_size (`int`, *optional*):
             Width of the hidden layer of a quality head, 1024 in eDifFIQA; a linear head where `None`. Only the
             `...ForFaceQuality` models read it.
+        quality_normalization (`dict`, *optional*):
+            How the labels that a quality head learnt were made of raw qualities, with the constants (`"kind"` is
+            `"minmax"`, `"rank"` or `"none"`). For people; nothing is computed from it.
         training_data, weights_license (`str`, *optional*):
             What the weights were trained on and how they may be used. For people; nothing is computed from them.
     """
@@ -46,6 +49,7 @@ class FaceModelConfig(PreTrainedConfig):
     normalize_embedding: bool = False
     bn_eps: float = 1e-5
     quality_hidden_size: int | None = None
+    quality_normalization: dict | None = None
     training_data: str | None = None
     weights_license: str | None = None
 

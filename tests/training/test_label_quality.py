@@ -1,0 +1,320 @@
+# Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+"""`training/label_quality.py` and `diffiqa_hf.labelling` on the example faces, with a tiny pipeline."""
+
+import importlib.util
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+from datasets import Dataset, Image, load_dataset
+from diffusers import DDPMScheduler, UNet2DModel
+
+from diffiqa_hf import (
+    DifFIQAPipeline,
+    FaceImageProcessor,
+    FaceQualityOutput,
+    MobileFaceNetConfig,
+    MobileFaceNetModel,
+)
+from diffiqa_hf.labelling import LABEL_COLUMNS, TERM_COLUMNS, QualityLabeller, fingerprint
+from diffiqa_hf.methods import load_method
+
+
+ROOT = Path(__file__).parents[2]
+spec = importlib.util.spec_from_file_location("label_quality", ROOT / "training" / "label_quality.py")
+label_quality = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(label_quality)
+
+DAMAGED = 5  # the row that has no image
+
+
+def save_pipeline(folder: Path, seed: int = 0) -> DifFIQAPipeline:
+    torch.manual_seed(seed)
+    unet = UNet2DModel(
+        sample_size=112,
+        block_out_channels=(4, 4),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "UpBlock2D"),
+        norm_num_groups=4,
+        add_attention=False,
+    )
+    scheduler = DDPMScheduler(
+        beta_schedule="squaredcos_cap_v2", prediction_type="sample", variance_type="fixed_small", clip_sample=True
+    )
+    stages = [[8, 8, 1, 2], [8, 8, 1, 2], [8, 8, 1, 2]]
+    config = MobileFaceNetConfig(embedding_size=16, stem_width=8, stem_groups=8, stages=stages, feature_width=16)
+    pipe = DifFIQAPipeline(
+        unet, scheduler, MobileFaceNetModel(config).eval(), FaceImageProcessor(), num_timesteps=2, num_repeats=1
+    )
+    pipe.save_pretrained(folder)
+    return pipe
+
+
+@pytest.fixture(scope="module")
+def setup(tmp_path_factory) -> Path:
+    """A pipeline, and eleven faces with people as a Parquet file and as a folder, one of them damaged."""
+    folder = tmp_path_factory.mktemp("labels")
+    save_pipeline(folder / "pipeline")
+    faces = json.loads((ROOT / "examples" / "faces" / "faces.json").read_text())["faces"][:11]
+    (folder / "faces").mkdir()
+    for face in faces:
+        shutil.copy(ROOT / "examples" / "faces" / face["file"], folder / "faces")
+    (folder / "faces" / faces[DAMAGED]["file"]).write_bytes(b"no image")
+    images = [{"bytes": (folder / "faces" / face["file"]).read_bytes(), "path": face["file"]} for face in faces]
+    dataset = Dataset.from_dict({"image": images, "identity": [face["person"] for face in faces]})
+    dataset.cast_column("image", Image(decode=False)).cast_column("image", Image()).to_parquet(
+        str(folder / "faces.parquet")
+    )
+    return folder
+
+
+def label(setup: Path, output_dir: Path, *extra: str, process: int = 0, processes: int = 1) -> None:
+    args = ["--output_dir", str(output_dir), "--shard_size", "3"]
+    if "--method" not in extra:
+        args += ["--model", str(setup / "pipeline")]
+    args += ["--process_index", str(process), "--num_processes", str(processes), "--device", "cpu"]
+    if "--train_data_dir" not in extra and "--dataset_name" not in extra:
+        args += ["--train_parquet", str(setup / "faces.parquet")]
+    label_quality.main([*args, *extra])
+
+
+def contents(output_dir: Path) -> dict[str, bytes]:
+    return {p.relative_to(output_dir).as_posix(): p.read_bytes() for p in output_dir.rglob("*") if p.is_file()}
+
+
+def load(output_dir: Path) -> Dataset:
+    files = sorted(map(str, (output_dir / "data").glob("*.parquet")))
+    return load_dataset("parquet", data_files=files, split="train").cast_column("image", Image(decode=False))
+
+
+@pytest.fixture(scope="module")
+def labelled(setup) -> Path:
+    label(setup, setup / "one")
+    return setup / "one"
+
+
+def test_rows_come_out_with_the_scores_of_the_pipeline(setup, labelled):
+    before = load_dataset("parquet", data_files=str(setup / "faces.parquet"), split="train")
+    before = before.cast_column("image", Image(decode=False))
+    after = load(labelled)
+    assert after.column_names == ["image", "identity", *LABEL_COLUMNS]
+    assert after["identity"][:] == before["identity"][:]
+    assert [image["bytes"] for image in after["image"]] == [image["bytes"] for image in before["image"]]
+    output = DifFIQAPipeline.from_pretrained(setup / "pipeline")(before["image"][:], batch_size=20)
+    np.testing.assert_allclose(after["quality"][:], output.scores, atol=1e-4)
+    for name in TERM_COLUMNS:
+        np.testing.assert_allclose(after[name][:], output.terms[name.removeprefix("quality_")], atol=1e-4)
+    errors = after["quality_error"][:]
+    assert np.isnan(after["quality"][DAMAGED]) and errors.pop(DAMAGED).startswith("not an image")
+    assert errors == [None] * 10 and np.isfinite(np.delete(after["quality"][:], DAMAGED)).all()
+    # `datasets` finds the shards in the folder as well, and decodes their images.
+    assert load_dataset(str(labelled), split="train")[0]["image"].size == (112, 112)
+
+
+def test_manifest(setup, labelled):
+    manifest = json.loads((labelled / "manifest.json").read_text())
+    assert manifest["complete"] and (manifest["rows"], manifest["failed"]) == (11, 1)
+    assert [(shard["rows"], shard["failed"]) for shard in manifest["shards"]] == [(3, 0), (3, 1), (3, 0), (2, 0)]
+    assert all((labelled / shard["file"]).exists() for shard in manifest["shards"])
+    settings = manifest["settings"]
+    assert settings["weights"] == fingerprint(DifFIQAPipeline.from_pretrained(setup / "pipeline"))
+    assert settings["weights"] != fingerprint(save_pipeline(setup / "other", seed=1))
+    assert (settings["num_timesteps"], settings["num_repeats"], settings["shard_size"]) == (2, 1, 3)
+
+
+def test_any_number_of_processes_gives_the_same_files(setup, labelled, tmp_path):
+    label(setup, tmp_path, process=1, processes=2)
+    assert sorted(p.name for p in (tmp_path / "data").iterdir()) == ["train-000001.parquet", "train-000003.parquet"]
+    assert not json.loads((tmp_path / "manifest.json").read_text())["complete"]
+    label(setup, tmp_path, process=0, processes=2)
+    assert contents(tmp_path) == contents(labelled)
+
+
+def test_streaming_gives_the_same_files(setup, labelled, tmp_path):
+    label(setup, tmp_path, "--streaming", process=1, processes=3)
+    label(setup, tmp_path, "--streaming")
+    assert contents(tmp_path) == contents(labelled)
+
+
+def test_a_folder_of_faces(setup, labelled, tmp_path):
+    for name, extra in (("map", []), ("stream", ["--streaming"])):
+        label(setup, tmp_path / name, "--train_data_dir", str(setup / "faces"), *extra)
+    assert contents(tmp_path / "map") == contents(tmp_path / "stream")
+    after = load(tmp_path / "map")
+    # The files themselves are in the shards, under their names.
+    names = [image["path"] for image in after["image"]]
+    assert names == sorted(p.name for p in (setup / "faces").iterdir())
+    expected = dict(zip([image["path"] for image in load(labelled)["image"]], load(labelled)["quality"], strict=True))
+    np.testing.assert_allclose(after["quality"][:], [expected[name] for name in names], atol=1e-4)
+
+
+def test_a_stopped_run_goes_on_where_it_was(setup, labelled, tmp_path):
+    shutil.copytree(labelled, tmp_path, dirs_exist_ok=True)
+    lost, torn = tmp_path / "data" / "train-000001.parquet", tmp_path / "data" / "train-000002.parquet"
+    lost.unlink()
+    torn.write_bytes(torn.read_bytes()[:500])
+    kept = tmp_path / "data" / "train-000000.parquet"
+    os.utime(kept, (1, 1))
+    label(setup, tmp_path)
+    assert kept.stat().st_mtime == 1
+    assert contents(tmp_path) == contents(labelled)
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_goes_on(setup, labelled, tmp_path):
+    command = [sys.executable, str(ROOT / "training" / "label_quality.py"), "--model", str(setup / "pipeline")]
+    command += ["--train_parquet", str(setup / "faces.parquet"), "--output_dir", str(tmp_path), "--shard_size", "3"]
+    command += ["--process_index", "0", "--num_processes", "1", "--device", "cpu"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for shards in (1, 2, 3):
+        run = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+        while len(list(tmp_path.glob("data/*.parquet"))) < shards and run.poll() is None:
+            time.sleep(0.001)
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+    label(setup, tmp_path)
+    found = {name: data for name, data in contents(tmp_path).items() if not name.endswith(".tmp")}
+    assert found == contents(labelled)
+
+
+@pytest.mark.slow
+def test_launched_processes_share_the_work(setup, labelled, tmp_path):
+    # On CPUs `accelerate launch` starts several processes through MPI alone; torchrun does so without.
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += [str(ROOT / "training" / "label_quality.py"), "--model", str(setup / "pipeline"), "--shard_size", "3"]
+    command += ["--train_parquet", str(setup / "faces.parquet"), "--output_dir", str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert "[0/2] shard 2 is written" in result.stderr and "[1/2] shard 3 is written" in result.stderr
+    assert (tmp_path / "manifest.json").read_bytes() == (labelled / "manifest.json").read_bytes()
+    # Not to the bit: this test runs with another number of threads.
+    np.testing.assert_allclose(load(tmp_path)["quality"][:], load(labelled)["quality"][:], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--seed", "1"], "seed: 0 there, 1 now"),
+        (["--method_options", '{"num_repeats": 2}'], "num_repeats: 1 there, 2 now"),
+        (["--shard_size", "4"], "shard_size: 3 there, 4 now"),
+        (["--image_column", "picture"], "no column 'picture'"),
+    ],
+)
+def test_other_settings_are_an_error(setup, labelled, extra, message):
+    with pytest.raises(ValueError, match=message):
+        label(setup, labelled, *extra)
+
+
+def test_other_faces_and_foreign_shards_are_an_error(setup, labelled, tmp_path):
+    with pytest.raises(ValueError, match="dataset: "):
+        label(setup, labelled, "--train_data_dir", str(setup / "faces"))
+    shutil.copytree(labelled / "data", tmp_path / "data")
+    with pytest.raises(ValueError, match="train-000000.parquet was made with other settings"):
+        label(setup, tmp_path, "--seed", "1")
+    with pytest.raises(ValueError, match="has a column 'quality' already"):
+        label_quality.main(["--train_parquet", str(labelled / "data/train-000000.parquet"), "--output_dir", "x"])
+
+
+def test_degraded_faces_are_labelled_as_they_are(setup, labelled, tmp_path):
+    for name, size in (("three", "3"), ("four", "4")):
+        label(setup, tmp_path / name, "--degrade_probability", "0.5", "--shard_size", size)
+    after, other, before = load(tmp_path / "three"), load(tmp_path / "four"), load(labelled)
+    assert after["image"][:] == other["image"][:]  # by the row, not by the shard
+    degraded = after["degraded"][:]
+    assert 2 < sum(degraded) < 9
+    for i, is_degraded in enumerate(degraded):
+        if i != DAMAGED:
+            assert (after["image"][i]["bytes"] != before["image"][i]["bytes"]) == is_degraded
+    scores = DifFIQAPipeline.from_pretrained(setup / "pipeline")(after["image"][:]).scores
+    np.testing.assert_allclose(after["quality"][:], scores, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--dataset_name", "x"], "exactly one of"),
+        (["--process_index", "0"], "go together"),
+        (["--process_index", "2", "--num_processes", "2"], "from 0 to"),
+        (["--shard_size", "0"], "positive"),
+        (["--degrade_probability", "1", "--landmarks_column", "points"], "aligned crops"),
+    ],
+)
+def test_options_that_do_not_go_together(capsys, extra, message):
+    with pytest.raises(SystemExit):
+        label_quality.parse_args(["--train_parquet", "x.parquet", "--output_dir", "y", *extra])
+    assert message in capsys.readouterr().err
+
+
+# -- the function that is mapped --------------------------------------------------------------------------------------
+
+
+class Brightness:
+    """A method of another kind: the first of three bytes is the score, and what is below 20 is refused."""
+
+    settings = {"version": 3}
+
+    def __call__(self, images, landmarks):
+        scores = torch.tensor([float(image["bytes"][-3]) for image in images])
+        errors = ["too dark" if score < 20 else None for score in scores]
+        indices = torch.arange(len(images))
+        return FaceQualityOutput(scores=scores, terms={"flipped": scores / 2}, image_indices=indices, errors=errors)
+
+
+def test_any_method_can_label():
+    labeller = QualityLabeller(Brightness())
+    batch = {"image": [bytes([200, 0, 0]), bytes([10, 0, 0]), bytearray([30, 0, 0])], "name": ["a", "b", "c"]}
+    out = labeller(batch)
+    assert out["name"] == batch["name"] and out["image"] is batch["image"]
+    np.testing.assert_array_equal(out["quality"], np.array([200, np.nan, 30], np.float32))
+    np.testing.assert_array_equal(out["quality_flipped"], np.array([100, np.nan, 15], np.float32))
+    assert np.isnan(out["quality_noisy"]).all() and list(out["quality_error"]) == [None, "too dark", None]
+    assert labeller.settings == {"method": "Brightness", "version": 3}
+    frame = pd.DataFrame({"image": batch["image"], "name": batch["name"]})
+    frames = list(labeller.map_frames(iter([frame, frame[:0]])))
+    assert list(frames[0].columns) == ["image", "name", *LABEL_COLUMNS] and len(frames[1]) == 0
+    np.testing.assert_array_equal(frames[0]["quality"], out["quality"])
+
+
+def test_a_method_of_the_package_labels(setup, labelled, tmp_path):
+    fr_model = setup / "pipeline" / "fr_model"
+    label(setup, tmp_path, "--method", "embedding-norm", "--fr_model", str(fr_model))
+    after = load(tmp_path)
+    scores = load_method("embedding-norm", fr_model=fr_model)(after["image"][:]).scores
+    np.testing.assert_allclose(after["quality"][:], scores, rtol=1e-4)
+    assert (
+        np.isnan(after["quality_restored"][:]).all()
+        and after["quality_error"][:] == load(labelled)["quality_error"][:]
+    )
+    assert json.loads((tmp_path / "manifest.json").read_text())["settings"]["method"] == "embedding-norm"
+    with pytest.raises(ValueError, match="sharpness"):
+        QualityLabeller("sharpness").settings  # noqa: B018
+
+
+def test_a_labeller_travels_without_its_weights(setup, labelled):
+    labeller = QualityLabeller(model=str(setup / "pipeline"), device="cpu")
+    weights = labeller.settings["weights"]
+    travelled = pickle.dumps(labeller)
+    assert len(travelled) < 2000
+    rows = pq.read_table(labelled / "data" / "train-000001.parquet").to_pydict()
+    again = pickle.loads(travelled)
+    out = again.label({"image": rows["image"]})
+    assert again.settings["weights"] == weights
+    np.testing.assert_allclose(out["quality"], rows["quality"], atol=1e-4)
+    assert list(out["quality_error"]) == rows["quality_error"]
+    # And `datasets` maps it over rows whose images it has decoded.
+    dataset = load_dataset("parquet", data_files=str(setup / "faces.parquet"), split="train").select([0, 1])
+    mapped = dataset.map(again.label, batched=True, batch_size=2)
+    np.testing.assert_allclose(mapped["quality"][:], load(labelled)["quality"][:2], atol=1e-4)

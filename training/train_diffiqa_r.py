@@ -1,0 +1,717 @@
+# Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+"""
+Distils quality labels into a face recognition (FR) model with a head that gives the quality in a single pass:
+DifFIQA(R), section 3.6 of the paper (Babnik et al., IJCB 2023), and eDifFIQA (Babnik et al., TBIOM 2024).
+
+    accelerate launch training/train_diffiqa_r.py --train_parquet runs/labels/data/*.parquet \\
+        --model_name_or_path fr_model/ --output_dir runs/diffiqa-r
+
+The labels are what training/label_quality.py writes; rows without a label are left out. A preset sets the options as
+the authors have them, and options that are given beside it still count:
+
+- `--preset diffiqa-r`: a linear head, L1, one epoch, every tenth face in the order of the labels held out.
+- `--preset ediffiqa`: two layers; L = theta L_rc + (1 - theta) L_q (theta = 0.5), where L_rc keeps the embedding near
+  that of the model it started from, and L_q is L1 to the label moved towards the similarity with the person's centre,
+  clamp(q - epsilon (1 - cos(e, centre)), 0, 1) (epsilon = 0.5). A centre is the mean embedding of a person's faces
+  among the best 20 % of all; people with fewer than 10 of them are left out.
+
+Mixed precision, which the authors use as well, is left to `accelerate`.
+
+While it runs, Spearman's rank correlation with the labels of the faces held out is measured, and with
+`--validation_embeddings` the pAUC of their comparisons. The model with the best correlation so far is kept in `best`,
+the last one in `model`; AutoModelForFaceQuality loads both. A run that was stopped goes on with
+`--resume_from_checkpoint latest`.
+"""
+
+import argparse
+import copy
+import json
+import logging
+import math
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from diffusers.training_utils import EMAModel
+from scipy.stats import spearmanr
+from torch.utils.data import DataLoader, Dataset
+from tqdm.auto import tqdm
+from transformers import AutoConfig
+
+from diffiqa_hf import AutoModelForFaceQuality, FaceImageError, FaceImageProcessor
+from diffiqa_hf.alignment import align_face, arcface_template, similarity_transform
+from diffiqa_hf.degradations import degrade_face
+from diffiqa_hf.evaluation import compare_embeddings, edc_curve
+from diffiqa_hf.models import FacePreTrainedModel
+from diffiqa_hf.training_utils import (
+    ShuffledKeys,
+    add_data_arguments,
+    add_output_arguments,
+    find_checkpoint,
+    hold_out,
+    load_face_dataset,
+    make_accelerator,
+    read_face,
+    save_checkpoint,
+    start_tracker,
+)
+
+
+logger = logging.getLogger(__name__)
+
+# What the authors' code has (LSIbabnikz/DifFIQA and LSIbabnikz/eDifFIQA), but for the constants of the normalisation,
+# which they take from the faces held out as well.
+_AUTHORS = {
+    "validation_split": "label",
+    "holdout_modulo": 10,
+    "label_normalization": "minmax",
+    "trainable_backbone_tensors": 100,
+    "flip_probability": 0.0,
+    "rank_loss_weight": 0.0,
+    "train_batch_size": 128,
+    "learning_rate": 1e-4,
+    "head_learning_rate": 1e-3,
+    "lr_schedule": "constant",
+    "warmup_steps": 0,
+    "max_grad_norm": 5.0,
+    "seed": 42069,
+}
+PRESETS = {
+    "diffiqa-r": {**_AUTHORS, "num_train_epochs": 1.0},
+    "ediffiqa": {
+        **_AUTHORS,
+        "num_train_epochs": 3.0,
+        "quality_hidden_size": 1024,
+        "label_optimization": 0.5,
+        "representation_weight": 0.5,
+        "centre_fraction": 0.2,
+        "centre_min_faces": 10,
+    },
+}
+
+RANK_TEMPERATURE = 0.1  # of normalised labels, whose range is 1
+RANK_LEVELS = 101  # quantiles that a rank normalisation keeps
+MAX_COMPARED = 8000  # faces held out whose pairs, 32 million, are compared for the pAUC
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", choices=tuple(PRESETS), help="sets the options as the authors have them")
+    add_data_arguments(parser)
+    labels = parser.add_argument_group("labels")
+    labels.add_argument("--label_column", default="quality", help="column of the labels (default: %(default)s)")
+    labels.add_argument(
+        "--label_normalization",
+        choices=("minmax", "rank", "none"),
+        default="minmax",
+        help="to [0, 1]; the constants, those of the faces trained on, go into the model's configuration as "
+        "quality_normalization (default: %(default)s)",
+    )
+    labels.add_argument(
+        "--validation_split",
+        choices=("identity", "label"),
+        default="identity",
+        help="what --holdout_modulo M holds out (0: nothing): people, or every M-th face in the order of the labels, "
+        "as the authors do (default: %(default)s)",
+    )
+    labels.add_argument(
+        "--validation_embeddings",
+        help=".npy file (N, D) of an FR model's embeddings, a row for each row of the dataset: measures the pAUC",
+    )
+    model = parser.add_argument_group("model")
+    model.add_argument(
+        "--model_name_or_path", help="folder or Hub id of an FR model, or of a quality model, to train on"
+    )
+    model.add_argument(
+        "--model_config",
+        help='JSON file of the configuration of a new one, with its "model_type": "iresnet" or "mobilefacenet"',
+    )
+    model.add_argument(
+        "--quality_hidden_size", type=int, help="width of the head's hidden layer (default: the model's, or none)"
+    )
+    model.add_argument(
+        "--trainable_backbone_tensors",
+        type=int,
+        help="train the last N parameter tensors of the backbone alone (default: all); the statistics of all batch "
+        "normalisations go on moving, as with the authors",
+    )
+    loss = parser.add_argument_group("loss")
+    loss.add_argument(
+        "--rank_loss_weight",
+        type=float,
+        default=0.0,
+        help="adds RankNet's loss over all pairs of a batch times this (default: %(default)s)",
+    )
+    loss.add_argument(
+        "--label_optimization",
+        type=float,
+        default=0.0,
+        help="eDifFIQA's epsilon; needs people (default: %(default)s)",
+    )
+    loss.add_argument(
+        "--representation_weight",
+        type=float,
+        default=0.0,
+        help="eDifFIQA's theta, in [0, 1] (default: %(default)s)",
+    )
+    loss.add_argument(
+        "--centre_fraction",
+        type=float,
+        default=0.2,
+        help="best part of all faces, which the people's centres are made of (default: %(default)s)",
+    )
+    loss.add_argument(
+        "--centre_min_faces",
+        type=int,
+        default=10,
+        help="people with fewer such faces are not trained on (default: %(default)s)",
+    )
+    loss.add_argument(
+        "--fr_embeddings",
+        help=".npy file (N, embedding_size), a row for each row of the dataset, for the two options of eDifFIQA "
+        "(default: of the model that training starts from)",
+    )
+    augmentation = parser.add_argument_group("augmentation")
+    augmentation.add_argument(
+        "--flip_probability", type=float, default=0.5, help="of a face to be mirrored (default: %(default)s)"
+    )
+    augmentation.add_argument(
+        "--degrade_probability",
+        type=float,
+        default=0.0,
+        help="of a face to be degraded as for DifFIQA itself; only with --label_optimization, which lowers its label. "
+        "Otherwise it is label_quality.py that degrades faces, so that they have labels of their own "
+        "(default: %(default)s)",
+    )
+    augmentation.add_argument(
+        "--landmark_jitter",
+        type=float,
+        default=0.0,
+        help="moves the five landmarks by up to so many pixels of the aligned face before it is aligned; AI-KD has 3 "
+        "(default: %(default)s)",
+    )
+    augmentation.add_argument(
+        "--landmarks_column",
+        help="column of five points (5, 2) in pixels, to align the faces by (default: they are aligned)",
+    )
+    train = parser.add_argument_group("training")
+    train.add_argument("--train_batch_size", type=int, default=128, help="on each process (default: %(default)s)")
+    train.add_argument("--num_train_epochs", type=float, default=1.0, help="default: %(default)s")
+    train.add_argument("--max_train_steps", type=int, help="instead of a number of epochs")
+    train.add_argument("--learning_rate", type=float, default=1e-4, help="of the backbone (default: %(default)s)")
+    train.add_argument("--head_learning_rate", type=float, default=1e-3, help="of the head (default: %(default)s)")
+    train.add_argument(
+        "--lr_schedule",
+        choices=("constant", "cosine"),
+        default="constant",
+        help="cosine falls to 0 at the last step (default: %(default)s)",
+    )
+    train.add_argument("--warmup_steps", type=int, default=0, help="of rising learning rates (default: %(default)s)")
+    train.add_argument(
+        "--max_grad_norm", type=float, default=5.0, help="clip the gradient's norm (default: %(default)s)"
+    )
+    train.add_argument("--ema_decay", type=float, help="keep averaged weights, with this decay (default: none)")
+    train.add_argument(
+        "--mixed_precision", choices=("no", "fp16", "bf16"), help="default: as accelerate is configured"
+    )
+    train.add_argument("--seed", type=int, default=0, help="of all that is drawn (default: %(default)s)")
+    add_output_arguments(parser)
+    parser.set_defaults(holdout_modulo=10)
+
+    first = argparse.ArgumentParser(add_help=False)
+    first.add_argument("--preset", choices=tuple(PRESETS))
+    parser.set_defaults(**PRESETS.get(first.parse_known_args(argv)[0].preset, {}))
+    args = parser.parse_args(argv)
+    if (args.model_name_or_path is None) == (args.model_config is None):
+        parser.error("give exactly one of --model_name_or_path and --model_config")
+    if not 0 <= args.representation_weight <= 1:
+        parser.error("--representation_weight is in [0, 1]")
+    if args.degrade_probability and not args.label_optimization:
+        parser.error(
+            "--degrade_probability needs --label_optimization: a degraded face has not the label of the clean one"
+        )
+    if needs_embeddings(args) and args.model_config and not args.fr_embeddings:
+        parser.error("a new model has no embeddings to start from: --fr_embeddings is needed")
+    return args
+
+
+def needs_embeddings(args: argparse.Namespace) -> bool:
+    return bool(args.label_optimization or args.representation_weight)
+
+
+# -- labels -----------------------------------------------------------------------------------------------------------
+
+
+def fit_normalization(labels: np.ndarray, kind: str) -> dict:
+    """
+    The constants of a normalisation, as they stand in `config.quality_normalization`.
+
+    Args:
+        labels (`np.ndarray` of shape `(N,)`): Finite labels.
+        kind (`str`): `"minmax"`: `min` goes to 0 and `max` to 1. `"rank"`: the rank among the labels, given by
+            `values` and the `levels` in [0, 1] that they go to, linear between them. `"none"`.
+    """
+    if kind == "none":
+        return {"kind": kind}
+    if labels.min() == labels.max():
+        raise ValueError(f"all {len(labels)} labels are {labels.min()}: there is nothing to learn")
+    if kind == "minmax":
+        return {"kind": kind, "min": float(labels.min()), "max": float(labels.max())}
+    levels = np.linspace(0, 1, RANK_LEVELS)
+    values, place = np.unique(np.quantile(labels, levels), return_inverse=True)
+    # Many equal labels fill several quantiles, and go to their middle.
+    means = np.bincount(place, levels) / np.bincount(place)
+    return {"kind": kind, "values": values.tolist(), "levels": means.tolist()}
+
+
+def normalize(labels: np.ndarray, constants: dict) -> np.ndarray:
+    """Labels `(N,)` by the constants of [`fit_normalization`], float32; to [0, 1] unless the kind is `"none"`."""
+    if constants["kind"] == "minmax":
+        labels = np.clip((labels - constants["min"]) / (constants["max"] - constants["min"]), 0, 1)
+    elif constants["kind"] == "rank":
+        labels = np.interp(labels, constants["values"], constants["levels"])
+    return labels.astype(np.float32)
+
+
+def split_dataset(dataset, args: argparse.Namespace):
+    """The rows to train on and those held out, `None` where nothing is."""
+    modulo = args.holdout_modulo
+    if not modulo:
+        return dataset, None
+    if args.validation_split == "identity":
+        parts = [hold_out(dataset, args.identity_column, modulo, heldout) for heldout in (False, True)]
+    else:
+        order = np.argsort(read_labels(dataset, args.label_column), kind="stable")
+        out = np.zeros(len(order), bool)
+        out[order[::modulo]] = True
+        parts = [dataset.select(np.flatnonzero(out == heldout)) for heldout in (False, True)]
+    if not len(parts[0]) or not len(parts[1]):
+        raise ValueError(
+            f"--holdout_modulo {modulo} leaves {len(parts[0])} faces to train on and holds {len(parts[1])} out"
+        )
+    return parts
+
+
+def read_labels(dataset, column: str) -> np.ndarray:
+    if column not in dataset.column_names:
+        raise ValueError(f"the dataset has no column {column!r}; it has {dataset.column_names}")
+    return np.array(dataset[column], dtype=np.float64)
+
+
+# -- faces ------------------------------------------------------------------------------------------------------------
+
+
+class LabelledFaces(Dataset):
+    """
+    Faces (3, H, W) in [-1, 1], whether each is degraded, and its index: by the seed, the epoch and the index alone.
+    """
+
+    def __init__(self, dataset, args: argparse.Namespace):
+        self.dataset, self.args = dataset, args
+        self.processor = FaceImageProcessor()
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def clean(self, index: int) -> np.ndarray:
+        return self._read(index, None)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, bool, int]:
+        epoch, index = key
+        args = self.args
+        rng = np.random.default_rng([args.seed, epoch, index])
+        flip, degraded = rng.random() < args.flip_probability, rng.random() < args.degrade_probability
+        jitter = args.landmark_jitter * rng.uniform(-1, 1, (5, 2)) if args.landmark_jitter else None
+        face = self._read(index, jitter)
+        if flip:
+            face = np.ascontiguousarray(face[:, :, ::-1])
+        if degraded:
+            face = _canonical(degrade_face(_pixels(face), rng))
+        return torch.from_numpy(face), degraded, index
+
+    def _read(self, index: int, jitter: np.ndarray | None) -> np.ndarray:
+        # `jitter` in pixels of the aligned face, so that it means the same in a picture of any size.
+        column = self.args.landmarks_column
+        if column is not None and (row := self.dataset[index])[column] is not None:
+            try:
+                points = np.asarray(row[column], dtype=np.float64)
+                if jitter is not None:
+                    points = points + jitter / math.sqrt(np.linalg.det(similarity_transform(points)[:, :2]))
+                return self.processor.extract_faces(row[self.args.image_column], points)[0].pixel_values
+            except ValueError as error:  # FaceImageError is one
+                raise FaceImageError(f"row {index} of the training data: {error}") from error
+        face = read_face(self.dataset, index, self.args.image_column, self.processor)
+        if jitter is not None:
+            size = face.shape[1:]
+            face = _canonical(align_face(_pixels(face), arcface_template(size) + jitter, size))
+        return face
+
+
+def _pixels(face: np.ndarray) -> np.ndarray:
+    return np.round((face.transpose(1, 2, 0) + 1) * 127.5).astype(np.uint8)
+
+
+def _canonical(pixels: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32) / 127.5 - 1
+
+
+@torch.no_grad()
+def predict(model: torch.nn.Module, faces: LabelledFaces, rows: range, what: str) -> list[torch.Tensor]:
+    """What a model in evaluation mode gives for clean faces: its outputs, each of `len(rows)` rows, on the CPU."""
+    device = next(model.parameters()).device
+    outputs = []
+    for start in tqdm(range(rows.start, rows.stop, 64), desc=what, leave=False):
+        batch = np.stack([faces.clean(i) for i in range(start, min(start + 64, rows.stop))])
+        output = model(torch.from_numpy(batch).to(device), return_dict=False)
+        outputs.append([value.float().cpu() for value in output])
+    return [torch.cat(parts) for parts in zip(*outputs, strict=True)]
+
+
+def embed_dataset(
+    accelerator: Accelerator, model: FacePreTrainedModel, dataset, args: argparse.Namespace, resumed: bool
+) -> np.ndarray:
+    """
+    Embeddings (N, D) by the backbone that the run started from, made once and kept in the folder of the run; each
+    process makes its part.
+    """
+    path = Path(args.output_dir) / "fr_embeddings.npy"
+    if not (resumed and path.exists()):
+        process, processes = accelerator.process_index, accelerator.num_processes
+        faces = LabelledFaces(dataset, args)
+        bounds = np.linspace(0, len(faces), processes + 1).astype(int)
+        backbone = copy.deepcopy(model.backbone).eval().to(accelerator.device)
+        parts = [path.with_name(f"fr_embeddings-{p}-of-{processes}.npy") for p in range(processes)]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rows = range(bounds[process], bounds[process + 1])
+        np.save(parts[process], predict(backbone, faces, rows, "embeddings")[0].numpy() if rows else np.empty((0, 0)))
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            temporary = path.with_name(".fr_embeddings.tmp.npy")
+            np.save(temporary, np.concatenate([part for part in map(np.load, parts) if len(part)]))
+            os.replace(temporary, path)
+            for part in parts:
+                part.unlink()
+        accelerator.wait_for_everyone()
+    return np.load(path, mmap_mode="r")
+
+
+def make_centres(
+    embeddings: np.ndarray, rows: np.ndarray, people: np.ndarray, targets: np.ndarray, fraction: float, minimum: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """
+    eDifFIQA's class centres: the mean embedding, as it is, of a person's faces among the best `fraction` of all.
+
+    Args:
+        embeddings (`np.ndarray` of shape `(R, D)`), rows (`(N,)`): The embedding of face i is `embeddings[rows[i]]`.
+        people (`(N,)`): Whole numbers from 0 on.
+        targets (`(N,)`): Labels.
+        minimum: A person with fewer such faces has no centre.
+
+    Returns:
+        The centres `(P, D)` float32, and for each face the number of its person's, or -1.
+    """
+    best = np.flatnonzero(targets >= np.quantile(targets, 1 - fraction))
+    counts = np.bincount(people[best], minlength=people.max() + 1)
+    kept = np.flatnonzero(counts >= minimum)
+    if not len(kept):
+        raise ValueError(
+            f"nobody has {minimum} faces among the best {fraction:.0%}: see --centre_min_faces and --centre_fraction"
+        )
+    number = np.full(len(counts), -1)
+    number[kept] = np.arange(len(kept))
+    sums = np.zeros((len(kept), embeddings.shape[1]))
+    for i in best:
+        if number[people[i]] >= 0:
+            sums[number[people[i]]] += embeddings[rows[i]]
+    return (sums / counts[kept][:, None]).astype(np.float32), number[people]
+
+
+# -- losses -----------------------------------------------------------------------------------------------------------
+
+
+def optimize_labels(
+    targets: torch.Tensor, embeddings: torch.Tensor, centres: torch.Tensor, epsilon: float
+) -> torch.Tensor:
+    """eDifFIQA's labels `(B,)`: clamp(q - epsilon (1 - cos(e, centre)), 0, 1); no gradient flows through them."""
+    similarity = F.cosine_similarity(embeddings.detach(), centres)
+    return (targets - epsilon * (1 - similarity)).clamp(0, 1)
+
+
+def pairwise_rank_loss(scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """
+    RankNet (Burges et al., ICML 2005) over all pairs i != j of a batch: the cross-entropy of the probabilities that i
+    is above j, a logistic function of the difference of their scores `(B,)` to that of their targets `(B,)`.
+    """
+    if len(scores) < 2:
+        return scores.sum() * 0
+    pairs = torch.triu_indices(len(scores), len(scores), 1, device=scores.device)
+    differences = [(values[pairs[0]] - values[pairs[1]]) / RANK_TEMPERATURE for values in (scores, targets)]
+    return F.binary_cross_entropy_with_logits(differences[0], differences[1].sigmoid())
+
+
+# -- the model --------------------------------------------------------------------------------------------------------
+
+
+def make_model(args: argparse.Namespace) -> FacePreTrainedModel:
+    """A quality model with the head that the options ask for; the backbone's weights where there are any."""
+    head = {} if args.quality_hidden_size is None else {"quality_hidden_size": args.quality_hidden_size}
+    if args.model_name_or_path:
+        config = AutoConfig.from_pretrained(args.model_name_or_path, **head)
+        return AutoModelForFaceQuality.from_pretrained(args.model_name_or_path, config=config)
+    settings = json.loads(Path(args.model_config).read_text()) | head
+    return AutoModelForFaceQuality.from_config(AutoConfig.for_model(settings.pop("model_type"), **settings))
+
+
+def freeze_all_but_last(backbone: torch.nn.Module, tensors: int | None) -> None:
+    """Freezes all but the last `tensors` parameter tensors; none becomes trainable that was not."""
+    if tensors is not None:
+        parameters = list(backbone.parameters())
+        for parameter in parameters[: max(0, len(parameters) - tensors)]:
+            parameter.requires_grad = False
+
+
+class DistillationState:
+    """
+    What a checkpoint holds besides model and optimizer: the step, the best correlation so far, the figures of the last
+    validation, and the averaged weights.
+    """
+
+    def __init__(self, ema: EMAModel | None):
+        self.ema, self.step, self.best, self.figures = ema, 0, None, {}
+
+    def state_dict(self) -> dict:
+        ema = None if self.ema is None else self.ema.state_dict()
+        return {"step": self.step, "best": self.best, "figures": self.figures, "ema": ema}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.step, self.best, self.figures = state["step"], state["best"], state["figures"]
+        if (self.ema is None) != (state["ema"] is None):
+            raise ValueError("the checkpoint is that of a run with another --ema_decay")
+        if self.ema is not None:
+            device = self.ema.shadow_params[0].device
+            self.ema.load_state_dict(state["ema"])
+            self.ema.to(device)
+
+
+def trained_copy(model: FacePreTrainedModel, ema: EMAModel | None) -> FacePreTrainedModel:
+    """The model in evaluation mode and float32, with the averaged weights where there are any."""
+    # Not a deep copy, because Accelerate has put a wrapper for mixed precision around `forward`. What initialises the
+    # new model must not move the generator that dropout uses.
+    with torch.random.fork_rng(devices=[]):
+        new = type(model)(copy.deepcopy(model.config))
+    new.load_state_dict(model.state_dict())
+    if ema is not None:
+        ema.copy_to(new.parameters())
+    return new.eval()
+
+
+def save_model(model: FacePreTrainedModel, figures: dict, path: Path) -> None:
+    """A folder with the model, its image processor and its validation; the one before goes when the new one stands."""
+    temporary, old = (path.with_name(path.name + ending) for ending in (".tmp", ".old"))
+    shutil.rmtree(temporary, ignore_errors=True)
+    model.save_pretrained(temporary)
+    FaceImageProcessor().save_pretrained(temporary)
+    (temporary / "validation.json").write_text(json.dumps(figures, indent=2) + "\n")
+    if path.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        os.replace(path, old)
+    os.replace(temporary, path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+class Validation:
+    """
+    Measures on the faces held out: the mean absolute error to the normalised labels, Spearman's rank correlation with
+    them and, with embeddings, the pAUC (the protocol `default` of diffiqa_hf.evaluation) of all their comparisons.
+    """
+
+    def __init__(self, dataset, targets: np.ndarray, args: argparse.Namespace):
+        self.faces, self.targets, self.comparisons = LabelledFaces(dataset, args), targets, None
+        if args.validation_embeddings:
+            if args.identity_column not in dataset.column_names:
+                raise ValueError(f"--validation_embeddings needs people: there is no column {args.identity_column!r}")
+            rows = np.array(dataset["row"][:MAX_COMPARED])
+            identities = np.array(dataset[args.identity_column][:MAX_COMPARED])
+            embeddings = np.load(args.validation_embeddings, mmap_mode="r")[rows]
+            self.comparisons = compare_embeddings(embeddings, identities)
+            logger.info(f"the labels themselves, on the faces held out: {self._pauc(targets)}")
+
+    def __call__(self, model: FacePreTrainedModel) -> dict[str, float]:
+        scores = predict(model, self.faces, range(len(self.faces)), "held out")[0].numpy()
+        if not np.isfinite(scores).all():
+            raise FloatingPointError(f"{np.sum(~np.isfinite(scores))} scores of the faces held out are not finite")
+        constant = len(np.unique(scores)) == 1 or len(np.unique(self.targets)) == 1
+        return {
+            "spearman": 0.0 if constant else float(spearmanr(scores, self.targets).statistic),
+            "mean_absolute_error": float(np.abs(scores - self.targets).mean()),
+            **self._pauc(scores),
+        }
+
+    def _pauc(self, qualities: np.ndarray) -> dict[str, float]:
+        if self.comparisons is None:
+            return {}
+        pairs = self.comparisons
+        result = edc_curve(pairs.similarities, pairs.mated, qualities[:MAX_COMPARED], pairs=pairs.pairs)
+        return {f"pauc_{limit:g}": value for limit, value in result.pauc.items()}
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    output_dir = Path(args.output_dir)
+    accelerator = make_accelerator(args)
+    resume = find_checkpoint(output_dir, args.resume_from_checkpoint)
+    everyone = load_face_dataset(args.dataset_name, args.train_data_dir, args.train_parquet)
+    everyone = everyone.add_column("row", np.arange(len(everyone)))
+    labelled = np.flatnonzero(np.isfinite(read_labels(everyone, args.label_column)))
+    if not len(labelled):
+        raise ValueError(f"none of the {len(everyone)} rows has a label in {args.label_column!r}")
+    dataset, heldout = split_dataset(everyone.select(labelled), args)
+    labels = read_labels(dataset, args.label_column)
+    constants = fit_normalization(labels, args.label_normalization)
+    targets = normalize(labels, constants)
+
+    torch.manual_seed(args.seed)
+    model = make_model(args)
+    model.config.quality_normalization = constants
+    freeze_all_but_last(model.backbone, args.trainable_backbone_tensors)
+    embeddings = centres = None
+    if needs_embeddings(args):
+        if args.fr_embeddings:
+            embeddings = np.load(args.fr_embeddings, mmap_mode="r")
+        else:
+            embeddings = embed_dataset(accelerator, model, everyone, args, resume is not None)
+        if embeddings.shape != (len(everyone), model.config.embedding_size):
+            wanted = (len(everyone), model.config.embedding_size)
+            raise ValueError(f"the embeddings are {embeddings.shape}, {wanted} are needed")
+    if args.label_optimization:
+        if args.identity_column not in dataset.column_names:
+            raise ValueError(f"--label_optimization needs people: there is no column {args.identity_column!r}")
+        _, people = np.unique(np.array(dataset[args.identity_column], dtype=str), return_inverse=True)
+        rows = np.array(dataset["row"])
+        found = make_centres(embeddings, rows, people, targets, args.centre_fraction, args.centre_min_faces)
+        centres, number = torch.from_numpy(found[0]).to(accelerator.device), found[1]
+        has_centre = np.flatnonzero(number >= 0)
+        dataset, targets, number = (
+            dataset.select(has_centre),
+            targets[has_centre],
+            torch.from_numpy(number[has_centre]),
+        )
+        logger.info(f"{len(centres)} people have a centre, with {len(dataset)} of {len(people)} faces")
+    rows = np.array(dataset["row"])
+    targets = torch.from_numpy(targets)
+
+    model.to(memory_format=torch.channels_last)
+    ema = None
+    if args.ema_decay is not None:
+        ema = EMAModel(model.parameters(), decay=args.ema_decay)
+        ema.to(accelerator.device)
+    rates = (args.learning_rate, args.head_learning_rate)
+    groups = [
+        {"params": [p for p in part.parameters() if p.requires_grad], "lr": rate}
+        for part, rate in zip((model.backbone, model.head), rates, strict=True)
+    ]
+    optimizer = torch.optim.Adam([group for group in groups if group["params"]])
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    model, optimizer = accelerator.prepare(model, optimizer)
+    state = DistillationState(ema)
+    accelerator.register_for_checkpointing(state)
+    if resume is not None:
+        accelerator.load_state(str(resume))
+        logger.info(f"goes on from {resume}, step {state.step}")
+    faces = LabelledFaces(dataset, args)
+    size = args.train_batch_size
+    steps = args.max_train_steps
+    if steps is None:
+        steps = math.ceil(args.num_train_epochs * len(faces) / (size * accelerator.num_processes))
+    keys = ShuffledKeys(len(faces), size, args.seed, state.step, accelerator.process_index, accelerator.num_processes)
+    # With a generator of its own the loader draws nothing from torch's, which dropout uses and a checkpoint holds.
+    loader = DataLoader(
+        faces, batch_sampler=keys, num_workers=args.dataloader_num_workers, generator=torch.Generator()
+    )
+    batches = iter(loader)
+    validate = None
+    if heldout is not None and args.validation_steps and accelerator.is_main_process:
+        held_targets = normalize(read_labels(heldout, args.label_column), constants)
+        validate = Validation(heldout, held_targets, args)
+        # Killed between the two renames of `save_model`.
+        if (output_dir / "best.old").exists() and not (output_dir / "best").exists():
+            os.replace(output_dir / "best.old", output_dir / "best")
+    start_tracker(accelerator, args, "train_diffiqa_r")
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    logger.info(
+        f"{len(everyone)} rows, {len(labelled)} labelled, {len(faces)} to train on, {len(heldout or [])} held out; "
+        f"{trainable:,} trainable parameters, steps {state.step} to {steps}, labels {args.label_normalization}"
+    )
+
+    losses = []
+    theta = args.representation_weight
+    progress = tqdm(total=steps, initial=state.step, unit="step", disable=not accelerator.is_main_process)
+    while state.step < steps:
+        model.train()
+        rate = min(1.0, (state.step + 1) / args.warmup_steps) if args.warmup_steps else 1.0
+        if args.lr_schedule == "cosine":
+            rate *= 0.5 * (1 + math.cos(math.pi * state.step / steps))
+        for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+            group["lr"] = peak * rate
+        batch, degraded, index = next(batches)
+        output = model(batch.to(accelerator.device).contiguous(memory_format=torch.channels_last))
+        scores, embedded = output.scores.float(), output.embeddings.float()
+        wanted = targets[index].to(accelerator.device)
+        if centres is not None:
+            own = centres[number[index].to(accelerator.device)]
+            wanted = optimize_labels(wanted, embedded, own, args.label_optimization)
+        loss = F.l1_loss(scores, wanted)
+        if args.rank_loss_weight:
+            loss = loss + args.rank_loss_weight * pairwise_rank_loss(scores, wanted)
+        if theta:
+            original = torch.from_numpy(embeddings[rows[index.numpy()]]).float().to(accelerator.device)
+            distance = 1 - F.cosine_similarity(embedded, original)
+            # A degraded face has another embedding than the clean one, and should.
+            clean = (~degraded).to(accelerator.device)
+            distance = (distance * clean).sum() / clean.sum().clamp(min=1)
+            loss = theta * distance + (1 - theta) * loss
+        if not torch.isfinite(loss):
+            some = ", ".join(map(str, rows[index.numpy()][:8]))
+            raise FloatingPointError(
+                f"the loss is {loss.item()} at step {state.step}, on a batch of {len(index)} faces (rows {some}, ...)"
+            )
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(model.parameters(), args.max_grad_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        if ema is not None:
+            ema.step(accelerator.unwrap_model(model).parameters())
+        losses.append(loss.detach())
+        state.step += 1
+        progress.update()
+
+        last = state.step == steps
+        if state.step % args.logging_steps == 0 or last:
+            mean = accelerator.reduce(torch.stack(losses).mean(), "mean").item()
+            progress.set_postfix(loss=f"{mean:.4f}")
+            accelerator.log({"loss": mean, "lr": optimizer.param_groups[-1]["lr"]}, step=state.step)
+            losses = []
+        if validate is not None and (state.step % args.validation_steps == 0 or last):
+            trained = trained_copy(accelerator.unwrap_model(model), ema).to(accelerator.device)
+            state.figures = figures = {"step": state.step, **validate(trained)}
+            logger.info(f"held out: {figures}")
+            accelerator.log({f"heldout/{name}": value for name, value in figures.items()}, step=state.step)
+            if state.best is None or figures["spearman"] > state.best:
+                state.best = figures["spearman"]
+                save_model(trained, figures, output_dir / "best")
+        if state.step % args.checkpointing_steps == 0 or last:
+            save_checkpoint(accelerator, output_dir, state.step, args.checkpoints_total_limit)
+    progress.close()
+    if accelerator.is_main_process:
+        save_model(trained_copy(accelerator.unwrap_model(model), ema), state.figures, output_dir / "model")
+        best = "" if state.best is None else f"; {output_dir / 'best'} has the best correlation, {state.best:.4f}"
+        logger.info(f"saved {output_dir / 'model'}, which AutoModelForFaceQuality loads{best}")
+    accelerator.end_training()
+
+
+if __name__ == "__main__":
+    main()
