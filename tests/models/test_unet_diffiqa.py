@@ -1,6 +1,7 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 """The UNet of DifFIQA's authors: the same numbers as theirs, and the contract of a diffusers model."""
 
+import copy
 import json
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from fixtures.fill import fill_state_dict, make_images
 
 from diffiqa_hf import DifFIQAUNetModel
+from diffiqa_hf.models.unet_diffiqa.modeling_unet_diffiqa import ChannelLayerNorm, StandardizedConv2d
 
 
 def tiny(**kwargs) -> DifFIQAUNetModel:
@@ -102,19 +104,68 @@ def test_time_matters_and_may_be_given_in_any_form():
     assert torch.equal(unet(sample, 4, return_dict=False)[0], expected)
 
 
-def test_every_weight_gets_a_gradient():
-    unet = tiny()
-    unet(images(2), 4).sample.square().sum().backward()
-    assert [name for name, p in unet.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+@torch.no_grad()
+def test_standardised_weight():
+    torch.manual_seed(0)
+    conv = StandardizedConv2d(3, 4, 3)
+    weight = conv.weight.double()
+    mean, variance = weight.mean((1, 2, 3), keepdim=True), weight.var((1, 2, 3), unbiased=False, keepdim=True)
+    expected = (weight - mean) / (variance + 1e-5).sqrt()
+    torch.testing.assert_close(conv.standardized_weight().double(), expected, atol=1e-5, rtol=0)
+    # In half precision the result is rounded and nothing else: the epsilon stays, also where the variance is small.
+    conv.weight.data = (0.01 * weight).bfloat16()
+    reference = StandardizedConv2d(3, 4, 3)
+    reference.weight.data = conv.weight.float()
+    torch.testing.assert_close(conv.standardized_weight().float(), reference.standardized_weight(), atol=0, rtol=4e-3)
 
 
 @torch.no_grad()
-def test_bfloat16():
+def test_channel_layer_norm():
+    torch.manual_seed(0)
+    norm, maps = ChannelLayerNorm(6), torch.randn(2, 6, 3, 4)
+    norm.g.data.uniform_(0.5, 1.5)
+    centred = maps.double() - maps.double().mean(1, keepdim=True)
+    expected = centred / (centred.square().mean(1, keepdim=True) + 1e-5).sqrt() * norm.g
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        out = norm(maps.contiguous(memory_format=memory_format))
+        torch.testing.assert_close(out.double(), expected, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_order_in_memory_of_the_images_does_not_matter():
+    unet, sample = tiny(), images(2)
+    expected = unet(sample, 4).sample
+    out = unet(sample.contiguous(memory_format=torch.channels_last), 4).sample
+    assert torch.equal(out, expected)
+    assert out.is_contiguous() and expected.is_contiguous()
+
+
+def test_every_weight_gets_the_gradient_of_float64():
+    unet = tiny()
+    target = torch.linspace(-1, 1, 2 * 3 * 16 * 16).view(2, 3, 16, 16)
+    times = torch.tensor([4, 99])
+    (unet(images(2), times).sample * target).sum().backward()
+    exact = copy.deepcopy(unet).double()
+    exact.zero_grad()
+    (exact(images(2).double(), times).sample * target).sum().backward()
+    largest = max(parameter.grad.abs().max() for parameter in exact.parameters())
+    for (name, parameter), reference in zip(unet.named_parameters(), exact.parameters(), strict=True):
+        assert parameter.grad.any(), name
+        assert (parameter.grad - reference.grad).abs().max() < 1e-5 * largest, name
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("autocast", [False, True])
+def test_bfloat16(autocast):
     unet = tiny()
     expected = unet(images(2), 500).sample
-    out = unet.to(torch.bfloat16)(images(2).bfloat16(), 500).sample
+    if autocast:  # as in mixed-precision training: float32 weights
+        with torch.autocast("cpu", torch.bfloat16):
+            out = unet(images(2), 500).sample
+    else:
+        out = unet.to(torch.bfloat16)(images(2).bfloat16(), 500).sample
     assert out.dtype == torch.bfloat16
-    assert torch.nn.functional.cosine_similarity(out.float().flatten(1), expected.flatten(1)).min() > 0.99
+    assert torch.nn.functional.cosine_similarity(out.float().flatten(1), expected.flatten(1)).min() > 0.999
 
 
 def test_wrong_sizes():
