@@ -331,7 +331,7 @@ class FaceImageProcessor(BaseImageProcessor):
             return [self._aligned(picture, (points + 0.5) / factor - 0.5, points)]
         if not (self.do_align if do_align is None else do_align):
             crop = picture.resize((self.size["width"], self.size["height"]), self.resample)
-            return [FaceCrop(_canonical(np.asarray(crop)))]
+            return [FaceCrop(pixels_to_face(np.asarray(crop)))]
         found = self._face_detector().detect(np.asarray(picture))
         if not found:
             raise NoFaceError("no face found")
@@ -388,7 +388,7 @@ class FaceImageProcessor(BaseImageProcessor):
             crop = align_face(picture, points, (self.size["height"], self.size["width"]))
         except ValueError as error:
             raise FaceImageError(_first_line(error)) from None
-        return FaceCrop(_canonical(crop), landmarks, box, score)
+        return FaceCrop(pixels_to_face(crop), landmarks, box, score)
 
     def _face_detector(self) -> YuNetFaceDetector:
         detector = getattr(self, "_detector", None)
@@ -397,11 +397,25 @@ class FaceImageProcessor(BaseImageProcessor):
         return self._detector
 
 
-def _canonical(pixels: np.ndarray) -> np.ndarray:
+def pixels_to_face(pixels: np.ndarray) -> np.ndarray:
+    """RGB pixels `(H, W, 3)` uint8 to a canonical face `(3, H, W)` float32 in [-1, 1]."""
     return np.ascontiguousarray((pixels.astype(np.float32) / 127.5 - 1.0).transpose(2, 0, 1))
+
+
+def face_to_pixels(face: np.ndarray) -> np.ndarray:
+    """A canonical face `(3, H, W)` in [-1, 1] to RGB pixels `(H, W, 3)` uint8, rounded."""
+    return np.round((face.transpose(1, 2, 0) + 1) * 127.5).astype(np.uint8)
 
 
 # AutoImageProcessor finds a class by the name in preprocessor_config.json among those registered for some config.
 AutoImageProcessor.register(FaceModelConfig, image_processor_classes={"pil": FaceImageProcessor}, exist_ok=True)
 
-__all__ = ["FaceCrop", "FaceImageError", "FaceImageProcessor", "NoFaceError", "load_image"]
+__all__ = [
+    "FaceCrop",
+    "FaceImageError",
+    "FaceImageProcessor",
+    "NoFaceError",
+    "face_to_pixels",
+    "load_image",
+    "pixels_to_face",
+]

@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import torch
+from diffusers.utils import logging
 from tqdm.auto import tqdm
 
 from .image_processing_face import FaceImageError, FaceImageProcessor
 from .pipeline_output import FaceQualityOutput, FaceQualityRecord
 
+
+logger = logging.get_logger(__name__)
 
 # Images that may wait for a batch to fill up: those without a face fill none.
 MAX_PENDING = 256
@@ -31,6 +34,21 @@ def as_iterable(images: Any) -> tuple[Iterable, int | None]:
     if one:
         return [images], 1
     return images, len(images) if hasattr(images, "__len__") else None
+
+
+def check_call(batch_size: int | None, seed: int, on_error: str) -> None:
+    """
+    What every call that scores images checks of its arguments.
+
+    Raises:
+        ValueError: A value makes no sense.
+    """
+    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+        raise ValueError(f"batch_size has to be a positive integer, got {batch_size!r}")
+    if not isinstance(seed, int):
+        raise ValueError(f"seed has to be an integer, got {seed!r}")
+    if on_error not in ("nan", "raise"):
+        raise ValueError(f"on_error is 'nan' or 'raise', not {on_error!r}")
 
 
 def stream_faces(
@@ -87,7 +105,10 @@ def stream_faces(
 
 
 def collect(records: list[FaceQualityRecord], terms: Iterable[str]) -> FaceQualityOutput:
-    """The records as one output, with these of their terms; NaN where a record lacks one."""
+    """The records as one output, with these of their terms; NaN where a record lacks one. Warns of failed ones."""
+    if failed := [record for record in records if record.error]:
+        first = f"image {failed[0].index}: {failed[0].error}"
+        logger.warning(f"{len(failed)} of {len(records)} faces could not be scored and are NaN ({first})")
     return FaceQualityOutput(
         scores=torch.tensor([record.score for record in records]),
         terms={name: torch.tensor([record.terms.get(name, float("nan")) for record in records]) for name in terms},
@@ -96,4 +117,4 @@ def collect(records: list[FaceQualityRecord], terms: Iterable[str]) -> FaceQuali
     )
 
 
-__all__ = ["as_iterable", "collect", "stream_faces"]
+__all__ = ["as_iterable", "check_call", "collect", "stream_faces"]

@@ -22,7 +22,7 @@ from torch.nn.functional import cosine_similarity
 from transformers import PreTrainedModel
 
 from .image_processing_face import FaceImageProcessor
-from .image_stream import collect, stream_faces
+from .image_stream import check_call, collect, stream_faces
 from .models import DifFIQAUNetModel
 from .pipeline_output import TERMS, FaceQualityOutput, FaceQualityRecord
 
@@ -250,9 +250,6 @@ class DifFIQAPipeline(DiffusionPipeline):
                 on_error=on_error,
             )
         )
-        if failed := [record for record in records if record.error]:
-            first = f"image {failed[0].index}: {failed[0].error}"
-            logger.warning(f"{len(failed)} of {len(records)} faces could not be scored and are NaN ({first})")
         names = [name for name in TERMS if name in _used_terms(use_flip, use_forward, use_backward)]
         output = collect(records, names)
         if output_images:
@@ -441,17 +438,13 @@ class DifFIQAPipeline(DiffusionPipeline):
             ("num_timesteps", num_timesteps, top),
             ("num_inference_steps", num_inference_steps, num_timesteps),
             ("num_repeats", num_repeats, None),
-            ("batch_size", batch_size, None),
         ):
-            if value is None and name in ("num_inference_steps", "batch_size"):
+            if value is None and name == "num_inference_steps":
                 continue
             if not isinstance(value, int) or value < 1 or (most is not None and value > most):
                 bound = "a positive integer" if most is None else f"an integer from 1 to {most}"
                 raise ValueError(f"{name} has to be {bound}, got {value!r}")
-        if not isinstance(seed, int):
-            raise ValueError(f"seed has to be an integer, got {seed!r}")
-        if on_error not in ("nan", "raise"):
-            raise ValueError(f"on_error is 'nan' or 'raise', not {on_error!r}")
+        check_call(batch_size, seed, on_error)
 
 
 def _used_terms(use_flip: bool, use_forward: bool, use_backward: bool) -> set[str]:

@@ -2,6 +2,7 @@
 """What the training scripts share: their options, checkpoints that are whole or absent, and datasets of faces."""
 
 import argparse
+import copy
 import logging
 import os
 import re
@@ -10,9 +11,11 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import torch
 from accelerate import Accelerator
 from accelerate.utils import ProjectConfiguration
 from diffusers.training_utils import EMAModel
+from tqdm.auto import tqdm
 
 from .image_processing_face import FaceImageError, FaceImageProcessor
 
@@ -112,29 +115,51 @@ class ShuffledKeys:
 
 
 class TrainingState:
-    """The step and the EMA weights, which a checkpoint holds besides model and optimizer."""
+    """The step and the EMA weights, if there are any, which a checkpoint holds besides model and optimizer."""
 
-    def __init__(self, ema: EMAModel):
+    def __init__(self, ema: EMAModel | None):
         self.ema, self.step = ema, 0
 
     def state_dict(self) -> dict:
-        return {"step": self.step, "ema": self.ema.state_dict()}
+        return {"step": self.step, "ema": None if self.ema is None else self.ema.state_dict()}
 
     def load_state_dict(self, state: dict) -> None:
         self.step = state["step"]
-        # Accelerate reads checkpoints to the CPU; the averages belong where the model is.
-        device = self.ema.shadow_params[0].device
-        self.ema.load_state_dict(state["ema"])
-        self.ema.to(device)
+        if (self.ema is None) != (state["ema"] is None):
+            raise ValueError("the checkpoint is that of a run with another --ema_decay")
+        if self.ema is not None:
+            # Accelerate reads checkpoints to the CPU; the averages belong where the model is.
+            device = self.ema.shadow_params[0].device
+            self.ema.load_state_dict(state["ema"])
+            self.ema.to(device)
 
 
-def add_data_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that say what to train on: those of [`load_face_dataset`], and the columns."""
+def trained_copy(model: torch.nn.Module, ema: EMAModel | None) -> torch.nn.Module:
+    """An unwrapped model in evaluation mode and float32, with the averaged weights where there are any."""
+    # Not a deep copy, because Accelerate has put a wrapper for mixed precision around `forward`. What initialises the
+    # new model must not move the generator that dropout uses.
+    with torch.random.fork_rng(devices=[]):
+        build = getattr(type(model), "from_config", type(model))  # diffusers' way, and transformers'
+        new = build(copy.deepcopy(model.config))
+    new.load_state_dict(model.state_dict())
+    if ema is not None and ema.optimization_step:
+        ema.copy_to(new.parameters())
+    return new.eval()
+
+
+def add_source_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """The options that say where faces come from, those of [`face_dataset_source`], in a group for more."""
     data = parser.add_argument_group("data")
     data.add_argument("--dataset_name", help="Hub id, or path, of a dataset")
     data.add_argument("--train_data_dir", help="folder of aligned faces")
     data.add_argument("--train_parquet", nargs="+", help="Parquet files with a column of aligned faces")
     data.add_argument("--image_column", default="image", help="column of the faces (default: image)")
+    return data
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that say what to train on: those of [`load_face_dataset`], and the columns."""
+    data = add_source_arguments(parser)
     data.add_argument("--identity_column", default="identity", help="column of the people (default: identity)")
     data.add_argument("--holdout_modulo", type=int, help="leave out people with crc32(name) %% M == 0, to choose by")
     data.add_argument(
@@ -194,6 +219,25 @@ def start_tracker(accelerator: Accelerator, args: argparse.Namespace, name: str)
         accelerator.init_trackers(name, config=config)
 
 
+def face_dataset_source(
+    dataset_name: str | None, train_data_dir: str | None, train_parquet: list[str] | None, split: str
+) -> dict:
+    """
+    What `datasets.load_dataset` and `load_dataset_builder` take for exactly one of a Hub id (or local dataset), a
+    folder of images and Parquet files.
+
+    Raises:
+        ValueError: None of them is given, or several are.
+    """
+    if sum(source is not None for source in (dataset_name, train_data_dir, train_parquet)) != 1:
+        raise ValueError("give exactly one of --dataset_name, --train_data_dir and --train_parquet")
+    if dataset_name is not None:
+        return {"path": dataset_name}
+    if train_data_dir is not None:
+        return {"path": "imagefolder", "data_dir": train_data_dir}
+    return {"path": "parquet", "data_files": {split: train_parquet}}
+
+
 def load_face_dataset(
     dataset_name: str | None = None,
     train_data_dir: str | None = None,
@@ -204,21 +248,14 @@ def load_face_dataset(
     heldout: bool = False,
 ):
     """
-    A `datasets.Dataset` from exactly one of a Hub id (or local dataset), a folder of images and Parquet files.
+    A `datasets.Dataset` from the source that [`face_dataset_source`] tells.
 
     With `holdout_modulo` m, people whose CRC-32 of the identity's name is divisible by m are left out (or, with
     `heldout`, they alone are kept): a split by person that depends on nothing but the name.
     """
     from datasets import load_dataset
 
-    if sum(source is not None for source in (dataset_name, train_data_dir, train_parquet)) != 1:
-        raise ValueError("give exactly one of --dataset_name, --train_data_dir and --train_parquet")
-    if dataset_name is not None:
-        dataset = load_dataset(dataset_name, split=split)
-    elif train_data_dir is not None:
-        dataset = load_dataset("imagefolder", data_dir=train_data_dir, split=split)
-    else:
-        dataset = load_dataset("parquet", data_files={split: train_parquet}, split=split)
+    dataset = load_dataset(**face_dataset_source(dataset_name, train_data_dir, train_parquet, split), split=split)
     if holdout_modulo is not None:
         dataset = hold_out(dataset, identity_column, holdout_modulo, heldout)
     if len(dataset) == 0:
@@ -245,3 +282,26 @@ def read_face(dataset, index: int, image_column: str, processor: FaceImageProces
         return processor.extract_faces(dataset[index][image_column])[0].pixel_values
     except (FaceImageError, OSError, SyntaxError) as error:  # Pillow, where `datasets` decodes: OSError, SyntaxError
         raise FaceImageError(f"row {index} of the training data: {error}") from error
+
+
+@torch.no_grad()
+def predict(model: torch.nn.Module, faces, rows: range, what: str) -> dict[str, torch.Tensor]:
+    """
+    What a model gives for clean faces.
+
+    Args:
+        model: In evaluation mode, from canonical faces to a transformers output.
+        faces: Has them as `faces.clean(index)`, arrays (3, H, W).
+        rows: Which of them.
+        what: What the progress bar says.
+
+    Returns:
+        `dict[str, torch.Tensor]`: the fields of the output, each of `len(rows)` rows, float32 on the CPU.
+    """
+    device = next(model.parameters()).device
+    outputs = []
+    for start in tqdm(range(rows.start, rows.stop, 64), desc=what, leave=False):
+        batch = np.stack([faces.clean(i) for i in range(start, min(start + 64, rows.stop))])
+        output = model(torch.from_numpy(batch).to(device))
+        outputs.append({name: value.float().cpu() for name, value in output.items()})
+    return {name: torch.cat([output[name] for output in outputs]) for name in outputs[0]}

@@ -36,7 +36,9 @@ from tqdm.auto import tqdm
 
 from diffiqa_hf import FaceImageError, FaceImageProcessor, __version__
 from diffiqa_hf.degradations import degrade_face
+from diffiqa_hf.image_processing_face import face_to_pixels
 from diffiqa_hf.labelling import ERROR_COLUMN, LABEL_COLUMNS, QualityLabeller
+from diffiqa_hf.training_utils import add_source_arguments, face_dataset_source
 
 
 logger = logging.getLogger(__name__)
@@ -48,15 +50,11 @@ ROWS_AT_A_TIME = 32  # go to the method together, and to the progress bar
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    data = parser.add_argument_group("data")
-    data.add_argument("--dataset_name", help="Hub id, or path, of a dataset")
+    data = add_source_arguments(parser)
     data.add_argument("--dataset_config_name", help="which of its configurations, if it has several")
     data.add_argument("--revision", help="of a dataset on the Hub: branch, tag or commit")
-    data.add_argument("--train_data_dir", help="folder of aligned faces")
-    data.add_argument("--train_parquet", nargs="+", help="Parquet files with a column of aligned faces")
     data.add_argument("--split", default="train", help="default: %(default)s")
     data.add_argument("--streaming", action="store_true", help="read the rows as they come, without a copy on disk")
-    data.add_argument("--image_column", default="image", help="column of the faces (default: %(default)s)")
     data.add_argument("--landmarks_column", help="column of five points (5, 2) in pixels, to align the faces by")
     data.add_argument(
         "--degrade_probability",
@@ -95,8 +93,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     share.add_argument("--num_processes", type=int, help="P: how many there are")
     share.add_argument("--device", help="such as cpu, cuda, cuda:1 (default: an accelerator if there is one)")
     args = parser.parse_args(argv)
-    if sum(source is not None for source in (args.dataset_name, args.train_data_dir, args.train_parquet)) != 1:
-        parser.error("give exactly one of --dataset_name, --train_data_dir and --train_parquet")
+    try:
+        source_of(args)
+    except ValueError as error:
+        parser.error(str(error))
     if (args.process_index is None) != (args.num_processes is None):
         parser.error("--process_index and --num_processes go together")
     if args.num_processes is not None and not 0 <= args.process_index < args.num_processes:
@@ -111,14 +111,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 # -- the faces --------------------------------------------------------------------------------------------------------
 
 
+def source_of(args: argparse.Namespace) -> dict:
+    return face_dataset_source(args.dataset_name, args.train_data_dir, args.train_parquet, args.split)
+
+
 def open_dataset(args: argparse.Namespace) -> tuple[Dataset | IterableDataset, str]:
     """The rows with undecoded images, and the fingerprint of the files that they are in."""
+    source = source_of(args)
     if args.dataset_name is not None:
-        source = {"path": args.dataset_name, "name": args.dataset_config_name, "revision": args.revision}
-    elif args.train_data_dir is not None:
-        source = {"path": "imagefolder", "data_dir": args.train_data_dir}
-    else:
-        source = {"path": "parquet", "data_files": {args.split: args.train_parquet}}
+        source |= {"name": args.dataset_config_name, "revision": args.revision}
     builder = load_dataset_builder(**source)
     files = [str(file) for part in (builder.config.data_files or {}).values() for file in part]
     if args.streaming:
@@ -192,9 +193,8 @@ def degrade(image, rng: np.random.Generator, processor: FaceImageProcessor):
         face = processor.extract_faces(image)[0].pixel_values
     except FaceImageError:
         return image
-    pixels = np.round((face.transpose(1, 2, 0) + 1) * 127.5).astype(np.uint8)
     file = io.BytesIO()
-    PILImage.fromarray(degrade_face(pixels, rng)).save(file, "png")
+    PILImage.fromarray(degrade_face(face_to_pixels(face), rng)).save(file, "png")
     return {"bytes": file.getvalue(), "path": None}
 
 

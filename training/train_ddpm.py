@@ -28,6 +28,7 @@ from transformers import AutoModel
 import diffiqa_hf.models  # noqa: F401 - makes the FR models known to AutoModel
 from diffiqa_hf import DifFIQAPipeline, FaceImageProcessor
 from diffiqa_hf.degradations import blend, degrade_face
+from diffiqa_hf.image_processing_face import face_to_pixels, pixels_to_face
 from diffiqa_hf.training_utils import (
     ShuffledKeys,
     TrainingState,
@@ -39,6 +40,7 @@ from diffiqa_hf.training_utils import (
     read_face,
     save_checkpoint,
     start_tracker,
+    trained_copy,
 )
 
 
@@ -103,11 +105,10 @@ class FacePairs(Dataset):
         face = read_face(self.dataset, index, self.args.image_column, self.processor)
         if rng.random() < 0.5:
             face = np.ascontiguousarray(face[:, :, ::-1])
-        pixels = np.round((face.transpose(1, 2, 0) + 1) * 127.5).astype(np.uint8)
-        degraded = degrade_face(pixels, rng, size=self.args.resolution)
+        degraded = degrade_face(face_to_pixels(face), rng, size=self.args.resolution)
         return {
             "clean": torch.from_numpy(face),
-            "degraded": torch.from_numpy(degraded).permute(2, 0, 1).float() / 127.5 - 1,
+            "degraded": torch.from_numpy(pixels_to_face(degraded)),
             "time": torch.tensor(rng.integers(self.args.max_train_timestep)),
             "noise": torch.from_numpy(rng.standard_normal(face.shape, dtype=np.float32)),
         }
@@ -256,7 +257,7 @@ def main(argv: list[str] | None = None) -> None:
             accelerator.log(logs, step=step)
             bins.zero_()
         if args.validation_steps and (step % args.validation_steps == 0 or last) and accelerator.is_main_process:
-            model = ema_unet(ema, accelerator.unwrap_model(unet))
+            model = trained_copy(accelerator.unwrap_model(unet), ema)
             pipe = DifFIQAPipeline(model.to(accelerator.device), scheduler, None, pairs.processor)
             save_grid(pipe, batch, args, output_dir / "validation" / f"step-{step:06}.png")
         if step % args.checkpointing_steps == 0 or last:
@@ -264,7 +265,7 @@ def main(argv: list[str] | None = None) -> None:
     progress.close()
 
     if accelerator.is_main_process:
-        model = ema_unet(ema, accelerator.unwrap_model(unet))
+        model = trained_copy(accelerator.unwrap_model(unet), ema)
         if args.fr_model:
             fr_model = AutoModel.from_pretrained(args.fr_model)
             DifFIQAPipeline(model, scheduler, fr_model, pairs.processor).save_pretrained(output_dir / "pipeline")
@@ -274,15 +275,6 @@ def main(argv: list[str] | None = None) -> None:
             scheduler.save_pretrained(output_dir / "pipeline" / "scheduler")
             logger.info(f"saved unet and scheduler in {output_dir / 'pipeline'}; --fr_model would make it a pipeline")
     accelerator.end_training()
-
-
-def ema_unet(ema: EMAModel, unet: UNet2DModel) -> UNet2DModel:
-    """A copy of the UNet with the averaged weights."""
-    model = UNet2DModel.from_config(unet.config)
-    model.load_state_dict(unet.state_dict())
-    if ema.optimization_step:
-        ema.copy_to(model.parameters())
-    return model.eval()
 
 
 if __name__ == "__main__":

@@ -46,18 +46,22 @@ from diffiqa_hf import AutoModelForFaceQuality, FaceImageError, FaceImageProcess
 from diffiqa_hf.alignment import align_face, arcface_template, similarity_transform
 from diffiqa_hf.degradations import degrade_face
 from diffiqa_hf.evaluation import compare_embeddings, edc_curve
+from diffiqa_hf.image_processing_face import face_to_pixels, pixels_to_face
 from diffiqa_hf.models import FacePreTrainedModel
 from diffiqa_hf.training_utils import (
     ShuffledKeys,
+    TrainingState,
     add_data_arguments,
     add_output_arguments,
     find_checkpoint,
     hold_out,
     load_face_dataset,
     make_accelerator,
+    predict,
     read_face,
     save_checkpoint,
     start_tracker,
+    trained_copy,
 )
 
 
@@ -330,7 +334,7 @@ class LabelledFaces(Dataset):
         if flip:
             face = np.ascontiguousarray(face[:, :, ::-1])
         if degraded:
-            face = _canonical(degrade_face(_pixels(face), rng))
+            face = pixels_to_face(degrade_face(face_to_pixels(face), rng))
         return torch.from_numpy(face), degraded, index
 
     def _read(self, index: int, jitter: np.ndarray | None) -> np.ndarray:
@@ -347,28 +351,8 @@ class LabelledFaces(Dataset):
         face = read_face(self.dataset, index, self.args.image_column, self.processor)
         if jitter is not None:
             size = face.shape[1:]
-            face = _canonical(align_face(_pixels(face), arcface_template(size) + jitter, size))
+            face = pixels_to_face(align_face(face_to_pixels(face), arcface_template(size) + jitter, size))
         return face
-
-
-def _pixels(face: np.ndarray) -> np.ndarray:
-    return np.round((face.transpose(1, 2, 0) + 1) * 127.5).astype(np.uint8)
-
-
-def _canonical(pixels: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32) / 127.5 - 1
-
-
-@torch.no_grad()
-def predict(model: torch.nn.Module, faces: LabelledFaces, rows: range, what: str) -> list[torch.Tensor]:
-    """What a model in evaluation mode gives for clean faces: its outputs, each of `len(rows)` rows, on the CPU."""
-    device = next(model.parameters()).device
-    outputs = []
-    for start in tqdm(range(rows.start, rows.stop, 64), desc=what, leave=False):
-        batch = np.stack([faces.clean(i) for i in range(start, min(start + 64, rows.stop))])
-        output = model(torch.from_numpy(batch).to(device), return_dict=False)
-        outputs.append([value.float().cpu() for value in output])
-    return [torch.cat(parts) for parts in zip(*outputs, strict=True)]
 
 
 def embed_dataset(
@@ -387,7 +371,10 @@ def embed_dataset(
         parts = [path.with_name(f"fr_embeddings-{p}-of-{processes}.npy") for p in range(processes)]
         path.parent.mkdir(parents=True, exist_ok=True)
         rows = range(bounds[process], bounds[process + 1])
-        np.save(parts[process], predict(backbone, faces, rows, "embeddings")[0].numpy() if rows else np.empty((0, 0)))
+        np.save(
+            parts[process],
+            predict(backbone, faces, rows, "embeddings")["embeddings"].numpy() if rows else np.empty((0, 0)),
+        )
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
             temporary = path.with_name(".fr_embeddings.tmp.npy")
@@ -474,39 +461,19 @@ def freeze_all_but_last(backbone: torch.nn.Module, tensors: int | None) -> None:
             parameter.requires_grad = False
 
 
-class DistillationState:
-    """
-    What a checkpoint holds besides model and optimizer: the step, the best correlation so far, the figures of the last
-    validation, and the averaged weights.
-    """
+class DistillationState(TrainingState):
+    """Also the best correlation so far, and the figures of the last validation."""
 
     def __init__(self, ema: EMAModel | None):
-        self.ema, self.step, self.best, self.figures = ema, 0, None, {}
+        super().__init__(ema)
+        self.best, self.figures = None, {}
 
     def state_dict(self) -> dict:
-        ema = None if self.ema is None else self.ema.state_dict()
-        return {"step": self.step, "best": self.best, "figures": self.figures, "ema": ema}
+        return {**super().state_dict(), "best": self.best, "figures": self.figures}
 
     def load_state_dict(self, state: dict) -> None:
-        self.step, self.best, self.figures = state["step"], state["best"], state["figures"]
-        if (self.ema is None) != (state["ema"] is None):
-            raise ValueError("the checkpoint is that of a run with another --ema_decay")
-        if self.ema is not None:
-            device = self.ema.shadow_params[0].device
-            self.ema.load_state_dict(state["ema"])
-            self.ema.to(device)
-
-
-def trained_copy(model: FacePreTrainedModel, ema: EMAModel | None) -> FacePreTrainedModel:
-    """The model in evaluation mode and float32, with the averaged weights where there are any."""
-    # Not a deep copy, because Accelerate has put a wrapper for mixed precision around `forward`. What initialises the
-    # new model must not move the generator that dropout uses.
-    with torch.random.fork_rng(devices=[]):
-        new = type(model)(copy.deepcopy(model.config))
-    new.load_state_dict(model.state_dict())
-    if ema is not None:
-        ema.copy_to(new.parameters())
-    return new.eval()
+        super().load_state_dict(state)
+        self.best, self.figures = state["best"], state["figures"]
 
 
 def save_model(model: FacePreTrainedModel, figures: dict, path: Path) -> None:
@@ -541,7 +508,7 @@ class Validation:
             logger.info(f"the labels themselves, on the faces held out: {self._pauc(targets)}")
 
     def __call__(self, model: FacePreTrainedModel) -> dict[str, float]:
-        scores = predict(model, self.faces, range(len(self.faces)), "held out")[0].numpy()
+        scores = predict(model, self.faces, range(len(self.faces)), "held out")["scores"].numpy()
         if not np.isfinite(scores).all():
             raise FloatingPointError(f"{np.sum(~np.isfinite(scores))} scores of the faces held out are not finite")
         constant = len(np.unique(scores)) == 1 or len(np.unique(self.targets)) == 1

@@ -34,6 +34,8 @@ from transformers import AutoConfig, AutoModel
 
 from diffiqa_hf import FaceImageProcessor
 from diffiqa_hf.degradations import degrade_face
+from diffiqa_hf.evaluation import compare_embeddings, error_rates
+from diffiqa_hf.image_processing_face import face_to_pixels, pixels_to_face
 from diffiqa_hf.losses import AdaFaceLoss, ArcFaceLoss, CosFaceLoss, CurricularFaceLoss, MagFaceLoss, MarginLoss
 from diffiqa_hf.models import FacePreTrainedModel
 from diffiqa_hf.training_utils import (
@@ -45,9 +47,11 @@ from diffiqa_hf.training_utils import (
     hold_out,
     load_face_dataset,
     make_accelerator,
+    predict,
     read_face,
     save_checkpoint,
     start_tracker,
+    trained_copy,
 )
 
 
@@ -181,8 +185,7 @@ class Faces(Dataset):
         if rng.random() < 0.5:
             face = np.ascontiguousarray(face[:, :, ::-1])
         if rng.random() < self.degrade_probability:
-            pixels = np.round((face.transpose(1, 2, 0) + 1) * 127.5).astype(np.uint8)
-            face = degrade_face(pixels, rng).transpose(2, 0, 1).astype(np.float32) / 127.5 - 1
+            face = pixels_to_face(degrade_face(face_to_pixels(face), rng))
         return torch.from_numpy(face), index
 
 
@@ -217,16 +220,6 @@ def augment(faces: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return torch.where(grey, faces.mean(1, keepdim=True), faces)
 
 
-@torch.no_grad()
-def embed(model: torch.nn.Module, faces: Faces, device: torch.device, what: str) -> np.ndarray:
-    model.eval().to(device)
-    embeddings = []
-    for start in tqdm(range(0, len(faces), 64), desc=what, leave=False):
-        batch = np.stack([faces.clean(i) for i in range(start, min(start + 64, len(faces)))])
-        embeddings.append(model(torch.from_numpy(batch).to(device)).embeddings.float().cpu())
-    return torch.cat(embeddings).numpy()
-
-
 def join_teachers(teachers: list[np.ndarray], size: int) -> torch.Tensor:
     """Targets (N, size) of the student; see the head of this file."""
     parts = []
@@ -246,16 +239,11 @@ def verification(embeddings: np.ndarray, identities: list) -> dict[str, float]:
     Over all pairs of faces, N (N - 1) / 2 of them: the best balanced accuracy, and the true accept rate TAR (1 - FNMR)
     at the least threshold that is above all but a fraction FMR of the non-mated similarities.
     """
-    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
-    _, people = np.unique(np.array(identities, dtype=str), return_inverse=True)
-    first, second = np.triu_indices(len(unit), 1)
-    similarities = (unit @ unit.T)[first, second]
-    same = people[first] == people[second]
-    mated, nonmated = np.sort(similarities[same]), np.sort(similarities[~same])
+    pairs = compare_embeddings(embeddings, np.array(identities, dtype=str))
+    mated, nonmated = pairs.similarities[pairs.mated], np.sort(pairs.similarities[~pairs.mated])
     if not len(mated) or not len(nonmated):
         raise ValueError("the held-out people make no mated or no non-mated pair; hold out more of them")
-    fnmr = np.searchsorted(mated, mated) / len(mated)
-    fmr = 1 - np.searchsorted(nonmated, mated) / len(nonmated)
+    fnmr, fmr = error_rates(pairs.similarities, pairs.mated, mated)
     figures = {"balanced_accuracy": float((1 - (fnmr + fmr) / 2).max()), "mated_pairs": len(mated)}
     for target in ("1e-2", "1e-3", "1e-4"):
         accepted = math.floor(float(target) * len(nonmated) + 1e-9)
@@ -310,7 +298,8 @@ def main(argv: list[str] | None = None) -> None:
     rows = np.array(dataset["row"])
     teachers = [np.load(path)[rows] for path in args.teacher_embeddings]
     for name in args.teacher:
-        teachers.append(embed(AutoModel.from_pretrained(name), faces, accelerator.device, name))
+        teacher = AutoModel.from_pretrained(name).eval().to(accelerator.device)
+        teachers.append(predict(teacher, faces, range(len(faces)), name)["embeddings"].numpy())
 
     torch.manual_seed(args.seed)
     model = make_model(args).to(memory_format=torch.channels_last)
@@ -347,13 +336,6 @@ def main(argv: list[str] | None = None) -> None:
     )
     batches = iter(loader)
     start_tracker(accelerator, args, "train_face_recognition")
-
-    def averaged() -> FacePreTrainedModel:
-        trained = accelerator.unwrap_model(model)
-        copy = type(trained)(trained.config)
-        copy.load_state_dict(trained.state_dict())
-        ema.copy_to(copy.parameters())
-        return copy.eval()
 
     losses = []
     progress = tqdm(
@@ -396,7 +378,9 @@ def main(argv: list[str] | None = None) -> None:
             losses = []
         validates = heldout is not None and args.validation_steps and accelerator.is_main_process
         if validates and (state.step % args.validation_steps == 0 or last):
-            out = embed(averaged(), Faces(heldout, args.image_column, 0, 0.0), accelerator.device, "held out")
+            clean = Faces(heldout, args.image_column, 0, 0.0)
+            trained = trained_copy(accelerator.unwrap_model(model), ema).to(accelerator.device)
+            out = predict(trained, clean, range(len(clean)), "held out")["embeddings"].numpy()
             figures = verification(out, heldout[args.identity_column])
             logger.info(f"step {state.step}: {figures}")
             accelerator.log({f"heldout/{name}": value for name, value in figures.items()}, step=state.step)
@@ -404,7 +388,7 @@ def main(argv: list[str] | None = None) -> None:
             save_checkpoint(accelerator, output_dir, state.step, args.checkpoints_total_limit)
     progress.close()
     if accelerator.is_main_process:
-        averaged().save_pretrained(output_dir / "model")
+        trained_copy(accelerator.unwrap_model(model), ema).save_pretrained(output_dir / "model")
         logger.info(f"saved {output_dir / 'model'}, which AutoModel loads after `import diffiqa_hf.models`")
     accelerator.end_training()
 

@@ -9,7 +9,6 @@ from torch import nn
 from torch.nn.functional import cosine_similarity
 
 from ..image_processing_face import FaceImageProcessor
-from ..pipeline_diffiqa import DifFIQAPipeline
 from .cards import MethodCard
 from .method import FaceQualityMethod
 
@@ -89,8 +88,7 @@ class FaceQAN(FaceQualityMethod):
 
     def _noise(self, face: torch.Tensor, seed: int) -> torch.Tensor:
         """Uniform in [-1, 1], `(num_starts, 3, H, W)`, made of the seed and the pixels."""
-        generator = torch.Generator().manual_seed(DifFIQAPipeline.noise_seeds(face, seed, 1, False)[0])
-        return torch.rand((self.num_starts, *face.shape), generator=generator) * 2 - 1
+        return torch.rand((self.num_starts, *face.shape), generator=self.generator(face, seed)) * 2 - 1
 
 
 __all__ = ["FaceQAN"]

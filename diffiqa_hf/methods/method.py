@@ -13,7 +13,8 @@ from transformers import AutoModel
 
 from .. import models  # noqa: F401 - makes our FR models known to AutoModel
 from ..image_processing_face import FaceImageProcessor
-from ..image_stream import collect, stream_faces
+from ..image_stream import check_call, collect, stream_faces
+from ..pipeline_diffiqa import DifFIQAPipeline
 from ..pipeline_output import FaceQualityOutput, FaceQualityRecord
 from .cards import MethodCard
 
@@ -99,9 +100,6 @@ class FaceQualityMethod:
             score, with `"raw"` the method's own number where lower is better.
         """
         records = list(self.stream(images, landmarks, batch_size=batch_size, seed=seed, on_error=on_error))
-        if failed := [record for record in records if record.error]:
-            first = f"image {failed[0].index}: {failed[0].error}"
-            logger.warning(f"{len(failed)} of {len(records)} faces could not be scored and are NaN ({first})")
         output = collect(records, dict.fromkeys(name for record in records for name in record.terms))
         return output if return_dict else output.to_tuple()
 
@@ -120,12 +118,7 @@ class FaceQualityMethod:
         """
         if batch_size is None:
             batch_size = self.cpu_batch_size if self.device.type == "cpu" else self.accelerator_batch_size
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"batch_size has to be a positive integer, got {batch_size!r}")
-        if not isinstance(seed, int):
-            raise ValueError(f"seed has to be an integer, got {seed!r}")
-        if on_error not in ("nan", "raise"):
-            raise ValueError(f"on_error is 'nan' or 'raise', not {on_error!r}")
+        check_call(batch_size, seed, on_error)
         batches = stream_faces(
             images, landmarks, self.image_processor, batch_size, on_error, self._progress_bar_config
         )
@@ -147,6 +140,11 @@ class FaceQualityMethod:
     def embed(self, faces: torch.Tensor) -> torch.Tensor:
         """Embeddings `(B, D)` in float32 of canonical faces `(B, 3, H, W)`."""
         return self.model(faces).embeddings.float()
+
+    @staticmethod
+    def generator(face: torch.Tensor, seed: int) -> torch.Generator:
+        """Where the random numbers of one face come from: the seed and its pixels alone."""
+        return torch.Generator().manual_seed(DifFIQAPipeline.noise_seeds(face, seed, 1, False)[0])
 
     def _score_batch(
         self, batch: list[tuple[FaceQualityRecord, torch.Tensor | None]], seed: int

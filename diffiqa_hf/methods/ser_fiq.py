@@ -9,7 +9,6 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from ..image_processing_face import FaceImageProcessor
-from ..pipeline_diffiqa import DifFIQAPipeline
 from .cards import MethodCard
 from .method import FaceQualityMethod
 
@@ -95,8 +94,7 @@ class SERFIQ(FaceQualityMethod):
 
     def _kept(self, face: torch.Tensor, seed: int, shape: tuple[int, ...]) -> torch.Tensor:
         """Which values stay in each pass, `(num_passes, *shape)`, made of the seed and the pixels."""
-        generator = torch.Generator().manual_seed(DifFIQAPipeline.noise_seeds(face, seed, 1, False)[0])
-        return torch.rand((self.num_passes, *shape), generator=generator) >= self.dropout
+        return torch.rand((self.num_passes, *shape), generator=self.generator(face, seed)) >= self.dropout
 
 
 __all__ = ["SERFIQ"]

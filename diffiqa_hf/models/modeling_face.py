@@ -117,6 +117,16 @@ class FacePreTrainedModel(PreTrainedModel):
             gradient_checkpointing_func = partial(_checkpoint_block, self, gradient_checkpointing_func)
         super()._set_gradient_checkpointing(enable, gradient_checkpointing_func, **kwargs)
 
+    def _init_weights(self, module: torch.nn.Module):
+        super()._init_weights(module)
+        if isinstance(module, torch.nn.Conv2d):
+            self._init_convolution(module.weight)
+        elif isinstance(module, torch.nn.PReLU):
+            torch.nn.init.constant_(module.weight, 0.25)
+
+    def _init_convolution(self, weight: torch.Tensor):
+        torch.nn.init.kaiming_normal_(weight, mode="fan_out")
+
     def prepare_faces(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """
         Canonical faces to the input that the weights were trained on: crop, channel order, mean, standard deviation.

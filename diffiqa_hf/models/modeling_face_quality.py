@@ -198,13 +198,6 @@ class SDDFIQAForFaceQuality(FacePreTrainedModel):
         self.score = nn.Linear(config.embedding_size, 1)
         self.post_init()
 
-    def _init_weights(self, module: nn.Module):
-        super()._init_weights(module)
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out")
-        elif isinstance(module, nn.PReLU):
-            nn.init.constant_(module.weight, 0.25)
-
     def forward(
         self, pixel_values: torch.FloatTensor, return_dict: bool | None = None
     ) -> FaceQualityModelOutput | tuple[torch.FloatTensor, torch.FloatTensor]:

@@ -1,7 +1,6 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 """`training/label_quality.py` and `diffiqa_hf.labelling` on the example faces, with a tiny pipeline."""
 
-import importlib.util
 import json
 import os
 import pickle
@@ -19,6 +18,7 @@ import pytest
 import torch
 from datasets import Dataset, Image, load_dataset
 from diffusers import DDPMScheduler, UNet2DModel
+from fixtures.scripts import ROOT, load_script
 
 from diffiqa_hf import (
     DifFIQAPipeline,
@@ -31,10 +31,7 @@ from diffiqa_hf.labelling import LABEL_COLUMNS, TERM_COLUMNS, QualityLabeller, f
 from diffiqa_hf.methods import load_method
 
 
-ROOT = Path(__file__).parents[2]
-spec = importlib.util.spec_from_file_location("label_quality", ROOT / "training" / "label_quality.py")
-label_quality = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(label_quality)
+label_quality = load_script("label_quality")
 
 DAMAGED = 5  # the row that has no image
 

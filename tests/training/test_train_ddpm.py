@@ -1,5 +1,4 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -9,18 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState, GradientState, PartialState
 from diffusers import UNet2DModel
 from diffusers.training_utils import EMAModel
+from fixtures.scripts import ROOT, load_script, run_anew
 
 from diffiqa_hf import DifFIQAPipeline, FaceImageError, MobileFaceNetConfig, MobileFaceNetModel
 from diffiqa_hf.training_utils import MARKER, TrainingState, find_checkpoint, list_checkpoints
 
 
-ROOT = Path(__file__).parents[2]
-spec = importlib.util.spec_from_file_location("train_ddpm", ROOT / "training" / "train_ddpm.py")
-train_ddpm = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(train_ddpm)
+train_ddpm = load_script("train_ddpm")
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +35,7 @@ def arguments(faces: Path, output_dir: Path, *extra: str) -> list[str]:
 
 
 def train(faces: Path, output_dir: Path, *extra: str) -> None:
-    for state in (AcceleratorState, GradientState, PartialState):
-        state._reset_state()
-    train_ddpm.main(arguments(faces, output_dir, *extra))
+    run_anew(train_ddpm.main, arguments(faces, output_dir, *extra))
 
 
 def weights(output_dir: Path) -> dict[str, torch.Tensor]:

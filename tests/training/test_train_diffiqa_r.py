@@ -1,6 +1,5 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 import argparse
-import importlib.util
 import json
 import os
 import re
@@ -12,8 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from accelerate.state import AcceleratorState, GradientState, PartialState
-from safetensors.torch import load_file
+from fixtures.scripts import ROOT, assert_every_option_is_explained, assert_same_weights, load_script, run_anew
 from scipy.stats import rankdata, spearmanr
 from transformers import AutoImageProcessor
 
@@ -31,10 +29,7 @@ from diffiqa_hf.evaluation import edc_from_embeddings
 from diffiqa_hf.training_utils import load_face_dataset
 
 
-ROOT = Path(__file__).parents[2]
-spec = importlib.util.spec_from_file_location("train_diffiqa_r", ROOT / "training" / "train_diffiqa_r.py")
-script = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(script)
+script = load_script("train_diffiqa_r")
 
 TINY = {
     "stem_width": 8,
@@ -68,13 +63,11 @@ def setup(tmp_path_factory) -> Path:
 
 
 def distil(setup: Path, output_dir: Path, *extra: str) -> None:
-    for state in (AcceleratorState, GradientState, PartialState):
-        state._reset_state()
     args = ["--train_parquet", str(setup / "faces.parquet"), "--output_dir", str(output_dir), "--report_to", "none"]
     if "--model_config" not in extra:
         args += ["--model_name_or_path", str(setup / "fr")]
     args += ["--holdout_modulo", "3", "--train_batch_size", "4", "--checkpointing_steps", "1"]
-    script.main([*args, *extra])
+    run_anew(script.main, [*args, *extra])
 
 
 def parse(*extra: str) -> argparse.Namespace:
@@ -92,8 +85,7 @@ def assert_resumed_equals_straight(setup: Path, folder: Path, *extra: str) -> No
     distil(setup, folder / "stopped", "--resume_from_checkpoint", "latest", *extra)
     for name in ("model", "best", "checkpoint-4"):
         paths = [folder / run / name / "model.safetensors" for run in ("straight", "stopped")]
-        ours, theirs = map(load_file, paths)
-        assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours), name
+        assert_same_weights(*paths)
     for name in ("model", "best"):
         texts = [(folder / run / name / "validation.json").read_text() for run in ("straight", "stopped")]
         assert texts[0] == texts[1]
@@ -240,18 +232,7 @@ def test_options_that_do_not_go_together(capsys, extra, message):
 
 
 def test_every_option_is_explained(monkeypatch):
-    parsers = []
-
-    def no_parsing(parser, argv):
-        parsers.append(parser)
-        raise SystemExit
-
-    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", no_parsing)
-    with pytest.raises(SystemExit):
-        script.parse_args([])
-    options = parsers[0]._actions
-    assert len(options) > 40 and all(option.help for option in options)
-    parsers[0].format_help()  # a stray % would raise
+    assert_every_option_is_explained(script.parse_args, monkeypatch, more_than=40)
 
 
 # -- parts ------------------------------------------------------------------------------------------------------------
@@ -374,7 +355,7 @@ def test_validation_measures_what_the_evaluation_does(setup, tmp_path):
     batch = FaceImageProcessor()(one["image"][:], return_tensors="pt")["pixel_values"]
     with torch.no_grad():
         by_hand = np.tile(model(batch).scores.numpy(), 3)
-    scores = script.predict(model, script.LabelledFaces(dataset, args), range(len(dataset)), "")[0].numpy()
+    scores = script.predict(model, script.LabelledFaces(dataset, args), range(len(dataset)), "")["scores"].numpy()
     np.testing.assert_allclose(scores, by_hand, atol=1e-5)
     assert figures["spearman"] == pytest.approx(spearmanr(scores, targets).statistic, abs=1e-6)
     assert figures["mean_absolute_error"] == pytest.approx(np.abs(scores - targets).mean(), abs=1e-6)

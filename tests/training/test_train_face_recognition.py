@@ -1,13 +1,11 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
-import argparse
-import importlib.util
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from accelerate.state import AcceleratorState, GradientState, PartialState
+from fixtures.scripts import ROOT, assert_every_option_is_explained, assert_same_weights, load_script, run_anew
 from safetensors.torch import load_file
 from transformers import AutoModel
 
@@ -15,10 +13,7 @@ from diffiqa_hf import FaceImageProcessor, IResNetModel, MobileFaceNetConfig, Mo
 from diffiqa_hf.losses import CosFaceLoss
 
 
-ROOT = Path(__file__).parents[2]
-spec = importlib.util.spec_from_file_location("train_fr", ROOT / "training" / "train_face_recognition.py")
-train_fr = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(train_fr)
+train_fr = load_script("train_face_recognition")
 
 TINY = {
     "stem_width": 8,
@@ -49,20 +44,13 @@ def setup(tmp_path_factory) -> Path:
 
 
 def train(setup: Path, output_dir: Path, *extra: str) -> None:
-    for state in (AcceleratorState, GradientState, PartialState):
-        state._reset_state()
     args = ["--train_parquet", str(setup / "faces.parquet"), "--output_dir", str(output_dir), "--report_to", "none"]
-    train_fr.main([*args, "--train_batch_size", "4", "--checkpointing_steps", "2", *extra])
+    run_anew(train_fr.main, [*args, "--train_batch_size", "4", "--checkpointing_steps", "2", *extra])
 
 
 def distil(setup: Path, output_dir: Path, *extra: str) -> None:
     student = str(setup / "student.json")
     train(setup, output_dir, "--teacher", str(setup / "teacher"), "--student_config", student, *extra)
-
-
-def assert_same_weights(one: Path, other: Path) -> None:
-    ours, theirs = load_file(one), load_file(other)
-    assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def assert_resumed_equals_straight(run, folder: Path, *extra: str) -> None:
@@ -158,17 +146,7 @@ def test_a_margin_loss_needs_people(setup, tmp_path):
 
 
 def test_every_option_is_explained(monkeypatch):
-    parsers = []
-
-    def no_parsing(parser, argv):
-        parsers.append(parser)
-        raise SystemExit
-
-    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", no_parsing)
-    with pytest.raises(SystemExit):
-        train_fr.parse_args([])
-    options = parsers[0]._actions
-    assert len(options) > 20 and all(option.help for option in options)
+    assert_every_option_is_explained(train_fr.parse_args, monkeypatch, more_than=20)
 
 
 def test_joined_teachers_keep_the_mean_similarity():

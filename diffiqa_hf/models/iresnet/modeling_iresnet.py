@@ -83,12 +83,8 @@ class IResNetModel(FacePreTrainedModel):
             self.features.weight.requires_grad = False
         self.post_init()
 
-    def _init_weights(self, module: nn.Module):
-        super()._init_weights(module)
-        if isinstance(module, nn.Conv2d):
-            nn.init.normal_(module.weight, std=0.1)
-        elif isinstance(module, nn.PReLU):
-            nn.init.constant_(module.weight, 0.25)
+    def _init_convolution(self, weight: torch.Tensor):
+        nn.init.normal_(weight, std=0.1)
 
     def forward(
         self, pixel_values: torch.FloatTensor, return_dict: bool | None = None

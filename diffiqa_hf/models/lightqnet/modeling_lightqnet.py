@@ -94,11 +94,6 @@ class LightQNetForFaceQuality(FacePreTrainedModel):
         self.score = nn.Linear(config.feature_width, 1)
         self.post_init()
 
-    def _init_weights(self, module: nn.Module):
-        super()._init_weights(module)
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out")
-
     def prepare_faces(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """
         Canonical faces to `config.crop_size`, channel order and scale. LightQNet's own crop (three points on a square
