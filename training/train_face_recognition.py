@@ -28,6 +28,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers.training_utils import EMAModel
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoModel
@@ -37,7 +38,7 @@ from diffiqa_hf.degradations import degrade_face
 from diffiqa_hf.evaluation import compare_embeddings, error_rates
 from diffiqa_hf.image_processing_face import face_to_pixels, pixels_to_face
 from diffiqa_hf.losses import AdaFaceLoss, ArcFaceLoss, CosFaceLoss, CurricularFaceLoss, MagFaceLoss, MarginLoss
-from diffiqa_hf.models import FacePreTrainedModel
+from diffiqa_hf.models import FacePreTrainedModel, MobileFaceNetModel
 from diffiqa_hf.training_utils import (
     ShuffledKeys,
     TrainingState,
@@ -91,7 +92,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='JSON file of a configuration, with its "model_type": "iresnet" or "mobilefacenet" (taken where none is '
         "given). Default: a small MobileFaceNet",
     )
-    model.add_argument("--model_name_or_path", help="folder or Hub id of a model to train on, instead of a new one")
+    model.add_argument(
+        "--model_name_or_path",
+        help="folder or Hub id of a model to train on, instead of a new one; with --model_config, a MobileFaceNet of "
+        "more blocks that grows out of it",
+    )
     loss = parser.add_argument_group("loss")
     loss.add_argument("--loss", choices=("distillation", *LOSSES), default="distillation", help="default: %(default)s")
     loss.add_argument(
@@ -159,8 +164,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error("a teacher is needed: --teacher or --teacher_embeddings")
     if not distils and (args.teacher or args.teacher_embeddings):
         parser.error(f"--loss {args.loss} makes no use of a teacher without --distillation_weight")
-    if args.model_config and args.model_name_or_path:
-        parser.error("give --model_config or --model_name_or_path, not both")
     return args
 
 
@@ -229,8 +232,10 @@ def join_teachers(teachers: list[np.ndarray], size: int) -> torch.Tensor:
         parts.append(centred / np.linalg.norm(centred, axis=1, keepdims=True))
     joined = np.concatenate(parts, 1)
     if joined.shape[1] > size:
-        _, vectors = np.linalg.eigh(joined.T @ joined)
-        joined = joined @ vectors[:, ::-1][:, :size]
+        _, vectors = np.linalg.eigh(joined.T.astype(np.float64) @ joined)
+        vectors = vectors[:, ::-1][:, :size]
+        # The sign of an eigenvector is free: without a rule, a resumed run could have other targets.
+        joined = joined @ (vectors * np.sign(vectors[abs(vectors).argmax(0), np.arange(size)]))
     return torch.from_numpy(np.ascontiguousarray(joined, dtype=np.float32))
 
 
@@ -268,11 +273,34 @@ def relation_loss(embeddings: torch.Tensor, wanted: torch.Tensor, others: torch.
     return F.kl_div(student, teachers, reduction="batchmean")
 
 
+def grow(small: MobileFaceNetModel, large: MobileFaceNetModel) -> MobileFaceNetModel:
+    """
+    Gives `large` what `small` computes: its weights, and the identity in the blocks that it has beyond them at the end
+    of each stage (Net2Net, Chen et al., ICLR 2016).
+    """
+    stages = list(zip(small.config.stages, large.config.stages, strict=True))
+    if any(old[2] > new[2] for old, new in stages):
+        raise ValueError(f"{large.config.stages} has fewer blocks in a stage than {small.config.stages}")
+    weights, first_old, first_new = small.state_dict(), 0, 0
+    grown = {name: value for name, value in weights.items() if not name.startswith("blocks.")}
+    for (*_, old, _), (*_, new, _) in stages:
+        for i in range(new):
+            source = small.blocks[first_old + i] if i < old else large.blocks[first_new + i]
+            if i >= old:
+                nn.init.zeros_(source.project.norm.weight)
+            grown |= {f"blocks.{first_new + i}.{name}": value for name, value in source.state_dict().items()}
+        first_old, first_new = first_old + old, first_new + new
+    large.load_state_dict(grown)
+    return large
+
+
 def make_model(args: argparse.Namespace) -> FacePreTrainedModel:
-    if args.model_name_or_path:
-        return AutoModel.from_pretrained(args.model_name_or_path)
+    start = AutoModel.from_pretrained(args.model_name_or_path) if args.model_name_or_path else None
+    if start is not None and not args.model_config:
+        return start
     settings = json.loads(Path(args.model_config).read_text()) if args.model_config else dict(SMALL)
-    return AutoModel.from_config(AutoConfig.for_model(settings.pop("model_type", "mobilefacenet"), **settings))
+    model = AutoModel.from_config(AutoConfig.for_model(settings.pop("model_type", "mobilefacenet"), **settings))
+    return model if start is None else grow(start, model)
 
 
 def make_margin_loss(args: argparse.Namespace, identities: list, size: int) -> tuple[MarginLoss, torch.Tensor]:

@@ -113,6 +113,36 @@ def test_training_goes_on_from_a_model(setup, tmp_path):
     assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before)
 
 
+def test_a_grown_model_starts_as_the_small_one(setup, tmp_path):
+    stages = [[8, 8, 2, 2], [8, 8, 1, 2], [8, 8, 3, 2]]
+    config = TINY | {"embedding_size": 16, "stages": stages}
+    (tmp_path / "deeper.json").write_text(json.dumps(config))
+    extra = ["--loss", "arcface", "--model_name_or_path", str(setup / "teacher"), "--learning_rate", "0"]
+    train(setup, tmp_path, *extra, "--model_config", str(tmp_path / "deeper.json"), "--max_train_steps", "2")
+    before = AutoModel.from_pretrained(setup / "teacher").train()
+    after = AutoModel.from_pretrained(tmp_path / "model").train()
+    assert after.config.stages == stages
+    faces = torch.rand(4, 3, 112, 112) * 2 - 1
+    torch.testing.assert_close(after(faces).embeddings, before(faces).embeddings)
+    # The new blocks do learn: what they end in is zero, what flows into it is not.
+    after(faces).embeddings.square().sum().backward()
+    for block in (1, 4, 5):
+        assert after.blocks[block].project.norm.weight.grad.abs().max() > 0
+
+
+def test_a_model_grows_only_deeper():
+    small, other = MobileFaceNetConfig(**TINY), TINY | {"stages": [[8, 8, 1, 2], [8, 8, 1, 2]]}
+    small = MobileFaceNetModel(small)
+    with pytest.raises(ValueError):
+        train_fr.grow(small, MobileFaceNetModel(MobileFaceNetConfig(**other)))
+    deeper = TINY | {"stages": [[8, 8, 2, 2], [8, 8, 1, 2], [8, 8, 1, 2]]}
+    with pytest.raises(ValueError, match="fewer blocks"):
+        train_fr.grow(MobileFaceNetModel(MobileFaceNetConfig(**deeper)), small)
+    wider = TINY | {"stages": [[8, 8, 1, 2], [16, 8, 1, 2], [8, 8, 1, 2]]}
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        train_fr.grow(small, MobileFaceNetModel(MobileFaceNetConfig(**wider)))
+
+
 def test_distillation_beside_a_margin_loss(setup, tmp_path):
     """Weight 1 and 2 move the class centres alike in the first step, and the model differently."""
     extra = ["--loss", "arcface", "--model_config", str(setup / "student.json"), "--max_train_steps", "2"]
@@ -131,7 +161,6 @@ def test_distillation_beside_a_margin_loss(setup, tmp_path):
         ([], "a teacher is needed"),
         (["--loss", "arcface", "--distillation_weight", "1"], "a teacher is needed"),
         (["--loss", "arcface", "--teacher", "x"], "no use of a teacher"),
-        (["--loss", "arcface", "--model_config", "x", "--model_name_or_path", "y"], "not both"),
     ],
 )
 def test_options_that_do_not_go_together(setup, tmp_path, capsys, extra, message):
