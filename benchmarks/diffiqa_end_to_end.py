@@ -25,7 +25,6 @@ It takes einops, accelerate, SciPy and OpenCV. `--dim 16 --fr iresnet18 --repeat
 """
 
 import argparse
-import copy
 import importlib
 import pickle
 import shutil
@@ -320,10 +319,10 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, dict]:
 
     draws = noise_draws(build_pipeline(unet, fr_model, args, duplicate=True), original, args)
     routes = {"the authors', fp32": lambda: original.run(draws)}
-    folded = fold(unet), fold(fr_model)
+    folded = tuple(fold(model, winograd=device.type == "cpu") for model in (unet, fr_model))
     models = {
         "ours, fp32": folded,
-        "ours, bf16": tuple(copy.deepcopy(model).to(torch.bfloat16) for model in folded),
+        "ours, bf16": tuple(fold(model).to(torch.bfloat16) for model in (unet, fr_model)),
     }
     pipes = {name: build_pipeline(*pair, args, duplicate=False) for name, pair in models.items()}
     if args.with_duplicate:
@@ -363,7 +362,8 @@ def report(results: dict[str, dict], args: argparse.Namespace, files: list[Path]
         + ", ".join(f"`{path.name}` with SHA-256 {digest(path)}..." for path in sources)
         + f"), its `inference()` as it is, {args.images_at_once} images at once; the script says what had to be "
         "worked round. Ours has the `official` switches (noise of index t, restored as t - 1) without the duplicate "
-        f"step, folded networks, batch {args.batch_size}: {2 * args.repeats * args.timesteps} UNet calls and "
+        "step, folded networks (in fp32 on a CPU with Winograd's convolutions), "
+        f"batch {args.batch_size}: {2 * args.repeats * args.timesteps} UNet calls and "
         f"{2 + 4 * args.repeats} embeddings an image instead of {2 * args.repeats * (args.timesteps + 1)} and "
         f"{6 * args.repeats}. All routes took turns in one process"
         + (f", {args.rounds} times; medians." if args.rounds > 1 else "."),

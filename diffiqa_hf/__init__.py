@@ -56,6 +56,7 @@ _MODULE_OF = {
     "edc_curve": "evaluation",
     "edc_curves": "evaluation",
     "edc_from_embeddings": "evaluation",
+    "fold": "folding",
     "load_method": "methods",
     "metrics_path": "metrics",
     "sample_classes": "losses",
@@ -107,6 +108,7 @@ __all__ = [
     "edc_curve",
     "edc_curves",
     "edc_from_embeddings",
+    "fold",
     "load_method",
     "metrics_path",
     "sample_classes",
@@ -130,6 +132,7 @@ def __dir__():
 if TYPE_CHECKING:
     from .degradations import BSRGANDegradation, blend, blend_weight, degrade_at, degrade_face
     from .evaluation import EDCProtocol, EDCResult, bootstrap_pauc, edc_curve, edc_curves, edc_from_embeddings
+    from .folding import fold
     from .image_processing_face import FaceImageError, FaceImageProcessor, NoFaceError
     from .labelling import QualityLabeller
     from .losses import (

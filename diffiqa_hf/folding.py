@@ -8,6 +8,7 @@ passes over the feature maps and the same outputs to rounding.
 - The standardised weights of [`DifFIQAUNetModel`] are computed once and not at each call.
 - There, a nearest upsampling and the 3x3 convolution after it become one transposed convolution, with 4 in place of
   9 multiplications for each output value: of the pixels under a filter most are copies of each other.
+- On request, the wide 3x3 convolutions are computed by Winograd's algorithm.
 """
 
 import copy
@@ -22,9 +23,13 @@ from .models.iresnet.modeling_iresnet import IResNetBlock, IResNetModel
 from .models.mobilefacenet.modeling_mobilefacenet import MobileFaceNetConv, MobileFaceNetModel
 from .models.modeling_face_quality import SDDFIQAForFaceQuality
 from .models.unet_diffiqa.modeling_unet_diffiqa import Block, DifFIQAUNetModel, StandardizedConv2d
+from .winograd import WinogradConv2d
 
 
 Model = TypeVar("Model", bound=nn.Module)
+
+# With fewer channels than this PyTorch's convolution is as fast as Winograd's algorithm in matrix products.
+_WINOGRAD_CHANNELS = 128
 
 
 class ScaleShift(nn.Module):
@@ -40,7 +45,7 @@ class ScaleShift(nn.Module):
         return torch.addcmul(self.shift, hidden_states, self.scale)
 
 
-def fold(model: Model) -> Model:
+def fold(model: Model, winograd: bool = False) -> Model:
     """
     A copy of a model for inference alone: the outputs are the same to rounding, and it is faster.
 
@@ -52,6 +57,9 @@ def fold(model: Model) -> Model:
 
     Args:
         model (`nn.Module`): The model, in whatever mode; the copy does what it does in evaluation mode.
+        winograd (`bool`, *optional*, defaults to `False`): Also compute the 3x3 convolutions of 128 channels and more
+            by [`WinogradConv2d`], which takes about half the time of a convolution on a CPU and four times the memory
+            of its weights. In float32 alone, and not for gradients.
 
     Returns:
         `nn.Module`: Of the same class, with the same inputs, outputs and `config`, but not the same weights.
@@ -75,6 +83,8 @@ def fold(model: Model) -> Model:
     with torch.no_grad():
         for module in list(folded.modules()):
             _fold_layers(module)
+        if winograd:
+            _use_winograd(folded)
     folded.to(memory_format=torch.channels_last)
     for name in ("save_pretrained", "push_to_hub"):
         if hasattr(folded, name):
@@ -84,6 +94,14 @@ def fold(model: Model) -> Model:
 
 def _refuse_to_save(*args, **kwargs):
     raise RuntimeError("a folded model is for inference alone: save the model that it was made of")
+
+
+def _use_winograd(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if WinogradConv2d.accepts(child) and min(child.in_channels, child.out_channels) >= _WINOGRAD_CHANNELS:
+            setattr(module, name, WinogradConv2d(child))
+        else:
+            _use_winograd(child)
 
 
 def _fold_layers(module: nn.Module) -> None:

@@ -21,6 +21,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch.nn.functional import cosine_similarity
 from transformers import PreTrainedModel
 
+from .folding import fold
 from .image_processing_face import FaceImageProcessor
 from .image_stream import check_call, collect, stream_faces
 from .models import DifFIQAUNetModel
@@ -100,6 +101,16 @@ class DifFIQAPipeline(DiffusionPipeline):
         if name not in PRESETS:
             raise ValueError(f"unknown preset {name!r}; there are {', '.join(map(repr, PRESETS))}")
         self.register_to_config(**PRESETS[name])
+
+    def enable_folding(self, winograd: bool = False) -> None:
+        """
+        Puts [`fold`]ed copies, which give the same outputs faster, in the place of the UNet and the FR model. Call it
+        before `.to(dtype=...)`; a pipeline that is to be saved or trained stays without.
+
+        Args:
+            winograd (`bool`, *optional*, defaults to `False`): See [`fold`]: faster still, in float32 on a CPU.
+        """
+        self.register_modules(unet=fold(self.unet, winograd), fr_model=fold(self.fr_model, winograd))
 
     # -- the algorithm ------------------------------------------------------------------------------------------------
 
@@ -418,11 +429,12 @@ class DifFIQAPipeline(DiffusionPipeline):
 
     def _choose_batch_size(self) -> int:
         device = self._execution_device
-        if device.type != "cuda":
-            return 20  # more does not run faster: what counts on a CPU is that a batch fits its cache
-        # A UNet of this kind holds some forty maps of its first width at full size at a time.
         height, width = self._face_size()
         channels = next(weight for weight in self.unet.parameters() if weight.ndim == 4).shape[0]
+        if device.type != "cuda":
+            # What counts on a CPU is that a batch fits its cache: 5 for the authors' UNet, whose first width is 128.
+            return max(1, min(20, 640 // channels))
+        # A UNet of this kind holds some forty maps of its first width at full size at a time.
         per_image = 40 * channels * height * width * self.unet.dtype.itemsize
         free, _ = torch.cuda.mem_get_info(device)
         return int(min(1024, max(1, free // 2 // per_image)))

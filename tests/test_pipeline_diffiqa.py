@@ -9,7 +9,14 @@ from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
 from PIL import Image
 from torch.nn.functional import cosine_similarity
 
-from diffiqa_hf import DifFIQAPipeline, FaceImageError, FaceImageProcessor, MobileFaceNetConfig, MobileFaceNetModel
+from diffiqa_hf import (
+    DifFIQAPipeline,
+    DifFIQAUNetModel,
+    FaceImageError,
+    FaceImageProcessor,
+    MobileFaceNetConfig,
+    MobileFaceNetModel,
+)
 from diffiqa_hf.pipeline_output import TERMS
 
 
@@ -52,6 +59,25 @@ def pipe() -> DifFIQAPipeline:
 def faces() -> list[np.ndarray]:
     rng = np.random.default_rng(0)
     return [rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8) for _ in range(5)]
+
+
+@pytest.mark.parametrize("winograd", [False, True])
+def test_folding_changes_no_score(faces, winograd, tmp_path):
+    pipe = make_pipeline(num_repeats=2)
+    expected = pipe(faces)
+    pipe.enable_folding(winograd)
+    output = pipe(faces)
+    torch.testing.assert_close(output.scores, expected.scores, atol=1e-4, rtol=0)
+    torch.testing.assert_close(output.terms, expected.terms, atol=1e-4, rtol=0)
+    with pytest.raises(RuntimeError, match="save the model that it was made of"):
+        pipe.save_pretrained(tmp_path)
+
+
+def test_batch_size_on_a_cpu_goes_by_the_width_of_the_unet():
+    pipe = make_pipeline()
+    assert pipe._choose_batch_size() == 20
+    pipe.register_modules(unet=DifFIQAUNetModel(dim=128, dim_mults=(1,), sample_size=SIZE))
+    assert pipe._choose_batch_size() == 5
 
 
 def count_rows(pipe: DifFIQAPipeline, *args, **kwargs) -> tuple[int, int]:
