@@ -25,7 +25,8 @@ def test_import_is_light():
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["score", "--help"], ["convert", "--help"], ["methods"], ["--version"]]
+    "arguments",
+    [["--help"], ["score", "--help"], ["convert", "--help"], ["data", "--help"], ["methods"], ["--version"]],
 )
 def test_the_help_of_the_command_is_light(arguments):
     code = "from diffiqa_hf.cli import main\ntry:\n"

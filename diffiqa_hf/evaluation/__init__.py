@@ -1,6 +1,7 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 """Evaluation of face image quality: error-versus-discard curves, their areas and intervals."""
 
+from .benchmarks import BENCHMARKS, Benchmark, BenchmarkError, BenchmarkWarning, load_benchmark
 from .bootstrap import BootstrapResult, Interval, bootstrap_pauc
 from .edc import (
     PROTOCOLS,
@@ -15,7 +16,11 @@ from .verification import Comparisons, compare_embeddings, edc_from_embeddings, 
 
 
 __all__ = [
+    "BENCHMARKS",
     "PROTOCOLS",
+    "Benchmark",
+    "BenchmarkError",
+    "BenchmarkWarning",
     "BootstrapResult",
     "Comparisons",
     "EDCProtocol",
@@ -29,4 +34,5 @@ __all__ = [
     "edc_from_embeddings",
     "error_rates",
     "fmr_threshold",
+    "load_benchmark",
 ]

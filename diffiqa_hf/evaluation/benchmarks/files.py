@@ -1,0 +1,245 @@
+# Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+"""The files of a layout, in a folder or in the archive that it is distributed as, and the table of images."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import zipfile
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from .benchmark import BenchmarkError
+
+
+if TYPE_CHECKING:
+    import datasets
+
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".pgm", ".ppm")
+ARCHIVE_SUFFIXES = (".zip", ".tgz", ".tar.gz", ".tar")
+
+# The images of an archive are held in memory: no random access into a .tgz, and nothing is unpacked behind a person's
+# back. Those that are distributed as one have 60 to 300 MB.
+MAX_ARCHIVE_BYTES = 1 << 30
+
+
+class FileTree:
+    """
+    The files of a layout by their place in it (with `/`), in order.
+
+    Args:
+        root: A folder, which may be the layout, hold it further down, or hold the one archive that it came as; or a
+            file: an archive, a package or a table. Text files that lie beside a file belong to it.
+
+    Raises:
+        BenchmarkError: There is no such thing, it is no archive, or which of several archives isn't clear.
+    """
+
+    def __init__(self, root: str | os.PathLike):
+        self.root = Path(root)
+        self.archive: Path | None = None
+        self._paths: dict[str, str] = {}
+        members: list[str] = []
+        if self.root.is_dir():
+            self._paths = dict(_walk(self.root))
+            archives = [name for name in self._paths if "/" not in name and name.lower().endswith(ARCHIVE_SUFFIXES)]
+            if archives and not any(_is_data(name) for name in self._paths):
+                if len(archives) > 1:
+                    raise BenchmarkError(f"{self.root}: holds {' and '.join(archives)}; name the one that is meant")
+                self.archive = self.root / archives[0]
+        elif self.root.is_file():
+            if self.root.name.lower().endswith(ARCHIVE_SUFFIXES):
+                self.archive = self.root
+            else:
+                self._paths[self.root.name] = str(self.root)
+            for path in sorted(self.root.parent.glob("*.txt")):
+                self._paths[path.name] = str(path)
+        else:
+            raise BenchmarkError(f"{self.root}: no such file or folder")
+        if self.archive is not None:
+            members = self._list_archive()
+        self.names: list[str] = sorted({*self._paths, *members})
+        self._by_basename: dict[str, list[str]] = defaultdict(list)
+        for name in self.names:
+            self._by_basename[PurePosixPath(name).name].append(name)
+
+    @property
+    def kind(self) -> str:
+        """What it is, for a person."""
+        if self.archive is not None:
+            return f"archive {self.archive}"
+        return f"{'folder' if self.root.is_dir() else 'file'} {self.root}"
+
+    def images(self) -> list[str]:
+        """The places of what is an image by its name."""
+        return [name for name in self.names if name.lower().endswith(IMAGE_SUFFIXES)]
+
+    def with_suffix(self, suffix: str) -> list[str]:
+        return [name for name in self.names if name.lower().endswith(suffix)]
+
+    def find(self, basename: str) -> str | None:
+        """
+        The place of the file of that name.
+
+        Raises:
+            BenchmarkError: There are several.
+        """
+        found = self._by_basename.get(basename, [])
+        if len(found) > 1:
+            raise BenchmarkError(f"{self.root}: {basename} is there {len(found)} times: {found[0]} and {found[1]}")
+        return found[0] if found else None
+
+    def path(self, name: str) -> str:
+        """Where a file is on disk; only of what isn't in an archive."""
+        return self._paths[name]
+
+    def is_packed(self, name: str) -> bool:
+        """Whether it is in the archive."""
+        return name not in self._paths
+
+    def read_lines(self, name: str) -> list[str]:
+        """The lines of a text file."""
+        if self.is_packed(name):
+            content = self.read_packed([name])[name]
+        else:
+            content = Path(self._paths[name]).read_bytes()
+        return decode_lines(content, name)
+
+    def read_packed(self, names: Iterable[str]) -> dict[str, bytes]:
+        """The contents of files of the archive, read in one go."""
+        wanted = set(names)
+        contents: dict[str, bytes] = {}
+        with self._archive_errors():
+            if self.archive.suffix.lower() == ".zip":
+                with zipfile.ZipFile(self.archive) as archive:
+                    self._check_size(info.file_size for info in archive.infolist() if info.filename in wanted)
+                    return {name: archive.read(name) for name in wanted}
+            with tarfile.open(self.archive) as archive:
+                total = 0
+                for member in archive:
+                    name = member.name.removeprefix("./")
+                    if member.isfile() and name in wanted:
+                        self._check_size([total := total + member.size])
+                        contents[name] = archive.extractfile(member).read()
+        return contents
+
+    def _list_archive(self) -> list[str]:
+        with self._archive_errors():
+            if self.archive.suffix.lower() == ".zip":
+                with zipfile.ZipFile(self.archive) as archive:
+                    return [name for name in archive.namelist() if not name.endswith("/") and _is_wanted(name)]
+            with tarfile.open(self.archive) as archive:
+                names = [member.name.removeprefix("./") for member in archive if member.isfile()]
+            return [name for name in names if _is_wanted(name)]
+
+    def _check_size(self, sizes: Iterable[int]) -> None:
+        if sum(sizes) > MAX_ARCHIVE_BYTES:
+            raise BenchmarkError(f"{self.archive}: more than {MAX_ARCHIVE_BYTES >> 20} MB of images; unpack it first")
+
+    def _archive_errors(self) -> _ArchiveErrors:
+        return _ArchiveErrors(self.archive)
+
+
+class _ArchiveErrors:
+    """Turns what a broken archive raises into a BenchmarkError."""
+
+    def __init__(self, archive: Path):
+        self.archive = archive
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        # RuntimeError: a password; NotImplementedError: an unknown compression; the rest: broken or unreadable.
+        broken = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, tarfile.TarError, zipfile.zlib.error)
+        if isinstance(error, broken):
+            raise BenchmarkError(f"{self.archive}: cannot be read as an archive ({error})") from error
+
+
+def _walk(root: Path) -> Iterable[tuple[str, str]]:
+    # Data sets are often links to another disk; a link that leads back up would never end.
+    seen = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        folders.sort()
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        prefix = os.path.relpath(folder, root).replace(os.sep, "/")
+        for file in sorted(files):
+            name = file if prefix == "." else f"{prefix}/{file}"
+            if _is_wanted(name):
+                yield name, os.path.join(folder, file)
+
+
+def _is_wanted(name: str) -> bool:
+    # What macOS adds to folders and archives looks like images, and is none.
+    return not any(part == "__MACOSX" or part.startswith("._") for part in name.split("/"))
+
+
+def _is_data(name: str) -> bool:
+    return name.lower().endswith((*IMAGE_SUFFIXES, ".parquet", ".bin"))
+
+
+def decode_lines(content: bytes, name: str) -> list[str]:
+    """
+    The lines of a text file.
+
+    Raises:
+        BenchmarkError: It isn't text.
+    """
+    try:
+        return content.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise BenchmarkError(f"{name}: not a text file in UTF-8 (byte {error.start})") from error
+
+
+def dataset_of_files(tree: FileTree, names: Sequence[str], **columns: Any) -> datasets.Dataset:
+    """A table of the images at these places: by their path, or, where they are in an archive, with their bytes."""
+    packed = tree.read_packed(name for name in names if tree.is_packed(name)) if tree.archive else {}
+    return dataset_of_images(
+        [packed.get(name) for name in names],
+        [PurePosixPath(name).name if name in packed else tree.path(name) for name in names],
+        file=list(names),
+        **columns,
+    )
+
+
+def dataset_of_images(contents: Sequence[bytes | None], paths: Sequence[str], **columns: Any) -> datasets.Dataset:
+    """
+    A table with the column `image` of encoded images or the paths to them, read and decoded when a row is, and
+    `file`, `identity` (both `str`), `landmarks`, `template`, `media` as they are given.
+    """
+    import pyarrow as pa
+
+    image = pa.StructArray.from_arrays(
+        [pa.array(contents, pa.binary()), pa.array(paths, pa.string())], names=["bytes", "path"]
+    )
+    return dataset_of_table(pa.table({"image": image}), **columns)
+
+
+def dataset_of_table(table: Any, **columns: Any) -> datasets.Dataset:
+    """As [`dataset_of_images`], from a `pyarrow.Table` that has the column `image`."""
+    import datasets
+    import pyarrow as pa
+    from datasets.table import InMemoryTable
+
+    kinds = {
+        "file": datasets.Value("string"),
+        "identity": datasets.Value("string"),
+        "landmarks": datasets.List(datasets.List(datasets.Value("float32"))),
+        "template": datasets.Value("int64"),
+        "media": datasets.Value("int64"),
+    }
+    features = datasets.Features({"image": datasets.Image(), **{name: kinds[name] for name in columns}})
+    image = table["image"].cast(datasets.Image().pa_type)
+    arrays = [pa.array(values, features.arrow_schema.field(name).type) for name, values in columns.items()]
+    table = pa.Table.from_arrays([image, *arrays], schema=features.arrow_schema)
+    return datasets.Dataset(InMemoryTable(table), info=datasets.DatasetInfo(features=features))
+
+
+__all__ = ["FileTree", "dataset_of_files", "dataset_of_images", "dataset_of_table", "decode_lines"]
