@@ -20,18 +20,22 @@ _MODULE_OF = {
     "BSRGANDegradation": "degradations",
     "CRFIQALoss": "losses",
     "CRFIQALossOutput": "losses",
+    "Calibration": "calibration",
     "CosFaceLoss": "losses",
     "CurricularFaceLoss": "losses",
     "DifFIQAPipeline": "pipeline_diffiqa",
     "DifFIQAUNetModel": "models",
     "EDCProtocol": "evaluation",
     "EDCResult": "evaluation",
+    "FNMRLevel": "calibration",
     "FaceEmbeddingOutput": "models",
+    "FaceExplanation": "explanation",
     "FaceImageError": "image_processing_face",
     "FaceImageProcessor": "image_processing_face",
     "FaceQualityMethod": "methods",
     "FaceQualityModelOutput": "models",
     "FaceQualityOutput": "pipeline_output",
+    "FaceQualityPipeline": "transformers_pipeline",
     "FaceQualityRecord": "pipeline_output",
     "IResNetConfig": "models",
     "IResNetForFaceQuality": "models",
@@ -48,14 +52,19 @@ _MODULE_OF = {
     "QualityLabeller": "labelling",
     "SDDFIQAConfig": "models",
     "SDDFIQAForFaceQuality": "models",
+    "best_faces": "best_shot",
     "blend": "degradations",
     "blend_weight": "degradations",
     "bootstrap_pauc": "evaluation",
     "degrade_at": "degradations",
     "degrade_face": "degradations",
+    "draw_explanation": "explanation",
     "edc_curve": "evaluation",
     "edc_curves": "evaluation",
     "edc_from_embeddings": "evaluation",
+    "explain": "explanation",
+    "export_onnx": "onnx",
+    "fit_calibration": "calibration",
     "fold": "folding",
     "load_method": "methods",
     "metrics_path": "metrics",
@@ -71,18 +80,22 @@ __all__ = [
     "BSRGANDegradation",
     "CRFIQALoss",
     "CRFIQALossOutput",
+    "Calibration",
     "CosFaceLoss",
     "CurricularFaceLoss",
     "DifFIQAPipeline",
     "DifFIQAUNetModel",
     "EDCProtocol",
     "EDCResult",
+    "FNMRLevel",
     "FaceEmbeddingOutput",
+    "FaceExplanation",
     "FaceImageError",
     "FaceImageProcessor",
     "FaceQualityMethod",
     "FaceQualityModelOutput",
     "FaceQualityOutput",
+    "FaceQualityPipeline",
     "FaceQualityRecord",
     "IResNetConfig",
     "IResNetForFaceQuality",
@@ -100,14 +113,19 @@ __all__ = [
     "SDDFIQAConfig",
     "SDDFIQAForFaceQuality",
     "__version__",
+    "best_faces",
     "blend",
     "blend_weight",
     "bootstrap_pauc",
     "degrade_at",
     "degrade_face",
+    "draw_explanation",
     "edc_curve",
     "edc_curves",
     "edc_from_embeddings",
+    "explain",
+    "export_onnx",
+    "fit_calibration",
     "fold",
     "load_method",
     "metrics_path",
@@ -130,8 +148,11 @@ def __dir__():
 
 
 if TYPE_CHECKING:
+    from .best_shot import best_faces
+    from .calibration import Calibration, FNMRLevel, fit_calibration
     from .degradations import BSRGANDegradation, blend, blend_weight, degrade_at, degrade_face
     from .evaluation import EDCProtocol, EDCResult, bootstrap_pauc, edc_curve, edc_curves, edc_from_embeddings
+    from .explanation import FaceExplanation, draw_explanation, explain
     from .folding import fold
     from .image_processing_face import FaceImageError, FaceImageProcessor, NoFaceError
     from .labelling import QualityLabeller
@@ -164,5 +185,7 @@ if TYPE_CHECKING:
         SDDFIQAConfig,
         SDDFIQAForFaceQuality,
     )
+    from .onnx import export_onnx
     from .pipeline_diffiqa import DifFIQAPipeline
     from .pipeline_output import FaceQualityOutput, FaceQualityRecord
+    from .transformers_pipeline import FaceQualityPipeline

@@ -5,9 +5,11 @@ Models", IJCB 2023.
 """
 
 import hashlib
+import importlib
+import json
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -18,9 +20,11 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DiffusionPipeline, UNet2DModel
 from diffusers.utils import logging
 from diffusers.utils.torch_utils import randn_tensor
+from huggingface_hub import snapshot_download
 from torch.nn.functional import cosine_similarity
 from transformers import PreTrainedModel
 
+from .calibration import Calibration, find_calibration, weights_digest
 from .folding import fold
 from .image_processing_face import FaceImageProcessor
 from .image_stream import check_call, collect, stream_faces
@@ -88,13 +92,93 @@ class DifFIQAPipeline(DiffusionPipeline):
             off_by_one=off_by_one,
             duplicate_last_step=duplicate_last_step,
         )
+        self._calibration: Calibration | None = None
+        self._digests: dict[str, tuple[torch.nn.Module, str | None]] = {}
+        self._warned_of: set[str] = set()
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike = "default", **kwargs):
         """As in diffusers: a folder or a Hub id. `"default"` is the small pipeline that comes with the package."""
-        if pretrained_model_name_or_path == "default":
-            pretrained_model_name_or_path = Path(__file__).parent / "checkpoints" / "default"
-        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        folder = pretrained_model_name_or_path
+        if folder == "default":
+            folder = Path(__file__).parent / "checkpoints" / "default"
+        elif not os.path.isdir(folder):
+            folder = cls.download(folder, **kwargs)
+        pipe = super().from_pretrained(folder, **{**_stand_ins(Path(folder), kwargs), **kwargs})
+        pipe.calibration = find_calibration(folder)
+        return pipe
+
+    @classmethod
+    def download(cls, pretrained_model_name: str, **kwargs) -> str:
+        """
+        The folder of a Hub id in the cache. Not diffusers' own, which fetches no pipeline that has components of other
+        libraries (`_get_custom_components_and_folders`, seen in 0.42), and no file with code.
+        """
+        names = ("cache_dir", "force_download", "local_files_only", "token", "revision")
+        options = {name: kwargs[name] for name in names if name in kwargs}
+        patterns = ["*.json", "*.safetensors"]
+        return snapshot_download(pretrained_model_name, allow_patterns=patterns, **options)
+
+    def save_pretrained(self, save_directory: str | os.PathLike, *args, **kwargs) -> None:
+        """As in diffusers; with the calibration, if there is one."""
+        # First, because the call below may push the folder.
+        if self.calibration is not None and not os.path.isfile(save_directory):
+            self.calibration.save_pretrained(save_directory)
+        super().save_pretrained(save_directory, *args, **kwargs)
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """
+        What gives the scores their percentiles: the `calibration.json` beside the checkpoint, or one that is set.
+        Where a call has other settings, or the pipeline other weights, than it was measured with, there are no
+        percentiles, and a warning says so once. Set it before [`enable_folding`] and before a change to half
+        precision, in which weights can't be compared.
+        """
+        return self._calibration
+
+    @calibration.setter
+    def calibration(self, calibration: Calibration | None) -> None:
+        self._calibration = calibration
+        if calibration is not None:
+            self._weight_digests()
+
+    def calibration_settings(
+        self,
+        num_timesteps: int | None = None,
+        num_inference_steps: int | None = None,
+        num_repeats: int | None = None,
+        terms: Iterable[str] = TERMS,
+    ) -> dict[str, Any]:
+        """What the scores of a call depend on besides the faces and the seed, for [`fit_calibration`]; JSON."""
+        num_timesteps, num_inference_steps, num_repeats = self._resolve(
+            num_timesteps, num_inference_steps, num_repeats
+        )
+        return {
+            "num_timesteps": num_timesteps,
+            "num_inference_steps": num_inference_steps or num_timesteps,
+            "num_repeats": num_repeats,
+            "off_by_one": self.config.off_by_one,
+            "terms": [name for name in TERMS if name in terms],
+            "weights": self._weight_digests(),
+        }
+
+    def _weight_digests(self) -> dict[str, str | None]:
+        # Once for each model object, which stays the same through `.to`, compilation and offloading.
+        for name in ("unet", "fr_model"):
+            model = getattr(self, name)
+            model = getattr(model, "_orig_mod", model)
+            if name not in self._digests or self._digests[name][0] is not model:
+                self._digests[name] = (model, weights_digest(model))
+        return {name: digest for name, (_, digest) in self._digests.items()}
+
+    def _usable_calibration(self, *settings) -> Calibration | None:
+        if self.calibration is None:
+            return None
+        differences = "; ".join(self.calibration.differences(self.calibration_settings(*settings)))
+        if differences and differences not in self._warned_of:
+            logger.warning(f"no percentiles: the calibration was measured with other settings ({differences})")
+            self._warned_of.add(differences)
+        return None if differences else self.calibration
 
     def set_preset(self, name: str) -> None:
         """Sets what a call does to `"paper"` or `"official"` (the authors' code); it is saved with the pipeline."""
@@ -110,7 +194,9 @@ class DifFIQAPipeline(DiffusionPipeline):
         Args:
             winograd (`bool`, *optional*, defaults to `False`): See [`fold`]: faster still, in float32 on a CPU.
         """
+        digests = {} if self.calibration is None else self._weight_digests()
         self.register_modules(unet=fold(self.unet, winograd), fr_model=fold(self.fr_model, winograd))
+        self._digests = {name: (getattr(self, name), digest) for name, digest in digests.items()}
 
     # -- the algorithm ------------------------------------------------------------------------------------------------
 
@@ -263,6 +349,8 @@ class DifFIQAPipeline(DiffusionPipeline):
         )
         names = [name for name in TERMS if name in _used_terms(use_flip, use_forward, use_backward)]
         output = collect(records, names)
+        if records and records[0].percentile is not None:
+            output.percentiles = torch.tensor([record.percentile for record in records])
         if output_images:
             blank = torch.full((3, *self._face_size()), float("nan"))
             if use_forward:
@@ -291,20 +379,30 @@ class DifFIQAPipeline(DiffusionPipeline):
         The same as a call, one [`FaceQualityRecord`] at a time as soon as its batch is done: memory does not grow with
         the number of images. The arguments are those of [`~DifFIQAPipeline.__call__`].
         """
-        config = self.config
-        num_timesteps = config.num_timesteps if num_timesteps is None else num_timesteps
-        if num_inference_steps is None and config.num_inference_steps is not None:
-            num_inference_steps = min(config.num_inference_steps, num_timesteps)
-        num_repeats = config.num_repeats if num_repeats is None else num_repeats
+        num_timesteps, num_inference_steps, num_repeats = self._resolve(
+            num_timesteps, num_inference_steps, num_repeats
+        )
         self.check_inputs(num_timesteps, num_inference_steps, num_repeats, batch_size, seed, on_error)
         terms = _used_terms(use_flip, use_forward, use_backward)
         if not terms:
             raise ValueError("nothing is left to compare: use_flip, use_forward and use_backward are all off")
         self._batch_size = batch_size or self._choose_batch_size()
         settings = (num_timesteps, num_inference_steps, num_repeats, seed, terms, output_images)
-        return self._stream(images, landmarks, on_error, settings)
+        calibration = self._usable_calibration(num_timesteps, num_inference_steps, num_repeats, terms)
+        return self._stream(images, landmarks, on_error, settings, calibration)
 
-    def _stream(self, images, landmarks, on_error: str, settings: tuple) -> Iterator[FaceQualityRecord]:
+    def _resolve(
+        self, num_timesteps: int | None, num_inference_steps: int | None, num_repeats: int | None
+    ) -> tuple[int, int | None, int]:
+        config = self.config
+        num_timesteps = config.num_timesteps if num_timesteps is None else num_timesteps
+        if num_inference_steps is None and config.num_inference_steps is not None:
+            num_inference_steps = min(config.num_inference_steps, num_timesteps)
+        return num_timesteps, num_inference_steps, config.num_repeats if num_repeats is None else num_repeats
+
+    def _stream(
+        self, images, landmarks, on_error: str, settings: tuple, calibration: Calibration | None
+    ) -> Iterator[FaceQualityRecord]:
         num_repeats, terms = settings[2], settings[4]
         rows = num_repeats * (2 if "flipped" in terms else 1)
         batches = stream_faces(
@@ -317,7 +415,10 @@ class DifFIQAPipeline(DiffusionPipeline):
         )
         try:
             for batch in batches:
-                yield from self._score_batch(batch, settings)
+                for record in self._score_batch(batch, settings):
+                    if calibration is not None:
+                        record.percentile = float(calibration.percentiles(record.score))
+                    yield record
         finally:
             batches.close()
             self.maybe_free_model_hooks()
@@ -457,6 +558,27 @@ class DifFIQAPipeline(DiffusionPipeline):
                 bound = "a positive integer" if most is None else f"an integer from 1 to {most}"
                 raise ValueError(f"{name} has to be {bound}, got {value!r}")
         check_call(batch_size, seed, on_error)
+
+
+def _stand_ins(folder: Path, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """
+    Our components of a folder that has the files for `DiffusionPipeline.from_pretrained` (see `diffiqa_hf.hub`), where
+    diffusers would ask for `trust_remote_code`: from the package, so that no code of the folder is run.
+    """
+    index = folder / "model_index.json"
+    found = {}
+    for name, entry in (json.loads(index.read_text()) if index.exists() else {}).items():
+        module = entry[0] if isinstance(entry, list) else None
+        if name in kwargs or not str(module).startswith("diffiqa_hf."):
+            continue
+        if (folder / name / f"{module}.py").exists():
+            found[name] = getattr(importlib.import_module(module), entry[1]).from_pretrained(folder / name)
+            if isinstance(found[name], torch.nn.Module):
+                dtype = kwargs.get("dtype") or kwargs.get("torch_dtype") or torch.float32
+                if isinstance(dtype, dict):
+                    dtype = dtype.get(name, dtype.get("default", torch.float32))
+                found[name].to(dtype)
+    return found
 
 
 def _used_terms(use_flip: bool, use_forward: bool, use_backward: bool) -> set[str]:

@@ -24,6 +24,8 @@ class FaceQualityRecord:
         terms (`dict[str, float]`): The cosine similarities that the score is the mean of, in [-1, 1], by their names
             in `TERMS`. One that was switched off is missing.
         error (`str`, *optional*): One line: why the image could not be scored.
+        percentile (`float`, *optional*): With a calibration, the per cent of its faces that score lower, in [0, 100];
+            NaN where the score is.
         box, landmarks: Where the face was found, in pixels of the image: (x, y, width, height) and (5, 2).
         noisy, restored (`torch.FloatTensor`, *optional*): With `output_images`, the first noisy and restored image of
             the face, (3, H, W) in [-1, 1].
@@ -38,6 +40,7 @@ class FaceQualityRecord:
     landmarks: Any = None
     noisy: torch.Tensor | None = None
     restored: torch.Tensor | None = None
+    percentile: float | None = None
 
 
 @dataclass
@@ -53,6 +56,8 @@ class FaceQualityOutput(BaseOutput):
         errors (`list[str | None]`): One line for each face that could not be scored.
         noisy, restored (`torch.FloatTensor` of shape `(N, 3, H, W)`, *optional*): With `output_images`, in [-1, 1];
             NaN where there is an error.
+        percentiles (`torch.FloatTensor` of shape `(N,)`, *optional*): With a calibration, the per cent of its faces
+            that score lower, in [0, 100]; NaN where there is an error.
     """
 
     scores: torch.Tensor
@@ -61,3 +66,4 @@ class FaceQualityOutput(BaseOutput):
     errors: list[str | None]
     noisy: torch.Tensor | None = None
     restored: torch.Tensor | None = None
+    percentiles: torch.Tensor | None = None

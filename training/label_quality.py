@@ -36,6 +36,7 @@ from tqdm.auto import tqdm
 
 from diffiqa_hf import FaceImageError, FaceImageProcessor, __version__
 from diffiqa_hf.degradations import degrade_face
+from diffiqa_hf.hub import add_hub_arguments, check_hub_arguments, push_when_asked
 from diffiqa_hf.image_processing_face import face_to_pixels
 from diffiqa_hf.labelling import ERROR_COLUMN, LABEL_COLUMNS, QualityLabeller
 from diffiqa_hf.training_utils import add_source_arguments, face_dataset_source
@@ -92,6 +93,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     share.add_argument("--process_index", type=int, help="p, from 0: which of the processes this one is")
     share.add_argument("--num_processes", type=int, help="P: how many there are")
     share.add_argument("--device", help="such as cpu, cuda, cuda:1 (default: an accelerator if there is one)")
+    add_hub_arguments(parser, card=False)
     args = parser.parse_args(argv)
     try:
         source_of(args)
@@ -357,6 +359,7 @@ def find_share(args: argparse.Namespace) -> tuple[int, int, torch.device | str]:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
+    check_hub_arguments(args)
     process, num_processes, device = find_share(args)
     logging.basicConfig(level=logging.INFO, format=f"%(asctime)s [{process}/{num_processes}] %(message)s")
 
@@ -417,6 +420,7 @@ def main(argv: list[str] | None = None) -> None:
     logger.info(f"{labelled} rows labelled, {failed} of them could not be scored")
     if finish_manifest(manifest_path, manifest, lengths, digest, args):
         logger.info(f"all {len(lengths)} shards are there: {manifest_path} is complete")
+        push_when_asked(args, args.output_dir)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from transformers import AutoModel
 import diffiqa_hf.models  # noqa: F401 - makes the FR models known to AutoModel
 from diffiqa_hf import DifFIQAPipeline, FaceImageProcessor
 from diffiqa_hf.degradations import blend, degrade_face
+from diffiqa_hf.hub import add_hub_arguments, check_hub_arguments, push_when_asked, record_training, training_facts
 from diffiqa_hf.image_processing_face import face_to_pixels, pixels_to_face
 from diffiqa_hf.training_utils import (
     ShuffledKeys,
@@ -83,7 +84,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     train.add_argument("--seed", type=int, default=0)
     add_output_arguments(parser)
-    return parser.parse_args(argv)
+    add_hub_arguments(parser)
+    args = parser.parse_args(argv)
+    if args.push_to_hub and not args.fr_model:
+        parser.error("--push_to_hub needs --fr_model: it is a whole pipeline that goes to the Hub")
+    return args
 
 
 class FacePairs(Dataset):
@@ -148,6 +153,7 @@ def save_grid(pipe: DifFIQAPipeline, batch: dict[str, torch.Tensor], args: argpa
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     output_dir = Path(args.output_dir)
+    check_hub_arguments(args)
     accelerator = make_accelerator(args, gradient_accumulation_steps=args.gradient_accumulation_steps)
     resume = find_checkpoint(output_dir, args.resume_from_checkpoint)
     dataset = load_face_dataset(
@@ -269,7 +275,11 @@ def main(argv: list[str] | None = None) -> None:
         if args.fr_model:
             fr_model = AutoModel.from_pretrained(args.fr_model)
             DifFIQAPipeline(model, scheduler, fr_model, pairs.processor).save_pretrained(output_dir / "pipeline")
+            steps = progress_state.step
+            facts = training_facts("training/train_ddpm.py", args, argv, dataset, accelerator, steps=steps)
+            record_training(output_dir / "pipeline", facts)
             logger.info(f"saved {output_dir / 'pipeline'}, which DifFIQAPipeline.from_pretrained loads")
+            push_when_asked(args, output_dir / "pipeline")
         else:
             model.save_pretrained(output_dir / "pipeline" / "unet")
             scheduler.save_pretrained(output_dir / "pipeline" / "scheduler")

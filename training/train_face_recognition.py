@@ -36,6 +36,14 @@ from transformers import AutoConfig, AutoModel
 from diffiqa_hf import FaceImageProcessor
 from diffiqa_hf.degradations import degrade_face
 from diffiqa_hf.evaluation import compare_embeddings, error_rates
+from diffiqa_hf.hub import (
+    ResultFacts,
+    add_hub_arguments,
+    check_hub_arguments,
+    push_when_asked,
+    record_training,
+    training_facts,
+)
 from diffiqa_hf.image_processing_face import face_to_pixels, pixels_to_face
 from diffiqa_hf.losses import AdaFaceLoss, ArcFaceLoss, CosFaceLoss, CurricularFaceLoss, MagFaceLoss, MarginLoss
 from diffiqa_hf.models import FacePreTrainedModel, MobileFaceNetModel
@@ -158,6 +166,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     train.add_argument("--seed", type=int, default=0, help="of all that is drawn (default: %(default)s)")
     add_output_arguments(parser)
+    add_hub_arguments(parser)
     args = parser.parse_args(argv)
     distils = args.loss == "distillation" or args.distillation_weight
     if distils and not args.teacher and not args.teacher_embeddings:
@@ -314,6 +323,7 @@ def make_margin_loss(args: argparse.Namespace, identities: list, size: int) -> t
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     output_dir = Path(args.output_dir)
+    check_hub_arguments(args)
     accelerator = make_accelerator(args)
     resume = find_checkpoint(output_dir, args.resume_from_checkpoint)
     everyone = load_face_dataset(args.dataset_name, args.train_data_dir, args.train_parquet)
@@ -365,7 +375,7 @@ def main(argv: list[str] | None = None) -> None:
     batches = iter(loader)
     start_tracker(accelerator, args, "train_face_recognition")
 
-    losses = []
+    losses, results = [], []
     progress = tqdm(
         total=args.max_train_steps, initial=state.step, unit="step", disable=not accelerator.is_main_process
     )
@@ -412,12 +422,19 @@ def main(argv: list[str] | None = None) -> None:
             figures = verification(out, heldout[args.identity_column])
             logger.info(f"step {state.step}: {figures}")
             accelerator.log({f"heldout/{name}": value for name, value in figures.items()}, step=state.step)
+            pairs = f"{figures['mated_pairs']} mated pairs, all non-mated ones"
+            fnmr = 1 - figures["tar_at_fmr_1e-3"]
+            results = [ResultFacts("fnmr", "FNMR at FMR 1e-3", fnmr, "people held out", basis=pairs)]
         if state.step % args.checkpointing_steps == 0 or last:
             save_checkpoint(accelerator, output_dir, state.step, args.checkpoints_total_limit)
     progress.close()
     if accelerator.is_main_process:
-        trained_copy(accelerator.unwrap_model(model), ema).save_pretrained(output_dir / "model")
-        logger.info(f"saved {output_dir / 'model'}, which AutoModel loads after `import diffiqa_hf.models`")
+        folder, script = output_dir / "model", "training/train_face_recognition.py"
+        trained_copy(accelerator.unwrap_model(model), ema).save_pretrained(folder)
+        facts = training_facts(script, args, argv, dataset, accelerator, steps=state.step, results=results)
+        record_training(folder, facts)
+        logger.info(f"saved {folder}, which AutoModel loads after `import diffiqa_hf.models`")
+        push_when_asked(args, folder)
     accelerator.end_training()
 
 

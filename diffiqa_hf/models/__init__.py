@@ -25,6 +25,10 @@ for _config, _model in ((MobileFaceNetConfig, MobileFaceNetModel), (IResNetConfi
     AutoConfig.register(_config.model_type, _config, exist_ok=True)
     AutoModel.register(_config, _model, exist_ok=True)
 
+# Last, since it needs the models: makes transformers.pipeline know the task "face-image-quality-assessment".
+from .. import transformers_pipeline  # noqa: E402, F401
+
+
 __all__ = [
     "AutoModelForFaceQuality",
     "DifFIQAUNetModel",

@@ -1,0 +1,374 @@
+# Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+"""
+What a score means: its percentile among the faces of stated data, and the FNMR that is to be expected above it.
+
+A score by itself is an arbitrary number, and no threshold carries from one camera to another. A [`Calibration`] is
+measured on faces, is valid for the settings that it was measured with, and lies beside a checkpoint as
+`calibration.json`.
+"""
+
+import hashlib
+import json
+import math
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from transformers.utils import cached_file
+
+
+CALIBRATION_NAME = "calibration.json"
+FORMAT = 1
+# Percentiles at which the FNMR is measured.
+LEVELS = tuple(range(0, 100, 5))
+# An FNMR is stated where it rests on this many mated pairs, of this many people, and no pair less: of 100 pairs one
+# error is one per cent, and the pairs of one person fail together.
+MIN_PAIRS = 100
+MIN_IDENTITIES = 10
+# More pairs than this are not compared: all mated ones are, and this many of the others, drawn at random.
+MAX_PAIRS = 5_000_000
+
+
+@dataclass(frozen=True)
+class FNMRLevel:
+    """
+    What the pairs at and above one percentile give.
+
+    Args:
+        percentile (`float`): The level, in [0, 100).
+        score (`float`): The score at it.
+        pairs (`int`): Mated pairs whose worse image has that score or a higher one.
+        errors (`int`): Those of them that do not match: false non-matches.
+        identities (`int`): People that the pairs are of.
+    """
+
+    percentile: float
+    score: float
+    pairs: int
+    errors: int
+    identities: int
+
+    @property
+    def fnmr(self) -> float:
+        """`errors / pairs`; NaN where there are fewer than `MIN_PAIRS` pairs or `MIN_IDENTITIES` people."""
+        enough = self.pairs >= MIN_PAIRS and self.identities >= MIN_IDENTITIES
+        return self.errors / self.pairs if enough else math.nan
+
+
+@dataclass(frozen=True)
+class Calibration:
+    r"""
+    Scores to percentiles, and percentiles to the expected FNMR. Made by [`fit_calibration`].
+
+    Args:
+        quantiles (`tuple[float, ...]` of length 101): The scores at the percentiles 0, 1, ..., 100 of the faces that
+            it was measured on, in ascending order.
+        num_faces (`int`): How many faces that were.
+        levels (`tuple[FNMRLevel, ...]`): The FNMR table in ascending order; empty where no FNMR was measured.
+        fmr (`float`): The false match rate that the threshold is for.
+        threshold (`float`, *optional*): Similarity at and above which a pair matches, the same for every level.
+        num_nonmated (`int`): Non-mated pairs that the threshold rests on.
+        settings (`dict`): What the scores depend on besides the faces, as JSON: the settings of the call, and digests
+            of the weights.
+        data (`str`): What the faces are, for people.
+    """
+
+    quantiles: tuple[float, ...]
+    num_faces: int
+    levels: tuple[FNMRLevel, ...] = ()
+    fmr: float = 1e-3
+    threshold: float | None = None
+    num_nonmated: int = 0
+    settings: dict[str, Any] = field(default_factory=dict)
+    data: str = ""
+
+    def __post_init__(self):
+        quantiles = np.asarray(self.quantiles, dtype=np.float64)
+        if quantiles.shape != (101,) or not np.isfinite(quantiles).all() or (np.diff(quantiles) < 0).any():
+            raise ValueError("quantiles have to be 101 finite numbers in ascending order")
+
+    # -- scores -------------------------------------------------------------------------------------------------------
+
+    def percentiles(self, scores: ArrayLike) -> np.ndarray:
+        """
+        The per cent of the calibration's faces that score lower, in [0, 100].
+
+        Between the stored quantiles it is interpolated linearly, so that a higher score never has a lower percentile.
+        A score that a share of the faces have in common gets the middle of that share. Below all faces it is 0, above
+        all of them 100. A NaN stays one.
+
+        Args:
+            scores: Array or CPU tensor of any shape.
+        """
+        values, first, counts = np.unique(self.quantiles, return_index=True, return_counts=True)
+        middles = first + (counts - 1) / 2
+        return np.interp(np.asarray(scores, dtype=np.float64), values, middles, left=0.0, right=100.0)
+
+    def scores_at(self, percentiles: ArrayLike) -> np.ndarray:
+        """The scores at percentiles in [0, 100], of any shape: the other way round."""
+        percentiles = np.asarray(percentiles, dtype=np.float64)
+        if ((percentiles < 0) | (percentiles > 100)).any():
+            raise ValueError("percentiles lie in [0, 100]")
+        return np.interp(percentiles, np.arange(101), self.quantiles)
+
+    def to_iso(self, scores: ArrayLike) -> np.ndarray:
+        """
+        Scores as integers from 0 to 100, higher is better, which is the form that ISO/IEC 29794-1 gives quality
+        scores.
+
+        The integer is the percentile of [`percentiles`], rounded to the nearest, halves up; -1 is a score that is NaN,
+        as OFIQ marks what it could not assess. So 50 is the median face of the calibration's data. It is neither the
+        unified quality score of ISO/IEC 29794-5 nor comparable with another calibration's.
+
+        Returns:
+            `np.ndarray` of int64 in the shape of `scores`.
+        """
+        percentiles = self.percentiles(scores)
+        missing = np.isnan(percentiles)
+        return np.where(missing, -1, np.floor(np.where(missing, 0.0, percentiles) + 0.5)).astype(np.int64)
+
+    # -- errors -------------------------------------------------------------------------------------------------------
+
+    def level(self, percentile: float) -> FNMRLevel | None:
+        """The measured level at or next below a percentile; `None` of NaN, and without an FNMR table."""
+        reached = [level for level in self.levels if level.percentile <= percentile]
+        return reached[-1] if reached else None
+
+    def expected_fnmr(self, percentiles: ArrayLike) -> np.ndarray:
+        """
+        The FNMR, at the FMR of `fmr`, of mated pairs whose worse image is at or above a percentile.
+
+        It is that of the measured level at or next below (every 5 per cent), not interpolated, so that it rests on
+        the pairs which that level counts. NaN where these are too few (see [`FNMRLevel`]) and without an FNMR table.
+
+        Args:
+            percentiles: In [0, 100], of any shape.
+        """
+        percentiles = np.asarray(percentiles, dtype=np.float64)
+        levels = [self.level(value) for value in percentiles.ravel()]
+        return np.array([math.nan if x is None else x.fnmr for x in levels]).reshape(percentiles.shape)
+
+    def level_for_fnmr(self, fnmr: float) -> FNMRLevel | None:
+        """The lowest level with an expected FNMR of at most `fnmr`, whose `score` is then a threshold, or `None`."""
+        return next((level for level in self.levels if level.fnmr <= fnmr), None)
+
+    # -- settings and files -------------------------------------------------------------------------------------------
+
+    def differences(self, settings: Mapping[str, Any]) -> list[str]:
+        """
+        In which of the calibration's settings others differ, each as `"num_repeats was 4, is 10"`; empty where it
+        holds. A digest of weights that is `None` (half precision) is not compared.
+        """
+        lines = []
+        for name, measured in self.settings.items():
+            now = settings.get(name)
+            if name == "weights":
+                for part, digest in measured.items():
+                    here = (now or {}).get(part, "")
+                    if digest != here and None not in (digest, here):
+                        lines.append(f"other weights of {part}")
+            elif json.loads(json.dumps(now)) != measured:
+                lines.append(f"{name} was {measured}, is {now}")
+        return lines
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it stands in the file, in plain Python numbers."""
+        return {"format": FORMAT, **asdict(self), "quantiles": list(self.quantiles)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Calibration":
+        """The other way round. Raises `ValueError` for what is no calibration."""
+        try:
+            values = dict(values)
+            if (form := values.pop("format")) != FORMAT:
+                raise ValueError(f"it has format {form!r}, this version reads {FORMAT}")
+            levels = tuple(FNMRLevel(**level) for level in values.pop("levels"))
+            return cls(quantiles=tuple(values.pop("quantiles")), levels=levels, **values)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a calibration ({error})") from error
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the JSON file, whole or not at all."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.tmp")
+        temporary.write_text(json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+
+    def save_pretrained(self, save_directory: str | os.PathLike) -> None:
+        """Writes `calibration.json` into the folder of a checkpoint."""
+        self.save(Path(save_directory) / CALIBRATION_NAME)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> "Calibration":
+        """
+        The calibration of a checkpoint, by its folder or Hub id, or in a file of any name.
+
+        Args:
+            **kwargs: `revision`, `token`, `cache_dir`, `local_files_only`, ... as elsewhere.
+
+        Raises:
+            OSError: There is none.
+            ValueError: The file is no calibration.
+        """
+        calibration = find_calibration(pretrained_model_name_or_path, **kwargs)
+        if calibration is None:
+            raise OSError(f"{os.fspath(pretrained_model_name_or_path)} has no {CALIBRATION_NAME}")
+        return calibration
+
+
+def find_calibration(name_or_path: str | os.PathLike, **kwargs: Any) -> Calibration | None:
+    """As [`Calibration.from_pretrained`], and `None` where there is none."""
+    path = name_or_path
+    if not os.path.isfile(path):
+        path = cached_file(
+            name_or_path,
+            CALIBRATION_NAME,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+            **kwargs,
+        )
+        if path is None:
+            return None
+    try:
+        return Calibration.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise ValueError(f"{path} is no calibration: {error}") from error
+
+
+def weights_digest(model: torch.nn.Module) -> str | None:
+    """16 hexadecimal digits that change with any weight; `None` of a model in half precision, which has others."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        if tensor.is_floating_point() and tensor.dtype != torch.float32:
+            return None
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def fit_calibration(
+    scores: ArrayLike,
+    embeddings: ArrayLike | None = None,
+    identities: ArrayLike | None = None,
+    *,
+    pairs: ArrayLike | None = None,
+    fmr: float = 1e-3,
+    settings: Mapping[str, Any] | None = None,
+    data: str = "",
+    seed: int = 0,
+) -> Calibration:
+    """
+    Measures a calibration.
+
+    Args:
+        scores: (N,) qualities of faces, higher is better. Faces with NaN are left out.
+        embeddings: (N, D) of the same faces, by the FR model that the FNMR is to be expected of.
+        identities: (N,) strings or numbers, equal for the images of one person; `None` where it is not known who it
+            is, and such a face is in no pair. Scores alone give percentiles; with embeddings and identities there is
+            an FNMR as well.
+        pairs: (P, 2) positions of the images that are compared. By default all are, or, from `MAX_PAIRS` pairs on,
+            all mated ones and as many non-mated ones drawn at random.
+        fmr: False match rate of the similarity threshold, which is that of all the non-mated pairs by the rule
+            `"at_most"` of [`~diffiqa_hf.evaluation.fmr_threshold`].
+        settings: What the scores depend on, as [`Calibration`] has it.
+        data: What the faces are.
+        seed: Of the draw of pairs.
+
+    Returns:
+        [`Calibration`]
+
+    Raises:
+        ValueError: Shapes that do not fit; fewer than two scores that are numbers; embeddings without identities, or
+            the reverse.
+
+    Warns:
+        UserWarning: There are fewer non-mated pairs than `1 / fmr`, or no mated one, and so no FNMR.
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    kept = np.flatnonzero(np.isfinite(scores))
+    if scores.ndim != 1 or len(kept) < 2:
+        raise ValueError(f"a calibration needs two scores or more, these are {len(kept)} of shape {scores.shape}")
+    if (embeddings is None) != (identities is None):
+        raise ValueError("embeddings and identities go together")
+    quantiles = np.quantile(scores[kept], np.arange(101) / 100)
+    known = {
+        "quantiles": tuple(quantiles.tolist()),
+        "num_faces": len(kept),
+        "fmr": fmr,
+        # Through JSON, so that it is what a file of it gives back.
+        "settings": json.loads(json.dumps(dict(settings or {}))),
+        "data": data,
+    }
+    if embeddings is None:
+        return Calibration(**known)
+
+    # Here, because pipelines import this module, and evaluation is above them.
+    from .evaluation import compare_embeddings, fmr_threshold
+
+    embeddings, identities = np.asarray(embeddings), list(identities)
+    if len(identities) != len(scores) or embeddings.shape[:1] != scores.shape:
+        raise ValueError(f"{len(scores)} scores, embeddings of shape {embeddings.shape}, {len(identities)} identities")
+    known_at = np.array([i for i in kept if identities[i] is not None], dtype=np.int64)
+    codes = np.unique(np.array([str(identities[i]) for i in known_at]), return_inverse=True)[1]
+    if pairs is None:
+        pairs = _choose_pairs(codes, seed)
+    else:
+        pairs = np.asarray(pairs)
+        pairs = np.searchsorted(known_at, pairs[np.isin(pairs, known_at).all(axis=1)])
+    compared = compare_embeddings(embeddings[known_at], codes, pairs)
+    nonmated = compared.similarities[~compared.mated]
+    needed = math.ceil(1 / fmr - 1e-9)
+    if len(nonmated) < needed or not compared.mated.any():
+        warnings.warn(
+            f"no FNMR: there are {int(compared.mated.sum()):,} mated pairs and {len(nonmated):,} non-mated ones; an "
+            f"FMR of {fmr:g} needs {needed:,} non-mated ones",
+            UserWarning,
+            stacklevel=2,
+        )
+        return Calibration(**known)
+    threshold = fmr_threshold(nonmated, fmr)
+    ends = compared.pairs[compared.mated]
+    worse = scores[known_at][ends].min(axis=1)
+    failed = compared.similarities[compared.mated] < threshold
+    levels = []
+    for percentile in LEVELS:
+        score = quantiles[percentile]
+        left = worse >= score
+        people = len(np.unique(codes[ends[left, 0]]))
+        levels.append(FNMRLevel(percentile, float(score), int(left.sum()), int(failed[left].sum()), people))
+    return Calibration(**known, levels=tuple(levels), threshold=float(threshold), num_nonmated=len(nonmated))
+
+
+def _choose_pairs(codes: np.ndarray, seed: int) -> np.ndarray | None:
+    """`None` for all pairs; or all the mated ones and `MAX_PAIRS` draws of the others, repeated ones left out."""
+    count = len(codes)
+    if count * (count - 1) // 2 <= MAX_PAIRS:
+        return None
+    order = np.argsort(codes, kind="stable")
+    people = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+    mated = [person[np.stack(np.triu_indices(len(person), 1), axis=1)] for person in people]
+    drawn = np.random.default_rng(seed).integers(0, count, (MAX_PAIRS, 2))
+    drawn = np.sort(drawn[codes[drawn[:, 0]] != codes[drawn[:, 1]]], axis=1)
+    drawn = np.unique(drawn[:, 0] * count + drawn[:, 1])
+    return np.concatenate([*mated, np.stack([drawn // count, drawn % count], axis=1)])
+
+
+__all__ = [
+    "CALIBRATION_NAME",
+    "LEVELS",
+    "MAX_PAIRS",
+    "MIN_IDENTITIES",
+    "MIN_PAIRS",
+    "Calibration",
+    "FNMRLevel",
+    "find_calibration",
+    "fit_calibration",
+    "weights_digest",
+]

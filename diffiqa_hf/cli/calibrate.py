@@ -1,0 +1,175 @@
+# Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+"""`diffiqa calibrate`: from a person's own faces, what a score means."""
+
+import argparse
+import os
+import sys
+import warnings
+from pathlib import Path
+
+from .errors import CommandError, printable, reason
+from .score import _say, find_images
+from .scoring import (
+    add_scoring_arguments,
+    check_scoring,
+    load_scorer,
+    parse_grouping,
+    pipeline_settings,
+    stream_records,
+)
+
+
+DESCRIPTION = """\
+Measures on your faces what a score means: scores alone give percentiles; with --identities the expected FNMR at an
+FMR of 1e-3 as well, of pairs whose worse image is at or above a percentile. Prints the table, with the pairs that
+each figure rests on, and writes the calibration, which, as calibration.json in the folder of a model, gives each of
+its scores a percentile. A threshold does not carry from one camera to another: use faces like those that you will
+score. Exit status: 0 all scored, 1 some failed (the reasons are on stderr), 2 no calibration, 130 interrupted."""
+
+
+def add_parser(commands: "argparse._SubParsersAction") -> None:
+    """Adds `calibrate` to the commands of `diffiqa`."""
+    parser = commands.add_parser(
+        "calibrate", help="measure on your own faces what a score means", description=DESCRIPTION
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("paths", nargs="+", metavar="FOLDER_OR_FILE", help="images, and folders with images")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE.json", help="the calibration to write")
+    parser.add_argument(
+        "--identities",
+        metavar="HOW",
+        help="who is who: folder (one each), regex:PATTERN (its first group, in the path) or a table with the columns "
+        "file and identity",
+    )
+    parser.add_argument("--recursive", action="store_true", help="look into folders in a folder as well")
+    parser.add_argument("--data", metavar="TEXT", help="what these faces are, kept in the file (the folders' names)")
+    add_scoring_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs `diffiqa calibrate`; returns its exit status."""
+    check_scoring(args)
+    if args.output.exists():
+        raise CommandError(f"{args.output} is there already: remove it first")
+    if args.output.suffix != ".json":
+        raise CommandError(f"--output {args.output}: the ending is .json")
+    grouping = parse_grouping(args.identities, "--identities") if args.identities else None
+    files, problems = find_images(args.paths, args.recursive or args.identities == "folder")
+    for problem in problems:
+        _say(problem)
+    if not files:
+        return 2
+    identities = None
+    if grouping is not None:
+        identities = grouping(files)
+        for file, identity in zip(files, identities, strict=True):
+            if identity is None:
+                problems.append(f"{file}: --identities {args.identities} does not say who it is")
+                _say(f"{problems[-1]}; it counts for the percentiles alone")
+    scorer = load_scorer(args)
+    scores, failed = _score(scorer, files, args)
+    if len(scores) < 2:
+        raise CommandError(f"a calibration needs two faces or more, and {len(scores)} could be scored")
+    calibration = _fit(scorer, files, scores, identities, args)
+    try:
+        calibration.save(args.output)
+    except OSError as error:
+        raise CommandError(f"cannot write {args.output}: {reason(error)}") from error
+    print(table(calibration))
+    print(f"{args.output}: percentiles of {calibration.num_faces:,} faces", file=sys.stderr)
+    return 1 if problems or failed else 0
+
+
+def table(calibration) -> str:
+    """The calibration as text: every fifth percentile, its score and, where it was measured, the FNMR above it."""
+    if not calibration.levels:
+        rows = [("percentile", "score")]
+        rows += [(str(p), f"{score:.4f}") for p, score in enumerate(calibration.quantiles) if p % 5 == 0]
+    else:
+        rows = [("percentile", "score", "FNMR above", "mated pairs", "errors", "people")]
+        for level in calibration.levels:
+            fnmr = f"{level.fnmr:.4f}" if level.fnmr == level.fnmr else "too few"
+            counts = (f"{level.pairs:,}", f"{level.errors:,}", f"{level.identities:,}")
+            rows.append((f"{level.percentile:g}", f"{level.score:.4f}", fnmr, *counts))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    if calibration.levels:
+        from ..calibration import MIN_IDENTITIES, MIN_PAIRS
+
+        lines.append(
+            f"FNMR at an FMR of {calibration.fmr:g} (similarity {calibration.threshold:.4f}, of "
+            f"{calibration.num_nonmated:,} non-mated pairs); too few: under {MIN_PAIRS} mated pairs or "
+            f"{MIN_IDENTITIES} people"
+        )
+    return "\n".join(lines)
+
+
+def _score(scorer, files: list[str], args: argparse.Namespace) -> tuple[dict[int, float], int]:
+    """The scores by the position of the file, and how many files failed."""
+    scores, failed = {}, 0
+    for record in stream_records(scorer, files, args):
+        if record.error is None:
+            scores[record.index] = record.score
+        else:
+            failed += 1
+            _say(f"{files[record.index]}: {record.error}")
+    return scores, failed
+
+
+def _fit(scorer, files: list[str], scores: dict[int, float], identities: list[str | None] | None, args):
+    from ..calibration import fit_calibration, weights_digest
+
+    names = [os.path.basename(os.path.abspath(path)) for path in args.paths]
+    data = args.data or ", ".join(printable(name) for name in names)
+    if hasattr(scorer, "unet"):
+        settings = scorer.calibration_settings(**pipeline_settings(args))
+    else:
+        settings = {"method": scorer.card.name, "weights": {"model": weights_digest(scorer.model)}}
+        if identities is not None:
+            data += f"; FNMR of the FR model {args.fr_model or 'default'}"
+    embeddings, people = None, None
+    if identities is not None:
+        embeddings = _embed(scorer, [files[index] for index in scores], args)
+        people = [identities[index] for index in scores]
+        for at, embedding in enumerate(embeddings):
+            if not embedding.any():
+                people[at] = None
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        calibration = fit_calibration(list(scores.values()), embeddings, people, settings=settings, data=data)
+    for warning in caught:
+        _say(str(warning.message))
+    return calibration
+
+
+def _embed(scorer, files: list[str], args: argparse.Namespace):
+    """Embeddings (N, D), float32; a row of zeros where there is none (the file has gone, or the embedding is NaN)."""
+    import numpy as np
+    import torch
+
+    from ..image_processing_face import FaceImageProcessor
+    from ..image_stream import stream_faces
+    from ..methods.method import load_fr_model
+
+    processor, embed = scorer.image_processor, getattr(scorer, "embed", None)
+    if not hasattr(scorer, "unet"):
+        # A quality model's own embedding is not for comparing faces.
+        processor = FaceImageProcessor(do_align=args.align, detector=scorer.image_processor.detector)
+        try:
+            fr_model = load_fr_model(args.fr_model or "default").eval().to(scorer.device)
+        except Exception as error:  # whatever the libraries raise for what is none
+            raise CommandError(f"cannot load the FR model {args.fr_model}: {reason(error)}") from error
+
+        def embed(faces):
+            return fr_model(faces).embeddings.float()
+
+    rows = {}
+    for batch in stream_faces(files, None, processor, 32):
+        batch = [(record, face) for record, face in batch if face is not None]
+        if batch:
+            with torch.no_grad():
+                embeddings = embed(torch.stack([face for _, face in batch]).to(scorer.device)).cpu()
+            rows |= {record.index: row for (record, _), row in zip(batch, embeddings.numpy(), strict=True)}
+    size = len(next(iter(rows.values()))) if rows else 1
+    empty = np.zeros(size, np.float32)
+    return np.stack([np.nan_to_num(rows.get(i, empty), posinf=0, neginf=0) for i in range(len(files))])

@@ -1,0 +1,66 @@
+# Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+"""`diffiqa export`: a face quality model to ONNX."""
+
+import argparse
+import importlib.util
+import sys
+from pathlib import Path
+
+from .errors import CommandError, printable, reason
+
+
+DESCRIPTION = """\
+Writes a face quality model (DifFIQA(R), CR-FIQA, ...) as an ONNX file of any batch size. Its metadata says how a
+picture becomes its input. With ONNX Runtime installed the scores of both are compared. Needs
+`pip install "diffiqa_hf[onnx]"`. Exit status: 0 written, 1 not (the reason is on stderr), 2 bad usage, 130
+interrupted."""
+
+TOLERANCE = 1e-4  # of the scores
+
+
+def add_parser(commands: "argparse._SubParsersAction") -> None:
+    """Adds `export` to the commands of `diffiqa`."""
+    parser = commands.add_parser(
+        "export",
+        help="write a face quality model as ONNX",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("model", metavar="MODEL", help="folder or Hub id of a face quality model")
+    parser.add_argument("output", type=Path, metavar="FILE.onnx", help="the file to write; one that is there goes")
+    parser.add_argument("--revision", help="of a model on the Hub: branch, tag or commit")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs `diffiqa export`; returns its exit status."""
+    import logging
+
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    from ..models import AutoModelForFaceQuality
+    from ..onnx import export_onnx, largest_difference
+
+    try:
+        model = AutoModelForFaceQuality.from_pretrained(args.model, revision=args.revision).eval()
+    except Exception as error:  # whatever the libraries trip over in a folder that is none
+        raise CommandError(f"cannot load the model {args.model}: {reason(error)}") from error
+    try:
+        export_onnx(model, args.output)
+    except (ImportError, OSError) as error:
+        print(f"diffiqa: {printable(f'cannot write {args.output}: {reason(error)}')}", file=sys.stderr)
+        return 1
+    line = f"{args.output}: {type(model).__name__}, {args.output.stat().st_size / 2**20:.1f} MiB"
+    if importlib.util.find_spec("onnxruntime") is None:
+        print(printable(f"{line}; not compared, since there is no ONNX Runtime"))
+        return 0
+    difference = largest_difference(model, args.output)
+    print(printable(f"{line}; its scores in ONNX Runtime differ by {difference:.1e} at most"))
+    if not difference < TOLERANCE:
+        args.output.unlink()
+        print(f"diffiqa: that is more than {TOLERANCE:g}: the file is removed", file=sys.stderr)
+        return 1
+    return 0

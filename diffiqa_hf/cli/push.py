@@ -1,0 +1,71 @@
+# Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+"""`diffiqa push`: a folder to the Hugging Face Hub."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from .errors import printable
+
+
+DESCRIPTION = """\
+Uploads a pipeline, an FR model, a face quality model, or labels of `training/label_quality.py` (as a dataset) to the
+Hub, in one commit. Before that it loads the folder, refuses weights that are not safetensors, and writes into it what
+is missing: sections of the card in README.md, filled in from the folder and its training.json; pipeline.py;
+preprocessor_config.json. The token is that of `hf auth login` or HF_TOKEN. Exit status: 0 done, 1 not (the reason is
+on stderr), 2 bad usage, 130 interrupted."""
+
+
+def add_parser(commands: "argparse._SubParsersAction") -> None:
+    """Adds `push` to the commands of `diffiqa`."""
+    parser = commands.add_parser(
+        "push",
+        help="upload a model folder to the Hub",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="what save_pretrained or a training script wrote")
+    parser.add_argument("repo_id", metavar="REPO_ID", help="name or owner/name; made when it is not there")
+    parser.add_argument(
+        "--private",
+        action=argparse.BooleanOptionalAction,
+        help="of a repository that is made (default: labels, which come with the faces, are private; models are as "
+        "your account has it)",
+    )
+    parser.add_argument("--revision", help="branch to upload to, made when it is not there (default: main)")
+    parser.add_argument("--commit-message", help="in place of ours")
+    parser.add_argument("--dry-run", action="store_true", help="check the folder and say what would be done")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs `diffiqa push`; returns its exit status."""
+    # Loading is done in a moment, and stderr is for what went wrong.
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    for logging in (diffusers_logging, transformers_logging):
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+    from ..hub import HubError, push_folder
+
+    try:
+        url, written, uploaded = push_folder(
+            args.folder,
+            args.repo_id,
+            private=args.private,
+            revision=args.revision,
+            commit_message=args.commit_message,
+            dry_run=args.dry_run,
+        )
+    except HubError as error:
+        print(f"diffiqa: {printable(str(error))}", file=sys.stderr)
+        return 1
+    would = "would be " if args.dry_run else ""
+    for name in written:
+        print(printable(f"{args.folder / name}: {would}written"))
+    if args.dry_run:
+        print(printable(f"{args.repo_id}: {len(uploaded)} files would be uploaded: {', '.join(uploaded)}"))
+    else:
+        print(printable(f"{url}: {len(uploaded)} files"))
+    return 0

@@ -1,0 +1,189 @@
+# Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+"""What the commands that score faces share: their options, the model, and who or what a face belongs to."""
+
+import argparse
+import csv
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from .errors import CommandError, reason
+from .score_table import row_name
+
+
+def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `diffiqa score` that say how a face is scored."""
+    from .score import _positive
+
+    parser.add_argument("--model", default="default", metavar="ID_OR_PATH", help="pipeline or quality model (default)")
+    parser.add_argument("--fr-model", metavar="ID_OR_PATH", help="face recognition model in place of the pipeline's")
+    parser.add_argument("--align", action="store_true", help="find the face and align it; for whole photographs")
+    parser.add_argument("--detector", metavar="PATH_OR_REPO", help="with --align, YuNet's ONNX file or Hub repository")
+    parser.add_argument("--num-timesteps", type=_positive, metavar="T", help="steps of noise (default: the model's)")
+    parser.add_argument("--num-inference-steps", type=_positive, metavar="N", help="UNet calls back over them")
+    parser.add_argument("--num-repeats", type=_positive, metavar="N", help="draws of noise (default: the model's)")
+    parser.add_argument("--seed", type=int, default=0, help="of the noise (0)")
+    parser.add_argument("--device", help="such as cpu, cuda, cuda:1 (default: an accelerator if there is one)")
+    parser.add_argument("--batch-size", type=_positive, metavar="N", help="images at a time (from the free memory)")
+
+
+def check_scoring(args: argparse.Namespace) -> None:
+    """Raises [`CommandError`] for options that do not go together, before anything is loaded."""
+    if args.detector and not args.align:
+        raise CommandError("--detector goes with --align")
+
+
+def load_scorer(args: argparse.Namespace):
+    """
+    What `--model` names, on its device: a [`DifFIQAPipeline`], or the [`~diffiqa_hf.methods.FaceQualityMethod`] of
+    a face quality model such as DifFIQA(R). Both have `stream` and `image_processor`.
+    """
+    from transformers.utils import cached_file
+
+    from .score import _load_pipeline
+
+    quiet = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+    try:
+        is_model = args.model != "default" and cached_file(args.model, "model_index.json", **quiet) is None
+        is_model = is_model and cached_file(args.model, "config.json", **quiet) is not None
+    except Exception as error:  # a name that is no repository, no permission, ...
+        raise CommandError(f"cannot load the model {args.model}: {reason(error)}") from error
+    if is_model:
+        scorer = _load_method(args)
+    else:
+        args.dtype = "float32"
+        scorer = _load_pipeline(args)
+    if args.align:
+        scorer.image_processor.do_align = True
+        if args.detector:
+            scorer.image_processor.detector = args.detector
+    return scorer
+
+
+def _load_method(args: argparse.Namespace):
+    import torch
+    from transformers.utils import logging
+
+    from ..image_processing_face import FaceImageProcessor
+    from ..methods.cards import CARDS
+    from ..methods.method import load_complete
+    from ..models import AutoModelForFaceQuality
+
+    for option in ("num_timesteps", "num_inference_steps", "num_repeats"):
+        if getattr(args, option) is not None:
+            raise CommandError(f"--{option.replace('_', '-')} goes with a pipeline; {args.model} is a quality model")
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        model = load_complete(AutoModelForFaceQuality, args.model, "face quality model")
+        processor = None
+        if os.path.exists(Path(args.model) / "preprocessor_config.json") or not os.path.isdir(args.model):
+            processor = FaceImageProcessor.from_pretrained(args.model)
+    except Exception as error:  # whatever the libraries raise for what is none
+        raise CommandError(f"cannot load the model {args.model}: {reason(error)}") from error
+    card = next(card for card in CARDS if type(model).__name__ in card.networks)
+    device = args.device or torch.accelerator.current_accelerator(check_available=True) or "cpu"
+    try:
+        return card.load_class()(card, model, processor).to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise CommandError(f"cannot use the device {device}: {reason(error)}") from error
+
+
+def stream_records(scorer, files: Sequence[str], args: argparse.Namespace) -> Iterator:
+    """The records of the files, with a bar where stderr is a terminal."""
+    from tqdm import tqdm
+
+    settings = pipeline_settings(args) if hasattr(scorer, "unet") else {}
+    records = scorer.stream(files, batch_size=args.batch_size, seed=args.seed, **settings)
+    try:
+        yield from tqdm(records, total=len(files), unit="image", file=sys.stderr, disable=None)
+    except (OSError, ValueError, RuntimeError) as error:  # no detector, no memory, settings that make no sense
+        raise CommandError(reason(error)) from error
+
+
+def pipeline_settings(args: argparse.Namespace) -> dict[str, int | None]:
+    """Those of the options that a call of the pipeline takes."""
+    return {name: getattr(args, name) for name in ("num_timesteps", "num_inference_steps", "num_repeats")}
+
+
+# -- who a face belongs to --------------------------------------------------------------------------------------------
+
+
+def read_table(path: Path) -> list[dict[str, Any]]:
+    """
+    The rows of a CSV, JSON lines or Parquet file.
+
+    Raises:
+        CommandError: It can't be read.
+    """
+    try:
+        if path.suffix == ".parquet":
+            import pyarrow.parquet
+
+            return pyarrow.parquet.read_table(path).to_pylist()
+        with open(path, encoding="utf-8", errors="replace", newline="") as file:
+            if path.suffix == ".csv":
+                return list(csv.DictReader(file))
+            if path.suffix == ".jsonl":
+                return [json.loads(line) for line in file if line.strip()]
+    except ImportError as error:
+        raise CommandError(f"{path}: Parquet needs pyarrow: pip install 'diffiqa-hf[parquet]'") from error
+    except Exception as error:  # OSError, and whatever the parsers raise
+        raise CommandError(f"cannot read {path}: {reason(error)}") from error
+    raise CommandError(f"{path}: the ending is one of .csv, .jsonl, .parquet")
+
+
+def parse_grouping(text: str, option: str) -> Callable[[Sequence[str]], list[str | None]]:
+    r"""
+    How files belong together, from the text of an option:
+
+    - `folder`: the files of one folder.
+    - `regex:PATTERN`: what the first group of the pattern finds in the path (the whole of it without a group).
+    - `FILE.csv` (or .jsonl, .parquet): a table with the columns `file` and `identity`; a file is looked up by its path
+      as it is given, or by its name where that is in the table.
+
+    Returns:
+        A function from files to their groups, `None` for a file that has none.
+
+    Raises:
+        CommandError: The text is none of these, the pattern or the table is wrong.
+    """
+    if text == "folder":
+        return _by_folder
+    if text.startswith("regex:"):
+        try:
+            pattern = re.compile(text.removeprefix("regex:"))
+        except re.error as error:
+            raise CommandError(f"{option} {text}: no regular expression: {error}") from error
+        return lambda files: [_found(pattern.search(file.replace(os.sep, "/"))) for file in files]
+    if Path(text).suffix in (".csv", ".jsonl", ".parquet"):
+        rows = read_table(Path(text))
+        if not rows or not {"file", "identity"} <= set(rows[0]):
+            raise CommandError(f"{option} {text}: no table with the columns file and identity")
+        identities = {str(row["file"]): row["identity"] for row in rows if row["identity"] not in (None, "")}
+        return lambda files: [_looked_up(identities, file) for file in files]
+    raise CommandError(f"{option} {text}: neither folder, nor regex:PATTERN, nor a table (.csv, .jsonl, .parquet)")
+
+
+def _by_folder(files: Sequence[str]) -> list[str | None]:
+    folders = [os.path.dirname(file) or "." for file in files]
+    # As short as they differ.
+    common = os.path.commonpath([os.path.abspath(folder) for folder in folders]) if folders else ""
+    if len(set(folders)) == 1:
+        common = os.path.dirname(common)
+    return [os.path.relpath(os.path.abspath(folder), common).replace(os.sep, "/") for folder in folders]
+
+
+def _found(match: re.Match | None) -> str | None:
+    return None if match is None else match.group(1 if match.re.groups else 0)
+
+
+def _looked_up(identities: dict[str, Any], file: str) -> str | None:
+    for name in (row_name(file), os.path.basename(row_name(file))):
+        if name in identities:
+            return str(identities[name])
+    return None

@@ -1,0 +1,832 @@
+# Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+"""
+Folders of models and labelled faces to the Hugging Face Hub, with a card that is filled in from the folder and from
+the record that a training run leaves in it (`training.json`), never by hand.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import (
+    CommitOperationAdd,
+    DatasetCard,
+    DatasetCardData,
+    EvalResult,
+    HfApi,
+    ModelCard,
+    ModelCardData,
+    get_token,
+)
+from huggingface_hub import constants as hub_constants
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from . import __version__
+
+
+logger = logging.getLogger(__name__)
+
+TASK = "face-image-quality-assessment"
+TRAINING_FILE = "training.json"
+CARD_FILE = "README.md"
+TEMPLATES = {
+    "diffiqa": "DifFIQAPipeline",
+    "face_quality": "a face quality model",
+    "face_recognition": "an FR model",
+    "quality_labels": "faces with quality labels",
+}
+_HERE = Path(__file__).parent
+
+# What may hold code that runs when it is read, or weights in a form other than safetensors.
+UNSAFE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".h5", ".msgpack", ".npz", ".npy")
+# Of a run and not of a model: what a folder of a training script has besides.
+NOT_PUSHED = (".*", "**/.*", "*.tmp", "*.tmp/*", "*.old/*", "**/__pycache__/*", "checkpoint-*/*", "logs/*")
+
+
+class HubError(Exception):
+    """A folder can't be pushed; the message is the reason in one line."""
+
+
+# -- what a card says -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """
+    A set of faces that a model was trained on.
+
+    Args:
+        name (`str`): What the faces are.
+        rows (`int`, *optional*), people (`int`, *optional*): How many; `None` where nobody counted.
+        license (`str`, *optional*): Of the faces.
+    """
+
+    name: str
+    rows: int | None = None
+    people: int | None = None
+    license: str | None = None
+
+
+@dataclass(frozen=True)
+class ResultFacts:
+    """
+    A figure that a run has measured.
+
+    Args:
+        metric (`str`): Its identifier, such as `"pauc"`.
+        name (`str`): What it is, with its protocol: `"pAUC at discard 0.3, FMR 1e-3"`.
+        value (`float`): The figure.
+        dataset (`str`): What it was measured on.
+        low, high, confidence (`float`, *optional*): Its interval, all three or none.
+        basis (`str`, *optional*): How much it rests on: `"817 mated pairs of 120 people"`.
+    """
+
+    metric: str
+    name: str
+    value: float
+    dataset: str
+    low: float | None = None
+    high: float | None = None
+    confidence: float | None = None
+    basis: str | None = None
+
+    def __post_init__(self):
+        if len({self.low is None, self.high is None, self.confidence is None}) > 1:
+            raise ValueError("an interval has low, high and confidence")
+
+    def eval_result(self) -> EvalResult:
+        """The entry of the card's model-index; the interval stands among the metric's arguments."""
+        args = None
+        if self.low is not None:
+            args = {"interval": [self.low, self.high], "confidence": self.confidence}
+        if self.basis is not None:
+            args = {**(args or {}), "basis": self.basis}
+        return EvalResult(
+            task_type=TASK,
+            task_name="Face image quality assessment",
+            dataset_type="face-images",
+            dataset_name=self.dataset,
+            metric_type=self.metric,
+            metric_name=self.name,
+            metric_value=self.value,
+            metric_args=args,
+        )
+
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """
+    What a training run knows of itself, as it stands in `training.json`.
+
+    Args:
+        command (`str`): What starts it, without paths of the machine that it ran on.
+        data (`list[DataFacts]`): What it was trained on.
+        results (`list[ResultFacts]`): What it measured.
+        heldout (`str`, *optional*): What was not trained on.
+        steps (`int`, *optional*), processes (`int`, *optional*), device (`str`, *optional*): How it ran.
+        license_id (`str`, *optional*): Of the weights, an identifier of the Hub: `"apache-2.0"`, `"other"`.
+        license_text (`str`, *optional*): Of the weights, in words.
+        version (`str`): Of diffiqa_hf.
+        versions (`dict[str, str]`): Of what it was run with.
+    """
+
+    command: str
+    data: list[DataFacts] = field(default_factory=list)
+    results: list[ResultFacts] = field(default_factory=list)
+    heldout: str | None = None
+    steps: int | None = None
+    processes: int | None = None
+    device: str | None = None
+    license_id: str | None = None
+    license_text: str | None = None
+    version: str = __version__
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> "TrainingFacts":
+        """
+        Raises:
+            ValueError: There is a key that means nothing, or one is missing.
+        """
+        unknown = set(facts) - {item.name for item in fields(cls)}
+        if unknown:
+            raise ValueError(f"unknown facts: {', '.join(sorted(unknown))}")
+        try:
+            data = [DataFacts(**entry) for entry in facts.get("data", ())]
+            results = [ResultFacts(**entry) for entry in facts.get("results", ())]
+            return cls(**{**facts, "data": data, "results": results})
+        except TypeError as error:
+            raise ValueError(str(error)) from error
+
+
+def training_facts(
+    script: str,
+    args: argparse.Namespace,
+    argv: Sequence[str] | None,
+    dataset: Any,
+    accelerator: Any,
+    *,
+    steps: int,
+    results: Iterable[ResultFacts] = (),
+    heldout: str | None = None,
+) -> TrainingFacts:
+    """
+    The facts of a run of a training script.
+
+    Args:
+        script (`str`): Such as `"training/train_ddpm.py"`.
+        args (`argparse.Namespace`): With the options of [`add_hub_arguments`] and of
+            [`~diffiqa_hf.training_utils.add_data_arguments`].
+        argv (`Sequence[str]`, *optional*): What `args` was made of; the arguments of the process when `None`.
+        dataset (`datasets.Dataset`): What was trained on.
+        accelerator (`accelerate.Accelerator`): What trained.
+        steps (`int`): Of the optimizer.
+        results, heldout: As in [`TrainingFacts`]; people by `--holdout_modulo` where `heldout` is not given.
+    """
+    import torch
+
+    # The name of the source alone: where it lies is this machine's business.
+    paths = [args.train_data_dir] if args.train_data_dir else args.train_parquet or []
+    source = args.training_data or args.dataset_name or ", ".join(f"`{Path(path).name}`" for path in paths)
+    column = args.identity_column
+    people = len(set(dataset[column])) if column in dataset.column_names else None
+    if heldout is None and args.holdout_modulo:
+        heldout = f"the people whose name's CRC-32 is divisible by {args.holdout_modulo}"
+    versions = {"Python": platform.python_version(), "torch": torch.__version__.split("+")[0]}
+    versions |= {name: importlib.metadata.version(name) for name in ("diffusers", "transformers", "accelerate")}
+    return TrainingFacts(
+        command=_command(script, sys.argv[1:] if argv is None else argv),
+        data=[DataFacts(source, len(dataset), people, args.training_data_license)],
+        results=list(results),
+        heldout=heldout,
+        steps=steps,
+        processes=accelerator.num_processes,
+        device=accelerator.device.type,
+        license_id=args.weights_license_id,
+        license_text=args.weights_license,
+        versions=versions,
+    )
+
+
+def _command(script: str, argv: Sequence[str]) -> str:
+    """The command of a run, without what concerns the Hub, and without the folders of this machine."""
+    kept, skipping = [], False
+    for token in argv:
+        if token.startswith("--"):
+            name = token.split("=")[0]
+            skipping = name in _HUB_OPTIONS
+            if skipping:
+                continue
+        elif skipping:
+            continue
+        option, sign, value = token.partition("=") if token.startswith("--") else ("", "", token)
+        kept.append(option + sign + (Path(value).name if os.path.isabs(value) else value))
+    return f"accelerate launch {script} {shlex.join(kept)}".rstrip()
+
+
+def record_training(folder: str | os.PathLike, facts: TrainingFacts) -> None:
+    """Writes `training.json` and the model card into a folder that a run has saved; what was there is replaced."""
+    folder = Path(folder)
+    (folder / CARD_FILE).unlink(missing_ok=True)
+    _write(folder / TRAINING_FILE, json.dumps(asdict(facts), indent=2) + "\n")
+    write_model_card(folder, facts=facts)
+
+
+def read_training(folder: str | os.PathLike) -> TrainingFacts | None:
+    """
+    The record of the run that made a folder, if there is one.
+
+    Raises:
+        HubError: It can't be read.
+    """
+    path = Path(folder) / TRAINING_FILE
+    if not path.exists():
+        return None
+    try:
+        return TrainingFacts.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise HubError(f"{path}: {_first_line(error)}") from error
+
+
+# -- cards ------------------------------------------------------------------------------------------------------------
+
+
+def write_model_card(
+    folder: str | os.PathLike,
+    template: str | None = None,
+    facts: TrainingFacts | None = None,
+    repo_id: str | None = None,
+) -> bool:
+    """
+    Writes `README.md` into a folder, or completes the one that is there: sections and metadata that it has not are
+    added, what it has stays.
+
+    Args:
+        folder: As `save_pretrained` has written it, or of labels.
+        template (`str`, *optional*): One of `TEMPLATES`; told from the folder when not given.
+        facts ([`TrainingFacts`], *optional*): Of the run; those in the folder when not given.
+        repo_id (`str`, *optional*): Where it will be, for the examples; the folder's name when not given.
+
+    Returns:
+        `bool`: whether anything was written.
+
+    Raises:
+        HubError: The folder is none that a card could be written of, or the card that is there can't be read.
+    """
+    path = Path(folder) / CARD_FILE
+    text = complete_card(folder, template, facts, repo_id)
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return False
+    _write(path, text)
+    return True
+
+
+def complete_card(
+    folder: str | os.PathLike,
+    template: str | None = None,
+    facts: TrainingFacts | None = None,
+    repo_id: str | None = None,
+) -> str:
+    """The text that [`write_model_card`] writes, with the same arguments and errors."""
+    folder = Path(folder)
+    template = template or folder_kind(folder)
+    if template not in TEMPLATES:
+        raise HubError(f"there is no card template {template!r}; there are {', '.join(TEMPLATES)}")
+    facts = facts or read_training(folder)
+    card_class = DatasetCard if template == "quality_labels" else ModelCard
+    new = card_class(_render(folder, template, facts, repo_id))
+    path = folder / CARD_FILE
+    if not path.exists():
+        return str(new)
+    try:
+        text = path.read_text(encoding="utf-8")
+        card = card_class(text)
+    except (OSError, ValueError) as error:
+        raise HubError(f"{path}: {_first_line(error)}") from error
+    except yaml.YAMLError as error:
+        raise HubError(f"{path}: its metadata is no YAML: {_first_line(error)}") from error
+    if text == str(card_class(_render(folder, template, facts, None))):
+        return str(new)  # ours, with the name of the folder in its examples
+    known = card.data.to_dict()
+    for name, value in new.data.to_dict().items():
+        # The name of a licence belongs to the licence that it came with.
+        if name not in known and not (name == "license_name" and "license" in known):
+            card.data[name] = value
+    if "model-index" not in known and getattr(new.data, "eval_results", None):
+        card.data.model_name, card.data.eval_results = new.data.model_name, new.data.eval_results
+        card.data.pop("model-index")
+    have = {line.strip() for line in card.text.splitlines() if line.startswith("## ")}
+    added = [section for title, section in _sections(new.text) if title not in have]
+    text = card.text.rstrip() + "".join(f"\n\n{section}" for section in added) + "\n"
+    line_break = "\r\n" if "\r\n" in card.content else "\n"
+    return f"---{line_break}{card.data.to_yaml(line_break=line_break)}{line_break}---{line_break}{text.lstrip()}"
+
+
+def _sections(text: str) -> list[tuple[str, str]]:
+    """The parts of a card under `## ` headings, with their headings."""
+    parts: list[list[str]] = []
+    fenced = False
+    for line in text.splitlines():
+        fenced ^= line.startswith("```")
+        if line.startswith("## ") and not fenced:
+            parts.append([line])
+        elif parts:
+            parts[-1].append(line)
+    return [(part[0].strip(), "\n".join(part).strip()) for part in parts]
+
+
+def _render(folder: Path, template: str, facts: TrainingFacts | None, repo_id: str | None) -> str:
+    import jinja2
+
+    described = _describe_labels(folder) if template == "quality_labels" else _describe_model(folder, template)
+    shown = {item.name: getattr(facts, item.name, None) for item in fields(TrainingFacts)}
+    shown |= {name: value for name, value in described.items() if shown.get(name) is None}
+    repo_id = repo_id or folder.resolve().name
+    shown |= {"repo_id": repo_id}
+    metadata: dict[str, Any] = {"tags": described["tags"]}
+    if shown["license_id"]:
+        metadata["license"] = shown["license_id"]
+    elif shown["license_text"]:
+        metadata["license"] = "other"
+    if metadata.get("license") == "other":
+        metadata["license_name"] = shown["license_text"] or "not recorded"
+    if template == "quality_labels":
+        configs = [{"config_name": "default", "data_files": "data/*.parquet"}]
+        data = DatasetCardData(pretty_name=described["title"], configs=configs, **metadata)
+    else:
+        data = ModelCardData(library_name=described["library"], **metadata)
+        if facts is not None and facts.results:
+            data.model_name = repo_id.split("/")[-1]
+            data.eval_results = [result.eval_result() for result in facts.results]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE / "model_cards"),
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = lambda value: f"{value:.4g}"
+    return environment.get_template(f"{template}.md").render(card_data=data.to_yaml(), f=shown)
+
+
+def _describe_model(folder: Path, template: str) -> dict[str, Any]:
+    rows = {}
+    if template == "diffiqa":
+        index = json.loads((folder / "model_index.json").read_text())
+        for name in ("unet", "fr_model"):
+            config = json.loads((folder / name / "config.json").read_text())
+            rows[name] = f"{index[name][1]}, {_count_parameters(folder / name):,} parameters"
+            for key, said in (("training_data", "trained on"), ("weights_license", "licence")):
+                if value := config.pop(key, None):  # of this part alone
+                    rows[f"{name}, {said}"] = value
+        settings = ("num_timesteps", "num_inference_steps", "num_repeats", "off_by_one", "duplicate_last_step")
+        rows |= {name: index[name] for name in settings if index.get(name) is not None}
+        title, library, size = f"DifFIQA: {folder.resolve().name}", "diffusers", _face_size(folder / "image_processor")
+    else:
+        config = json.loads((folder / "config.json").read_text())
+        class_name = config["architectures"][0]
+        rows["model"] = f"{class_name}, {_count_parameters(folder):,} parameters"
+        if template == "face_recognition":
+            length = "of unit length" if config.get("normalize_embedding") else "not normalised"
+            rows["embeddings"] = f"{config.get('embedding_size')} values, {length}"
+        elif config.get("quality_normalization"):
+            constants = {name: value for name, value in config["quality_normalization"].items() if name != "values"}
+            constants.pop("levels", None)
+            rows["labels"] = ", ".join(f"{name} {value}" for name, value in constants.items())
+        title, library, size = f"{class_name}: {folder.resolve().name}", "transformers", _face_size(folder)
+    rows["input"] = f"aligned faces, RGB in [-1, 1], {size}"
+    return {
+        "title": title,
+        "library": library,
+        "size": size,
+        "rows": rows,
+        "tags": ["face-recognition" if template == "face_recognition" else TASK, "diffiqa_hf"],
+        "training_data": config.get("training_data"),
+        "license_text": config.get("weights_license"),
+    }
+
+
+def _face_size(folder: Path) -> str:
+    path = folder / "preprocessor_config.json"
+    size = json.loads(path.read_text()).get("size") if path.exists() else None
+    return f"{size['height']}x{size['width']}" if size else "112x112"
+
+
+def _count_parameters(folder: Path) -> int:
+    """Numbers in the weights of a component but for running statistics; they are not read."""
+    from safetensors import safe_open
+
+    total = 0
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="np") as file:
+            for name in file.keys():  # noqa: SIM118 - it is no mapping
+                if not name.rpartition(".")[2].startswith(("running_", "num_batches_")):
+                    count = 1
+                    for side in file.get_slice(name).get_shape():
+                        count *= side
+                    total += count
+    return total
+
+
+def _describe_labels(folder: Path) -> dict[str, Any]:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    settings, described = manifest["settings"], manifest.get("described", {})
+    rows = {"rows": f"{manifest['rows']:,}, {manifest['failed']:,} of them without a score"}
+    rows |= {"source": f"`{Path(str(described.get('source'))).name}`", "diffiqa_hf": described.get("diffiqa_hf")}
+    rows |= {name: f"`{value}`" for name, value in settings.items() if name != "method"}
+    return {
+        "title": f"Quality labels: {folder.resolve().name}",
+        "rows": rows,
+        "method": settings["method"],
+        "tags": [TASK, "diffiqa_hf"],
+        "training_data": f"`{Path(str(described.get('source'))).name}`",
+        "license_text": None,
+    }
+
+
+# -- folders ----------------------------------------------------------------------------------------------------------
+
+
+def folder_kind(folder: str | os.PathLike) -> str:
+    """
+    Which of `TEMPLATES` a folder is.
+
+    Raises:
+        HubError: None of them.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise HubError(f"{folder} is no folder")
+    try:
+        if (folder / "model_index.json").exists():
+            name = json.loads((folder / "model_index.json").read_text())["_class_name"]
+            if name == "DifFIQAPipeline":
+                return "diffiqa"
+            raise HubError(f"{folder} is a {name} and no DifFIQAPipeline")
+        if (folder / "manifest.json").exists():
+            manifest = json.loads((folder / "manifest.json").read_text())
+            if not manifest["complete"]:
+                raise HubError(f"the labels in {folder} are not complete: start label_quality.py again")
+            return "quality_labels"
+        if (folder / "config.json").exists():
+            names = json.loads((folder / "config.json").read_text()).get("architectures")
+            if names:
+                return "face_quality" if names[0].endswith("ForFaceQuality") else "face_recognition"
+    except (OSError, ValueError, KeyError) as error:
+        raise HubError(f"{folder}: {_first_line(error)}") from error
+    raise HubError(f"{folder} holds no pipeline, no face model and no labels (model_index.json, config.json, ...)")
+
+
+def check_folder(folder: str | os.PathLike) -> str:
+    """
+    Whether a folder may be pushed: it loads, all its weights are safetensors, none of them is missing, left over, NaN
+    or infinite.
+
+    Returns:
+        `str`: which of `TEMPLATES` it is.
+
+    Raises:
+        HubError: It may not.
+    """
+    folder = Path(folder)
+    kind = folder_kind(folder)
+    unsafe = sorted(str(path.relative_to(folder)) for path in _pushed_files(folder) if path.suffix in UNSAFE_SUFFIXES)
+    if unsafe:
+        more = f" and {len(unsafe) - 1} more" if len(unsafe) > 1 else ""
+        raise HubError(f"{folder}: {unsafe[0]}{more}: only safetensors are pushed (`diffiqa convert` makes them)")
+    try:
+        for name, (component, info) in _load(folder, kind).items():
+            _check_weights(name, component, info)
+    except HubError as error:
+        raise HubError(f"{folder}: {error}") from error
+    except Exception as error:  # whatever the libraries trip over in a folder that isn't whole
+        raise HubError(f"{folder} does not load: {_first_line(error)}") from error
+    return kind
+
+
+def _load(folder: Path, kind: str) -> dict[str, tuple[Any, dict]]:
+    """The models of a folder by name, and what their loading said of missing and left over weights."""
+    if kind == "quality_labels":
+        import pyarrow.parquet as pq
+
+        for shard in json.loads((folder / "manifest.json").read_text())["shards"]:
+            if pq.read_metadata(folder / shard["file"]).num_rows != shard["rows"]:
+                raise HubError(f"{shard['file']} has another number of rows than the manifest says")
+        return {}
+    options = {"local_files_only": True, "use_safetensors": True}
+    if kind == "diffiqa":
+        from .pipeline_diffiqa import DifFIQAPipeline
+
+        pipe = DifFIQAPipeline.from_pretrained(folder, **options)
+        parts = {"unet": pipe.unet, "fr_model": pipe.fr_model}
+        # Once more, since a pipeline keeps to itself what its parts lack.
+        return {
+            name: type(part).from_pretrained(folder / name, output_loading_info=True, **options)
+            for name, part in parts.items()
+        }
+    from transformers import AutoModel
+
+    from .models import AutoModelForFaceQuality
+
+    auto = AutoModelForFaceQuality if kind == "face_quality" else AutoModel
+    return {"the model": auto.from_pretrained(folder, output_loading_info=True, **options)}
+
+
+def _check_weights(name: str, model: Any, info: Mapping[str, Any]) -> None:
+    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if found := sorted(map(str, info.get(problem) or ())):
+            raise HubError(f"{name} has {len(found)} {problem.split('_')[0]} weights ({found[0]}, ...)")
+    broken = [key for key, tensor in model.state_dict().items() if not tensor.isfinite().all()]
+    if broken:
+        raise HubError(f"{name} has NaN or infinite weights ({broken[0]}, ...)")
+
+
+def complete_folder(folder: str | os.PathLike, kind: str, repo_id: str | None = None) -> dict[str, str]:
+    """
+    What a folder still needs to be loaded from the Hub in every way: the text of `README.md` where it is missing or
+    not whole, and where there is none, of `pipeline.py` for a pipeline, of `preprocessor_config.json` for a model.
+
+    Returns:
+        `dict[str, str]`: texts by the names of the files.
+    """
+    folder = Path(folder)
+    parts = {}
+    if kind == "diffiqa":
+        if not (folder / "pipeline.py").exists():
+            parts["pipeline.py"] = (_HERE / "pipelines" / "diffiqa" / "pipeline.py").read_text(encoding="utf-8")
+    elif kind != "quality_labels" and not (folder / "preprocessor_config.json").exists():
+        from .image_processing_face import FaceImageProcessor
+
+        config = json.loads((folder / "config.json").read_text())
+        # LightQNet resizes: faces are made at its size at once.
+        size = dict(zip(("height", "width"), config["crop_size"], strict=True))
+        processor = FaceImageProcessor(size=size if config["model_type"] == "lightqnet" else None)
+        parts["preprocessor_config.json"] = processor.to_json_string()
+    card, path = complete_card(folder, kind, repo_id=repo_id), folder / CARD_FILE
+    if not path.exists() or path.read_text(encoding="utf-8") != card:
+        parts[CARD_FILE] = card
+    return parts
+
+
+def component_files(folder: str | os.PathLike) -> dict[str, str]:
+    """
+    What `DiffusionPipeline.from_pretrained(repo, custom_pipeline=...)` needs beside the components of a pipeline that
+    are of another library: a module in the component's folder, since diffusers fetches no pipeline without it
+    (`_get_custom_components_and_folders`, seen in 0.42). Each only imports the class from where it is installed. They
+    go to the Hub and not into the folder, where diffusers would ask for `trust_remote_code` because of them.
+
+    Returns:
+        `dict[str, str]`: texts by the names of the files.
+    """
+    parts = {}
+    for name, entry in json.loads((Path(folder) / "model_index.json").read_text()).items():
+        if isinstance(entry, list) and entry[0] and entry[0].split(".")[0] not in ("diffusers", "transformers"):
+            module, class_name = entry
+            parts[f"{name}/{module}.py"] = (
+                f'"""For `DiffusionPipeline.from_pretrained` with `custom_pipeline`: pip install '
+                f'{module.split(".")[0]}."""\n\nfrom {module} import {class_name}\n\n\n__all__ = ["{class_name}"]\n'
+            )
+    return parts
+
+
+def _pushed_files(folder: Path) -> list[Path]:
+    from huggingface_hub.utils import filter_repo_objects
+
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return list(
+        filter_repo_objects(files, ignore_patterns=list(NOT_PUSHED), key=lambda p: p.relative_to(folder).as_posix())
+    )
+
+
+# -- the Hub ----------------------------------------------------------------------------------------------------------
+
+
+def push_folder(
+    folder: str | os.PathLike,
+    repo_id: str,
+    *,
+    private: bool | None = None,
+    revision: str | None = None,
+    commit_message: str | None = None,
+    token: str | None = None,
+    dry_run: bool = False,
+) -> tuple[str | None, list[str], list[str]]:
+    """
+    Uploads a folder to the Hub, in one commit, so that no revision has half a model. What is missing in it (see
+    [`complete_folder`]) is written into it first.
+
+    Args:
+        folder: Of a pipeline, an FR model, a face quality model, or of labels, which become a dataset.
+        repo_id (`str`): `"name"` or `"owner/name"`; it is made when it is not there.
+        private (`bool`, *optional*): Of a repository that is made. Labels, which come with the faces, are private
+            unless this is `False`; models are as the account has it.
+        revision (`str`, *optional*): Branch, which is made when it is not there.
+        commit_message (`str`, *optional*): In place of ours.
+        token (`str`, *optional*): In place of the one that `hf auth login` or HF_TOKEN has left.
+        dry_run (`bool`, *optional*, defaults to `False`): Checks the folder, and writes and uploads nothing.
+
+    Returns:
+        The address of the commit (`None` in a dry run), the files that were (or would be) written, and those that were
+        (or would be) uploaded.
+
+    Raises:
+        HubError: The folder can't be pushed, or the Hub says no.
+    """
+    folder = Path(folder)
+    kind = check_folder(folder)
+    parts = complete_folder(folder, kind, repo_id)
+    beside = component_files(folder) if kind == "diffiqa" else {}
+    uploaded = {path.relative_to(folder).as_posix() for path in _pushed_files(folder)} | {*parts, *beside}
+    uploaded = sorted(uploaded)
+    if dry_run:
+        return None, list(parts), uploaded
+    token = check_login(token)
+    dataset = kind == "quality_labels"
+    api = HfApi(token=token, library_name="diffiqa_hf", library_version=__version__)
+    repo_type = "dataset" if dataset else "model"
+    message = commit_message or f"{TEMPLATES[kind]}, by diffiqa_hf {__version__}"
+    try:
+        asked = True if dataset and private is None else private
+        repo_id = api.create_repo(repo_id, private=asked, exist_ok=True, repo_type=repo_type).repo_id
+        if private and not api.repo_info(repo_id, repo_type=repo_type).private:
+            raise HubError(f"{repo_id} is there already, and public: nothing is uploaded to it as private")
+        if revision is not None:
+            api.create_branch(repo_id, branch=revision, exist_ok=True, repo_type=repo_type)
+        # Once more with the owner in it, which the Hub has told us.
+        parts = complete_folder(folder, kind, repo_id)
+        for name, text in parts.items():
+            _write(folder / name, text)
+        common = {"repo_id": repo_id, "revision": revision, "repo_type": repo_type, "commit_message": message}
+        if dataset:  # may be large, and is worth having in parts
+            commit = api.upload_folder(folder_path=folder, ignore_patterns=list(NOT_PUSHED), **common)
+        else:
+            operations = [
+                CommitOperationAdd(name, beside[name].encode() if name in beside else str(folder / name))
+                for name in uploaded
+            ]
+            commit = api.create_commit(operations=operations, **common)
+    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError, ValueError) as error:
+        raise HubError(f"cannot push to {repo_id}: {hub_reason(error)}") from error
+    return str(commit.commit_url), list(parts), uploaded
+
+
+def check_login(token: str | None = None) -> str:
+    """
+    The token that is given, or the one of this machine.
+
+    Raises:
+        HubError: There is none, or the Hub can't be reached because this process is offline.
+    """
+    if hub_constants.HF_HUB_OFFLINE:
+        raise HubError("the Hub is switched off here (HF_HUB_OFFLINE)")
+    token = token or get_token()
+    if token is None:
+        raise HubError("no token for the Hub: `hf auth login`, or set HF_TOKEN")
+    return token
+
+
+def hub_reason(error: BaseException) -> str:
+    """In one line why the Hub, or its client, has said no; the first line of any other error."""
+    if isinstance(error, GatedRepoError):
+        return "the repository is gated: ask for access on its page, and log in"
+    if isinstance(error, RevisionNotFoundError):
+        return "there is no such revision"
+    if isinstance(error, RepositoryNotFoundError):
+        hint = "" if get_token() else ", or it is private and there is no token: `hf auth login`, or set HF_TOKEN"
+        return (
+            f"there is no such repository for this token{hint}" if not hint else f"there is no such repository{hint}"
+        )
+    if isinstance(error, OfflineModeIsEnabled):
+        return "the Hub is switched off here (HF_HUB_OFFLINE)"
+    if isinstance(error, HfHubHTTPError):
+        status = error.response.status_code
+        said = error.server_message or _first_line(error)
+        if status == 401:
+            return f"the Hub does not take the token ({said})"
+        return f"the Hub says {status}: {said}"
+    return _first_line(error)
+
+
+def _first_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _write(path: Path, text: str) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+# -- the training scripts ---------------------------------------------------------------------------------------------
+
+_HUB_OPTIONS = (
+    "--push_to_hub",
+    "--hub_model_id",
+    "--hub_private",
+    "--hub_revision",
+    "--resume_from_checkpoint",
+    "--training_data",
+    "--training_data_license",
+    "--weights_license",
+    "--weights_license_id",
+)
+
+
+def add_hub_arguments(parser: argparse.ArgumentParser, card: bool = True) -> None:
+    """The options of a training script for the card (what only a person knows) and for the Hub."""
+    if card:
+        group = parser.add_argument_group("model card")
+        group.add_argument("--training_data", help="what the faces are, in words (default: the name of the source)")
+        group.add_argument("--training_data_license", help="of the faces, in words")
+        group.add_argument("--weights_license", help='of the weights, in words: "for research only"')
+        group.add_argument("--weights_license_id", help="of the weights, as the Hub names it: apache-2.0, other, ...")
+    hub = parser.add_argument_group("Hub")
+    hub.add_argument(
+        "--push_to_hub",
+        action="store_true",
+        help="upload the result; the token is that of `hf auth login` or HF_TOKEN",
+    )
+    hub.add_argument("--hub_model_id", help="name or owner/name of the repository (default: name of --output_dir)")
+    hub.add_argument("--hub_private", action="store_true", default=None, help="make a private repository")
+    hub.add_argument("--hub_revision", help="branch to upload to (default: main)")
+
+
+def check_hub_arguments(args: argparse.Namespace) -> None:
+    """
+    Before a run of days: whether there will be a token at its end.
+
+    Raises:
+        HubError: It is asked to push and there is none, or it is not valid.
+    """
+    if args.push_to_hub:
+        try:
+            HfApi(token=check_login()).whoami()
+        except HfHubHTTPError as error:
+            raise HubError(f"--push_to_hub: {hub_reason(error)}") from error
+
+
+def push_when_asked(args: argparse.Namespace, folder: str | os.PathLike) -> str | None:
+    """
+    Pushes what a run has made, where `--push_to_hub` asks for it; the main process calls it when all is saved.
+
+    Returns:
+        `str`: the address of the commit, or `None` where nothing was asked for.
+
+    Raises:
+        HubError: It was not pushed. The run is done and the folder is whole: `diffiqa push` does it later.
+    """
+    if not args.push_to_hub:
+        return None
+    repo_id = args.hub_model_id or Path(args.output_dir).resolve().name
+    try:
+        url, _, _ = push_folder(folder, repo_id, private=args.hub_private, revision=args.hub_revision)
+    except HubError as error:
+        raise HubError(f"{error}. The result is in {folder}: `diffiqa push` uploads it") from error
+    logger.info(f"pushed to {url}")
+    return url
+
+
+__all__ = [
+    "DataFacts",
+    "HubError",
+    "ResultFacts",
+    "TrainingFacts",
+    "add_hub_arguments",
+    "check_folder",
+    "check_hub_arguments",
+    "check_login",
+    "complete_card",
+    "complete_folder",
+    "component_files",
+    "folder_kind",
+    "hub_reason",
+    "push_folder",
+    "push_when_asked",
+    "read_training",
+    "record_training",
+    "training_facts",
+    "write_model_card",
+]

@@ -1,0 +1,156 @@
+# Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+"""Face quality models to ONNX, with what has to be done to an image beforehand written in the file."""
+
+import importlib.util
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from . import __version__
+from .alignment import arcface_template
+from .folding import fold
+from .models.lightqnet import LightQNetForFaceQuality
+from .models.modeling_face import FacePreTrainedModel
+
+
+# What a runtime of 2024 reads: ONNX Runtime 1.17 and later.
+OPSET = 18
+NEEDED = ("onnx", "onnxscript")
+
+
+class _Scores(nn.Module):
+    def __init__(self, model: FacePreTrainedModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        return self.model(pixel_values).scores
+
+
+def export_onnx(model: FacePreTrainedModel, path: str | os.PathLike) -> Path:
+    """
+    Writes a face quality model as ONNX: `pixel_values` (batch, 3, height, width) float32 to `scores` (batch,) float32,
+    higher is better, for any batch. Normalisations are folded into the convolutions ([`~diffiqa_hf.folding.fold`]);
+    what the model itself does to canonical faces (crop, channel order, mean) is in the graph.
+
+    The metadata of the file says what the input is, so that a program without this package can make it: see
+    [`onnx_metadata`].
+
+    Args:
+        model: One that [`AutoModelForFaceQuality`] loads; left as it is.
+        path: The file; it is written beside and renamed.
+
+    Returns:
+        `Path`: the file.
+
+    Raises:
+        ImportError: `onnx` or `onnxscript` is missing (`pip install "diffiqa_hf[onnx]"`).
+        TypeError: The model is no face quality model.
+    """
+    if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+        raise ImportError(f'export to ONNX needs {" and ".join(missing)}: pip install "diffiqa_hf[onnx]"')
+    if not isinstance(model, FacePreTrainedModel) or not type(model).__name__.endswith("ForFaceQuality"):
+        raise TypeError(f"{type(model).__name__} is no face quality model")
+    import onnx
+
+    path = Path(path)
+    # In the plain order of memory: that of fold(), channels last, would leave transpositions in the graph.
+    network = _Scores(fold(model).float().to("cpu", memory_format=torch.contiguous_format)).eval()
+    program = torch.onnx.export(
+        network,
+        (torch.zeros(2, 3, *face_size(model)),),  # two: a batch of one would be taken for a constant
+        dynamo=True,
+        input_names=["pixel_values"],
+        output_names=["scores"],
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        opset_version=OPSET,
+        external_data=False,
+        verbose=False,
+    )
+    exported = program.model_proto
+    # The exporter notes for each node where in the source it came from, with the paths of this machine.
+    for entry in (*exported.graph.node, *exported.graph.value_info, *exported.graph.input, *exported.graph.output):
+        entry.ClearField("metadata_props")
+        entry.ClearField("doc_string")
+    exported.graph.ClearField("metadata_props")
+    exported.ClearField("metadata_props")
+    onnx.helper.set_model_props(exported, onnx_metadata(model))
+    exported.producer_name, exported.producer_version = "diffiqa_hf", __version__
+    onnx.checker.check_model(exported, full_check=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        beside.write_bytes(exported.SerializeToString())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return path
+
+
+def face_size(model: FacePreTrainedModel) -> tuple[int, int]:
+    """Height and width of the canonical faces that the exported model takes: 112x112, or more where it needs more."""
+    height, width = model.config.crop_size
+    if isinstance(model, LightQNetForFaceQuality):  # which would resize: faces are made at its size at once
+        return height, width
+    return max(height, 112), max(width, 112)
+
+
+def onnx_metadata(model: FacePreTrainedModel) -> dict[str, str]:
+    """
+    What stands in the metadata of the exported file: from a picture to the input of the graph. Points are x, y in
+    pixels; all values are strings, those of `alignment_template` and `config` JSON.
+    """
+    height, width = face_size(model)
+    config = model.config.to_diff_dict()
+    crop_height, crop_width = model.config.crop_size
+    return {
+        "task": "face-image-quality-assessment",
+        "model": type(model).__name__,
+        "input": "pixel_values",
+        "input_layout": "NCHW: batch (any), 3, height, width",
+        "input_type": "float32",
+        "input_size": f"{height}x{width} (height x width)",
+        "input_range": "[-1, 1]: value of 0 to 255 / 127.5 - 1",
+        "color_order": "RGB",
+        "alignment": "the rotation, scale and shift that bring the five points closest to the template in the "
+        "least-squares sense (Umeyama 1991, no reflection)",
+        "alignment_points": "in the order of the picture from left to right: left eye, right eye, tip of the nose, "
+        "left and right corner of the mouth",
+        "alignment_template": json.dumps(arcface_template((height, width)).round(4).tolist()),
+        "crop": f"none is needed: the graph takes the middle {crop_height}x{crop_width} pixels itself, and does the "
+        "channel order, mean and standard deviation that the weights were trained with",
+        "unaligned_crops": "a crop that is aligned already is resized to the size of the input, bilinear with "
+        "antialiasing (Pillow)",
+        "output": "scores: (batch,), higher is better",
+        "license": model.config.weights_license or "not recorded",
+        "training_data": model.config.training_data or "not recorded",
+        "config": json.dumps(config, sort_keys=True),
+        "diffiqa_hf": __version__,
+    }
+
+
+def largest_difference(model: FacePreTrainedModel, path: str | os.PathLike, batch: int = 3) -> float:
+    """
+    The largest difference between the scores of an exported file in ONNX Runtime and those of the model in torch, on
+    random faces, relative to the largest score where that is above 1.
+
+    Raises:
+        ImportError: ONNX Runtime is missing (`pip install "diffiqa_hf[onnx]"`).
+    """
+    import onnxruntime
+
+    faces = np.random.default_rng(0).uniform(-1, 1, (batch, 3, *face_size(model))).astype(np.float32)
+    session = onnxruntime.InferenceSession(os.fspath(path), providers=["CPUExecutionProvider"])
+    ours = session.run(["scores"], {"pixel_values": faces})[0]
+    training = model.training
+    with torch.no_grad():
+        theirs = model.eval()(torch.from_numpy(faces).to(model.device, model.dtype)).scores.float().cpu().numpy()
+    model.train(training)
+    return float(np.abs(ours - theirs).max() / max(1.0, np.abs(theirs).max()))
+
+
+__all__ = ["export_onnx", "face_size", "largest_difference", "onnx_metadata"]

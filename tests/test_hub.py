@@ -1,0 +1,519 @@
+# Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDPMScheduler, UNet2DModel
+from fixtures.hub import LocalHub
+from huggingface_hub import DatasetCard, ModelCard
+from safetensors.torch import load_file, save_file
+
+import diffiqa_hf
+from diffiqa_hf import (
+    DifFIQAPipeline,
+    FaceImageProcessor,
+    LightQNetConfig,
+    LightQNetForFaceQuality,
+    MobileFaceNetConfig,
+    MobileFaceNetForFaceQuality,
+    MobileFaceNetModel,
+)
+from diffiqa_hf.hub import (
+    DataFacts,
+    HubError,
+    ResultFacts,
+    TrainingFacts,
+    add_hub_arguments,
+    check_folder,
+    check_hub_arguments,
+    complete_card,
+    complete_folder,
+    push_folder,
+    read_training,
+    record_training,
+    training_facts,
+    write_model_card,
+)
+
+
+ROOT = Path(__file__).parents[1]
+TINY = {
+    "stem_width": 8,
+    "stem_groups": 8,
+    "stages": [[8, 8, 1, 2], [8, 8, 1, 2], [8, 8, 1, 2]],
+    "feature_width": 16,
+    "embedding_size": 8,
+}
+FACTS = TrainingFacts(
+    command="accelerate launch training/train_diffiqa_r.py --num_train_epochs 2",
+    data=[DataFacts("faces of volunteers", 9525, 403, "CC BY 4.0")],
+    results=[
+        ResultFacts("pauc", "pAUC at discard 0.3", 0.5512, "people held out", 0.43, 0.68, 0.95, "817 mated pairs"),
+        ResultFacts("spearmanr", "Spearman's correlation", 0.9034, "faces held out"),
+    ],
+    heldout="every tenth of them",
+    steps=1234,
+    processes=2,
+    device="cuda",
+    license_text="for research only",
+    versions={"torch": "2.13.0"},
+)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """Folders as `save_pretrained` writes them: `quality`, `other` (with other weights), `fr` and `pipe`."""
+    folder = tmp_path_factory.mktemp("made")
+    for seed, name in enumerate(("quality", "other")):
+        torch.manual_seed(seed)
+        model = MobileFaceNetForFaceQuality(MobileFaceNetConfig(**TINY))
+        model.head.score.bias.data.fill_(seed + 0.5)
+        model.save_pretrained(folder / name)
+    fr_model = MobileFaceNetModel(MobileFaceNetConfig(**TINY)).eval()
+    fr_model.save_pretrained(folder / "fr")
+    unet = UNet2DModel(
+        sample_size=112,
+        block_out_channels=(8, 8),
+        norm_num_groups=4,
+        layers_per_block=1,
+        down_block_types=("DownBlock2D",) * 2,
+        up_block_types=("UpBlock2D",) * 2,
+    )
+    scheduler = DDPMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="sample")
+    DifFIQAPipeline(unet, scheduler, fr_model, FaceImageProcessor()).save_pretrained(folder / "pipe")
+    return folder
+
+
+@pytest.fixture
+def quality(made, tmp_path) -> Path:
+    return Path(shutil.copytree(made / "quality", tmp_path / "quality"))
+
+
+# -- cards ------------------------------------------------------------------------------------------------------------
+
+
+def test_card_of_a_run_says_what_the_run_knew(quality):
+    record_training(quality, FACTS)
+    card = ModelCard.load(quality / "README.md")
+    assert card.data.library_name == "transformers" and "face-image-quality-assessment" in card.data.tags
+    assert (card.data.license, card.data.license_name) == ("other", "for research only")
+    pauc, spearman = card.data.eval_results
+    assert pauc.metric_value == 0.5512 and pauc.dataset_name == "people held out"
+    assert pauc.metric_args == {"interval": [0.43, 0.68], "confidence": 0.95, "basis": "817 mated pairs"}
+    assert spearman.metric_value == 0.9034 and spearman.metric_args is None
+    assert "| faces of volunteers | 9,525 | 403 | CC BY 4.0 |\n\nHeld out: every tenth of them." in card.text
+    assert "| people held out | pAUC at discard 0.3 | 0.5512 | 0.43 to 0.68 (95 %) | 817 mated pairs |" in card.text
+    assert "| faces held out | Spearman's correlation | 0.9034 | none computed | not recorded |" in card.text
+    assert FACTS.command in card.text and "1234 steps, 2 processes on cuda; torch 2.13.0." in card.text
+    assert read_training(quality) == FACTS
+    parameters = sum(p.numel() for p in MobileFaceNetForFaceQuality.from_pretrained(quality).parameters())
+    assert f"MobileFaceNetForFaceQuality, {parameters:,} parameters" in card.text
+
+
+@pytest.mark.parametrize("name", ["quality", "fr", "pipe"])
+def test_every_card_has_its_sections_and_admits_what_is_not_known(made, name):
+    text = complete_card(made / name, repo_id="ann/model")
+    for heading in ("Use", "Intended use", "Limits", "People", "Training data", "Results", "How to reproduce"):
+        assert f"\n## {heading}\n" in text
+    assert "was not tested" in text and "No figure was recorded." in text and "left no record" in text
+    assert '"ann/model"' in text and "{{" not in text and "None" not in text
+    assert "model-index" not in ModelCard(text).data.to_dict()
+
+
+def test_card_that_is_there_keeps_what_it_says(quality):
+    ours = "---\nlicense: mit\nlanguage: en\n---\n# Mine\n\nHello.\n\n## Limits\n\nNone at all.\n"
+    (quality / "README.md").write_text(ours)
+    assert write_model_card(quality, facts=FACTS)
+    card = ModelCard.load(quality / "README.md")
+    assert card.data.license == "mit" and card.data.language == "en" and card.data.get("license_name") is None
+    assert card.data.library_name == "transformers" and len(card.data.eval_results) == 2
+    assert card.text.startswith("# Mine\n\nHello.\n\n## Limits\n\nNone at all.\n\n## Use\n")
+    assert card.text.count("## Limits") == 1 and card.text.count("## Results") == 1
+    before = (quality / "README.md").read_bytes()
+    assert not write_model_card(quality, facts=FACTS) and (quality / "README.md").read_bytes() == before
+
+
+def test_card_of_a_run_gets_the_name_that_it_is_pushed_under(quality):
+    record_training(quality, FACTS)
+    assert 'from_pretrained("quality")' in (quality / "README.md").read_text()
+    assert 'from_pretrained("ann/best")' in complete_folder(quality, "face_quality", "ann/best")["README.md"]
+
+
+def test_cards_that_cannot_be(quality, tmp_path):
+    (quality / "README.md").write_text("---\nlicense: [\n---\n")
+    with pytest.raises(HubError, match="README.md: its metadata is no YAML"):
+        complete_card(quality)
+    with pytest.raises(HubError, match="no card template 'unet'"):
+        complete_card(quality, "unet")
+    (quality / "training.json").write_text('{"command": "x", "speed": 3}')
+    with pytest.raises(HubError, match="training.json: unknown facts: speed"):
+        complete_card(quality)
+    with pytest.raises(ValueError, match="command"):
+        TrainingFacts.from_dict({})
+    with pytest.raises(ValueError, match="interval"):
+        ResultFacts("pauc", "pAUC", 0.5, "faces", low=0.4)
+
+
+def test_cards_of_converted_and_of_default_weights_can_be_completed():
+    default = Path(diffiqa_hf.__file__).parent / "checkpoints" / "default"
+    text = complete_card(default)
+    assert (default / "README.md").read_text().split("---\n", 2)[2].strip() in text
+    assert "\n## People\n" in text
+
+
+def test_templates_and_pipelines_are_in_the_package():
+    for name in ("model_cards", "pipelines"):
+        assert (ROOT / name).samefile(Path(diffiqa_hf.__file__).parent / name)
+    for path in (ROOT / "pipelines").glob("*/pipeline.py"):
+        compile(path.read_text(), str(path), "exec")
+
+
+def test_facts_of_a_run_have_no_paths_of_the_machine():
+    from accelerate import Accelerator
+    from datasets import Dataset
+
+    parser = argparse.ArgumentParser()
+    add_hub_arguments(parser)
+    for option in ("--train_data_dir", "--identity_column", "--out", "--resume_from_checkpoint"):
+        parser.add_argument(option)
+    parser.set_defaults(dataset_name=None, train_parquet=None, holdout_modulo=10, identity_column="person")
+    argv = ["--train_data_dir", "/home/ann/faces of people", "--out=/tmp/run", "--push_to_hub", "--hub_model_id"]
+    argv += ["ann/secret", "--resume_from_checkpoint", "latest", "--weights_license", "for research"]
+    args = parser.parse_args(argv)
+    dataset = Dataset.from_dict({"person": ["a", "b", "a"]})
+    facts = training_facts("training/train_ddpm.py", args, argv, dataset, Accelerator(cpu=True), steps=7)
+    assert facts.command == "accelerate launch training/train_ddpm.py --train_data_dir 'faces of people' --out=run"
+    assert facts.data == [DataFacts("`faces of people`", 3, 2)] and facts.steps == 7
+    assert "divisible by 10" in facts.heldout and facts.license_text == "for research"
+
+
+# -- folders ----------------------------------------------------------------------------------------------------------
+
+
+def test_folders_that_load(made):
+    assert [check_folder(made / name) for name in ("quality", "fr", "pipe")] == [
+        "face_quality",
+        "face_recognition",
+        "diffiqa",
+    ]
+
+
+def test_folders_that_are_refused(quality, made, tmp_path):
+    def refused(match: str, folder: Path = quality) -> None:
+        with pytest.raises(HubError, match=match):
+            check_folder(folder)
+
+    refused("no folder", tmp_path / "nothing")
+    refused("holds no pipeline", tmp_path)
+    torch.save({}, quality / "pytorch_model.bin")
+    refused("pytorch_model.bin: only safetensors are pushed")
+    (quality / "pytorch_model.bin").unlink()
+
+    weights = load_file(quality / "model.safetensors")
+    name = "head.score.weight"
+    for broken, match in (
+        ({key: value for key, value in weights.items() if key != name}, f"1 missing weights .{name}"),
+        ({**weights, "more": torch.zeros(1)}, "1 unexpected weights .more"),
+        ({**weights, name: torch.full_like(weights[name], float("nan"))}, f"NaN or infinite weights .{name}"),
+    ):
+        save_file(broken, quality / "model.safetensors", metadata={"format": "pt"})
+        refused(match)
+    (quality / "model.safetensors").write_bytes(b"not this")
+    refused("does not load")
+    (quality / "config.json").write_text("{")
+    refused("config.json|Expecting")
+
+    pipe = shutil.copytree(made / "pipe", tmp_path / "pipe")
+    index = json.loads((pipe / "model_index.json").read_text())
+    (pipe / "model_index.json").write_text(json.dumps({**index, "_class_name": "DDPMPipeline"}))
+    refused("is a DDPMPipeline", pipe)
+
+
+def test_what_is_missing_for_loading_is_added(made, quality, tmp_path):
+    parts = complete_folder(quality, "face_quality")
+    assert set(parts) == {"README.md", "preprocessor_config.json"}
+    assert json.loads(parts["preprocessor_config.json"])["size"] == {"height": 112, "width": 112}
+    assert set(complete_folder(made / "pipe", "diffiqa")) == {"README.md", "pipeline.py"}
+    (quality / "preprocessor_config.json").write_text("{}")
+    assert set(complete_folder(quality, "face_quality")) == {"README.md"}
+
+    blocks = [[4, 4, 2], [8, 6, 2]]
+    LightQNetForFaceQuality(LightQNetConfig(stem_width=4, blocks=blocks, feature_width=8)).save_pretrained(tmp_path)
+    parts = complete_folder(tmp_path, "face_quality")
+    assert json.loads(parts["preprocessor_config.json"])["size"] == {"height": 96, "width": 96}
+
+
+# -- the Hub ----------------------------------------------------------------------------------------------------------
+
+SCORES = """
+import numpy as np, json
+from pathlib import Path
+import diffiqa_hf.models
+from diffiqa_hf import AutoModelForFaceQuality, DifFIQAPipeline, FaceImageProcessor
+from diffusers import DiffusionPipeline
+from transformers import AutoImageProcessor, AutoModel, pipeline
+import torch
+
+image = (np.arange(112 * 112 * 3) % 251).astype("uint8").reshape(112, 112, 3)
+faces = FaceImageProcessor()([image], return_tensors="pt")
+result = {}
+
+def attempt(name, function):
+    try:
+        with torch.no_grad():
+            result[name] = function()
+    except Exception as error:
+        result[name] = f"{type(error).__name__}: {error}"
+
+def by_pipeline(repo, cls=DifFIQAPipeline, **options):
+    return cls.from_pretrained(repo, **options)(image, num_repeats=1).scores.tolist()
+
+def by_model(repo, **options):
+    return AutoModelForFaceQuality.from_pretrained(repo, **options).eval()(**faces).scores.tolist()
+
+def by_fr_model(repo, **options):
+    return AutoModel.from_pretrained(repo, **options).eval()(**faces).embeddings[0].tolist()
+
+def by_task(repo, **options):
+    return [pipeline("face-image-quality-assessment", model=repo, **options)(image)["score"]]
+"""
+
+LOAD = (
+    SCORES
+    + """
+custom = {"cls": DiffusionPipeline, "trust_remote_code": True}
+attempt("pipeline", lambda: by_pipeline("ann/pipe"))
+attempt("custom", lambda: by_pipeline("ann/pipe", custom_pipeline="ann/pipe", **custom))
+attempt("custom file", lambda: by_pipeline("ann/pipe", custom_pipeline="pipeline", **custom))
+attempt("custom folder", lambda: by_pipeline("ann/pipe", custom_pipeline=pipelines, **custom))
+attempt("untrusted", lambda: by_pipeline("ann/pipe", DiffusionPipeline, custom_pipeline="ann/pipe"))
+# After the code has come to the cache it still needs no trust.
+attempt("pipeline again", lambda: by_pipeline("ann/pipe"))
+attempt("half", lambda: str(DifFIQAPipeline.from_pretrained("ann/pipe", torch_dtype=torch.float16).fr_model.dtype))
+attempt("model", lambda: by_model("ann/quality"))
+attempt("revision", lambda: by_model("ann/quality", revision="other"))
+attempt("no revision", lambda: by_model("ann/quality", revision="none"))
+attempt("task", lambda: by_task("ann/quality"))
+attempt("task, revision", lambda: by_task("ann/quality", revision="other"))
+attempt("processor", lambda: type(AutoImageProcessor.from_pretrained("ann/quality")).__name__)
+attempt("private", lambda: by_fr_model("ann/fr"))
+attempt("private pipeline", lambda: by_pipeline("ann/private"))
+attempt("private, custom", lambda: by_pipeline("ann/private", custom_pipeline="ann/private", **custom))
+"""
+)
+
+
+@pytest.fixture(scope="module")
+def hub(made, tmp_path_factory):
+    """A Hub with what Ann has pushed: `quality` (and `other` as its branch), `pipe`, and two private repositories."""
+    pushed = Path(shutil.copytree(made, tmp_path_factory.mktemp("pushed") / "made"))
+    shutil.copytree(pushed / "pipe", pushed / "private")
+    record_training(pushed / "quality", FACTS)
+    code = """
+from diffiqa_hf.hub import push_folder
+folder += "/"
+result = [push_folder(folder + "quality", "quality")[0], push_folder(folder + "pipe", "ann/pipe")[0]]
+push_folder(folder + "other", "ann/quality", revision="other", commit_message="another head")
+for name in ("fr", "private"):
+    push_folder(folder + name, "ann/" + name, private=True)
+"""
+    with LocalHub({"token-of-ann": "ann", "token-of-bob": "bob"}) as hub:
+        hub.urls = hub.run(code, tmp_path_factory.mktemp("home"), "token-of-ann", folder=str(pushed))
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def local(made) -> dict:
+    """The scores of the folders themselves."""
+    values: dict = {}
+    exec(SCORES, values)
+    with torch.no_grad():
+        return {
+            "pipe": values["by_pipeline"](made / "pipe"),
+            "quality": values["by_model"](made / "quality"),
+            "other": values["by_model"](made / "other"),
+            "fr": values["by_fr_model"](made / "fr"),
+        }
+
+
+def test_what_a_push_leaves_on_the_hub(hub):
+    quality, pipe = hub.repositories["models", "ann/quality"], hub.repositories["models", "ann/pipe"]
+    assert quality.messages[1:] == [f"a face quality model, by diffiqa_hf {diffiqa_hf.__version__}", "another head"]
+    assert not quality.private and hub.repositories["models", "ann/fr"].private
+    files = quality.files[quality.refs["main"]]
+    assert {"README.md", "config.json", "model.safetensors", "preprocessor_config.json", "training.json"} <= set(files)
+    assert hub.urls[0].endswith(f"/ann/quality/commit/{quality.refs['main']}")
+    card = ModelCard(files["README.md"].decode())
+    assert card.data.model_name == "quality" and card.data.eval_results[0].metric_value == 0.5512
+    assert 'model="ann/quality"' in card.text
+    names = set(pipe.files[pipe.refs["main"]])
+    assert {"pipeline.py", "fr_model/model.safetensors", "unet/diffusion_pytorch_model.safetensors"} <= names
+    # For DiffusionPipeline.from_pretrained; it is not in the folder itself.
+    assert "fr_model/diffiqa_hf.models.mobilefacenet.modeling_mobilefacenet.py" in names
+
+
+def test_loading_with_and_without_a_token_and_offline(hub, local, tmp_path):
+    values = {"pipelines": str(ROOT / "pipelines" / "diffiqa")}
+    result = hub.run(LOAD, tmp_path / "ann", "token-of-ann", **values)
+    close = {"rtol": 1e-5, "atol": 1e-6}
+    same = {"pipeline": "pipe", "custom": "pipe", "custom file": "pipe", "custom folder": "pipe"}
+    same |= {"pipeline again": "pipe", "private pipeline": "pipe", "private, custom": "pipe", "model": "quality"}
+    same |= {"revision": "other", "task": "quality", "task, revision": "other", "private": "fr"}
+    for name, folder in same.items():
+        assert isinstance(result[name], list), (name, result[name])
+        np.testing.assert_allclose(result[name], local[folder], **close, err_msg=name)
+    assert abs(local["quality"][0] - local["other"][0]) > 0.1
+    assert "trust_remote_code" in result["untrusted"]
+    assert result["half"] == "torch.float16" and result["processor"] == "FaceImageProcessor"
+    assert "none is not a valid git identifier" in result["no revision"]
+
+    # Nobody is logged in: what is public loads, what is private says that a token is missing.
+    result = hub.run(LOAD, tmp_path / "nobody", **values)
+    np.testing.assert_allclose(result["pipeline"], local["pipe"], **close)
+    np.testing.assert_allclose(result["model"], local["quality"], **close)
+    assert "hf auth login" in result["private"] and "ann/fr" in result["private"]
+    assert "RepositoryNotFoundError" in result["private pipeline"] and "authenticated" in result["private pipeline"]
+
+    # The Hub can't be reached, but the cache has been filled.
+    requests = len(hub.requests)
+    result = hub.run(LOAD, tmp_path / "ann", offline=True, **values)
+    for name in ("pipeline", "custom folder", "model", "revision", "task", "private", "private pipeline"):
+        assert isinstance(result[name], list), (name, result[name])
+        np.testing.assert_allclose(result[name], local[same[name]], **close, err_msg=name)
+    assert len(hub.requests) == requests
+
+
+def test_token_as_an_argument(hub, local, tmp_path):
+    code = (
+        SCORES
+        + """
+attempt("pipeline", lambda: by_pipeline("ann/private", token="token-of-ann"))
+attempt("model", lambda: by_fr_model("ann/fr", token="token-of-ann"))
+attempt("of another", lambda: by_fr_model("ann/fr", token="token-of-bob", cache_dir=cache))
+"""
+    )
+    result = hub.run(code, tmp_path / "home", cache=str(tmp_path / "cache"))
+    np.testing.assert_allclose(result["pipeline"], local["pipe"], rtol=1e-5)
+    np.testing.assert_allclose(result["model"], local["fr"], rtol=1e-4, atol=1e-6)
+    assert "ann/fr is not a local folder and is not a valid model identifier" in result["of another"]
+
+
+def test_pushes_that_the_hub_refuses(hub, made, tmp_path):
+    folder = shutil.copytree(made / "quality", tmp_path / "quality")
+    code = """
+import os
+from diffiqa_hf.hub import HubError, push_folder
+result = []
+for repo, options in (("ann/quality", {}), ("ann/quality", {"private": True}), ("bob/a b", {}), ("bob/quality", {})):
+    for token in ("token-of-bob", "token-of-ann", "expired"):
+        try:
+            push_folder(folder, repo, token=token, **options)
+            result.append("pushed")
+        except HubError as error:
+            result.append(str(error))
+"""
+    before = dict(hub.repositories["models", "ann/quality"].refs)
+    result = hub.run(code, tmp_path / "home", folder=str(folder))
+    assert all("\n" not in line for line in result)
+    assert "403" in result[0] and result[1] == "pushed"
+    assert "does not take the token" in result[2]
+    assert "is there already, and public" in result[4]
+    assert "Repo id must" in result[6]
+    assert result[9] == "pushed" and "403" in result[10]
+    after = hub.repositories["models", "ann/quality"]
+    assert after.messages[-1].startswith("a face quality model") and after.refs["other"] == before["other"]
+
+
+def test_without_a_token_nothing_is_tried(made, tmp_path):
+    folder = shutil.copytree(made / "quality", tmp_path / "quality")
+    code = """
+from diffiqa_hf.hub import HubError, push_folder
+try:
+    push_folder(folder, "ann/quality")
+except HubError as error:
+    result = str(error)
+"""
+    with LocalHub({}) as hub:
+        assert hub.run(code, tmp_path, folder=str(folder)) == "no token for the Hub: `hf auth login`, or set HF_TOKEN"
+        assert hub.run(code, tmp_path, offline=True, folder=str(folder)) == (
+            "the Hub is switched off here (HF_HUB_OFFLINE)"
+        )
+        assert not hub.requests and not (folder / "README.md").exists()
+
+
+def test_dry_run_writes_nothing(made):
+    before = {path: path.stat().st_mtime_ns for path in made.rglob("*")}
+    url, written, uploaded = push_folder(made / "pipe", "ann/pipe", dry_run=True)
+    assert url is None and set(written) == {"README.md", "pipeline.py"}
+    assert {"README.md", "model_index.json", "unet/config.json"} <= set(uploaded)
+    assert {path: path.stat().st_mtime_ns for path in made.rglob("*")} == before
+
+
+def test_saved_pipeline_of_transformers_needs_no_trust(made, tmp_path):
+    from transformers import pipeline
+
+    FaceImageProcessor().save_pretrained(shutil.copytree(made / "quality", tmp_path / "quality"))
+    assess = pipeline("face-image-quality-assessment", model=str(tmp_path / "quality"))
+    faces = [np.full((112, 112, 3), value, np.uint8) for value in (10, 200, 90)]
+    scores = [entry["score"] for entry in assess(faces, batch_size=2)]
+    assert [assess(face)["score"] for face in faces] == pytest.approx(scores, abs=1e-6)
+    assess.save_pretrained(tmp_path / "saved")
+    assert "custom_pipelines" not in json.loads((tmp_path / "saved" / "config.json").read_text())
+    assert not list((tmp_path / "saved").glob("*.py"))
+    again = pipeline("face-image-quality-assessment", model=str(tmp_path / "saved"))
+    assert again(faces[0])["score"] == pytest.approx(scores[0], abs=1e-6)
+    with pytest.raises(TypeError, match="unknown arguments: top_k"):
+        assess(faces[0], top_k=1)
+
+
+# -- training scripts -------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_is_asked_to_push_checks_its_token_first():
+    args = argparse.Namespace(push_to_hub=True)
+    with pytest.raises(HubError, match="HF_HUB_OFFLINE"):
+        check_hub_arguments(args)
+    check_hub_arguments(argparse.Namespace(push_to_hub=False))
+
+
+@pytest.mark.slow
+def test_training_scripts_push_labels_and_what_was_distilled_from_them(made, tmp_path):
+    code = """
+import sys
+from pathlib import Path
+sys.path.insert(0, tests)
+from fixtures.scripts import load_script, run_anew
+faces = str(Path(tests).parent / "examples" / "faces")
+labels = ["--train_data_dir", faces, "--output_dir", out + "/labels", "--method_options", '{"num_repeats": 1}']
+run_anew(load_script("label_quality").main, [*labels, "--push_to_hub", "--device", "cpu"])
+run = ["--train_parquet", out + "/labels/data/train-000000.parquet", "--output_dir", out + "/student"]
+run += ["--model_name_or_path", fr, "--max_train_steps", "2", "--train_batch_size", "4", "--validation_split", "label"]
+run += ["--holdout_modulo", "3", "--validation_steps", "1", "--report_to", "none", "--training_data", "the examples"]
+run_anew(load_script("train_diffiqa_r").main, [*run, "--push_to_hub", "--hub_model_id", "ann/tiny", "--hub_private"])
+run = ["--train_data_dir", faces, "--output_dir", out + "/ddpm", "--fr_model", fr, "--max_train_steps", "1"]
+run += ["--block_out_channels", "8", "8", "--train_batch_size", "2", "--gradient_accumulation_steps", "1"]
+run_anew(load_script("train_ddpm").main, [*run, "--validation_steps", "0", "--report_to", "none", "--push_to_hub"])
+result = None
+"""
+    values = {"tests": str(ROOT / "tests"), "out": str(tmp_path), "fr": str(made / "fr")}
+    with LocalHub({"token-of-ann": "ann"}) as hub:
+        hub.run(code, tmp_path / "home", "token-of-ann", **values)
+        labels = hub.repositories["datasets", "ann/labels"]
+        tiny, ddpm = hub.repositories["models", "ann/tiny"], hub.repositories["models", "ann/ddpm"]
+    assert labels.private and tiny.private and not ddpm.private
+    files = labels.files[labels.refs["main"]]
+    assert "data/train-000000.parquet" in files and "manifest.json" in files
+    assert DatasetCard(files["README.md"].decode()).data.configs[0]["data_files"] == "data/*.parquet"
+    files = tiny.files[tiny.refs["main"]]
+    card = ModelCard(files["README.md"].decode())
+    assert "| the examples | " in card.text and "order of the labels" in card.text
+    results = {result.metric_type: result for result in card.data.eval_results}
+    low, high = results["mae"].metric_args["interval"]
+    assert low <= results["mae"].metric_value <= high
+    figures = json.loads(files["validation.json"])
+    assert results["mae"].metric_value == pytest.approx(figures["mean_absolute_error"], rel=1e-4)
+    assert "pipeline.py" in ddpm.files[ddpm.refs["main"]] and b"/" + b"work" not in files["training.json"]
