@@ -575,9 +575,11 @@ def complete_folder(folder: str | os.PathLike, kind: str, repo_id: str | None = 
         from .image_processing_face import FaceImageProcessor
 
         config = json.loads((folder / "config.json").read_text())
-        # LightQNet resizes: faces are made at its size at once.
+        # These resize: faces are made at their size at once.
         size = dict(zip(("height", "width"), config["crop_size"], strict=True))
-        processor = FaceImageProcessor(size=size if config["model_type"] == "lightqnet" else None)
+        processor = FaceImageProcessor(
+            size=size if config["model_type"] in ("faceqnet", "lightqnet", "pcnet") else None
+        )
         parts["preprocessor_config.json"] = processor.to_json_string()
     card, path = complete_card(folder, kind, repo_id=repo_id), folder / CARD_FILE
     if not path.exists() or path.read_text(encoding="utf-8") != card:

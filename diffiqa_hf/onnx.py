@@ -13,7 +13,6 @@ from torch import nn
 from . import __version__
 from .alignment import arcface_template
 from .folding import fold
-from .models.lightqnet import LightQNetForFaceQuality
 from .models.modeling_face import FacePreTrainedModel
 
 
@@ -94,7 +93,7 @@ def export_onnx(model: FacePreTrainedModel, path: str | os.PathLike) -> Path:
 def face_size(model: FacePreTrainedModel) -> tuple[int, int]:
     """Height and width of the canonical faces that the exported model takes: 112x112, or more where it needs more."""
     height, width = model.config.crop_size
-    if isinstance(model, LightQNetForFaceQuality):  # which would resize: faces are made at its size at once
+    if model.config.model_type in ("faceqnet", "lightqnet", "pcnet"):  # which would resize: faces are made at its size
         return height, width
     return max(height, 112), max(width, 112)
 

@@ -201,6 +201,35 @@ DIALECTS: tuple[Dialect, ...] = (
         license="MIT",
         license_id="mit",
     ),
+    Dialect(
+        name="pfe",
+        description="PFE, 64-CNN (TensorFlow checkpoints, .index with its .data beside it)",
+        converter="pfe:convert_pfe",
+        model_classes=("pfe:PFEForFaceQuality",),
+        has=("SphereNet/Bottleneck/weights", "UncertaintyModule/fc_log_sigma_sq/weights"),
+        source="https://github.com/seasonSH/Probabilistic-Face-Embeddings",
+        license="MIT (none is stated for the files apart from the code)",
+        license_id="mit",
+    ),
+    Dialect(
+        name="faceqnet",
+        description="FaceQnet v0 and v1 (Keras, .h5)",
+        converter="faceqnet:convert_faceqnet",
+        model_classes=("faceqnet:FaceQnetForFaceQuality",),
+        has=("conv1/7x7_s2/kernel", "conv2_1_1x1_proj/kernel"),
+        source="https://github.com/uam-biometrics/FaceQnet",
+        license="none stated; the authors allow non-profit research only",
+    ),
+    Dialect(
+        name="clib-fiqa",
+        description="CLIB-FIQA on CLIP's RN50 (CLIB-FIQA_R50.pth)",
+        converter="clib_fiqa:convert_clib_fiqa",
+        model_classes=("clib_fiqa:CLIBFIQAForFaceQuality",),
+        has=("visual.attnpool.positional_embedding", "text_projection", "logit_scale"),
+        source="https://github.com/oufuzhao/CLIB-FIQA",
+        license="MIT (none is stated for the file apart from the code; CLIP's weights are MIT as well)",
+        license_id="mit",
+    ),
 )
 
 

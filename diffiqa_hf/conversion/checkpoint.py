@@ -104,7 +104,7 @@ def save_converted(converted: ConvertedCheckpoint, dest: str | os.PathLike, *, o
         converted.model.save_pretrained(folder)
         if not isinstance(converted.model, models.DifFIQAUNetModel):
             size = {}
-            if isinstance(converted.model, models.LightQNetForFaceQuality):  # faces are made at its size at once
+            if converted.model.config.model_type in ("faceqnet", "lightqnet"):  # faces are made at its size at once
                 size["size"] = dict(zip(("height", "width"), converted.model.config.crop_size, strict=True))
             FaceImageProcessor(**size).save_pretrained(folder)
         (folder / "README.md").write_text(model_card(converted), encoding="utf-8")

@@ -63,7 +63,8 @@ class _StandIn:
 def read_checkpoint(path: str | os.PathLike, allow_pickle_globals: Iterable[str] = ()) -> Any:
     """
     What a `.pth`, `.pt`, `.ckpt`, `.bin` or `.safetensors` file holds, on the CPU. The kind of file is told by its
-    content; that of a frozen TensorFlow graph, which nothing marks, by its name, `.pb`.
+    content; those of TensorFlow and Keras by their names: `.pb` (a frozen graph), `.index` (of a checkpoint, with its
+    data file beside it) and `.h5`.
 
     Args:
         path: Of the file.
@@ -78,6 +79,14 @@ def read_checkpoint(path: str | os.PathLike, allow_pickle_globals: Iterable[str]
         from .lightqnet import read_frozen_graph
 
         return read_frozen_graph(path)
+    if os.fspath(path).endswith(".index"):
+        from .pfe import read_tensor_bundle
+
+        return read_tensor_bundle(path)
+    if os.fspath(path).endswith((".h5", ".hdf5")):
+        from .faceqnet import read_keras_file
+
+        return read_keras_file(path)
     kind = _kind(path)
     if kind != "safetensors" and os.fspath(path).endswith(".safetensors"):
         raise CheckpointError("named .safetensors and is none")

@@ -259,6 +259,148 @@ CARDS: tuple[MethodCard, ...] = (
         **{**_REGRESSION, "method": "lightqnet:LightQNetMethod"},
     ),
     MethodCard(
+        name="pfe",
+        title="PFE",
+        paper="Shi and Jain, Probabilistic Face Embeddings, ICCV 2019",
+        kind="model-based",
+        formula="minus the harmonic mean, over the dimensions of the embedding, of the variances that a module of two "
+        "layers gives for it; it reads what the last layer of the FR network reads",
+        takes=("weights",),
+        needs=("weights",),
+        input="112x96, the middle of the face on the ArcFace template, RGB, (x - 127.5) / 128; on another FR network "
+        "what that takes",
+        raw_range="above 0; an untrained module gives exp(-7) = .0009, and the scale of a trained one is that of its "
+        "FR network",
+        lower_is_better=True,
+        determinism=_DETERMINISTIC,
+        code_license="MIT",
+        weights_license="MIT (none is stated for the files apart from the code)",
+        weights_source="the two 64-CNN PFE models, linked by https://github.com/seasonSH/Probabilistic-Face-Embeddings"
+        " (unpacked, `weights` takes the .index file; the .data file has to lie beside it), or your own training with "
+        "`diffiqa_hf.models.pfe`",
+        checked_against="SphereNet, module and score in NumPy and float64 from a checkpoint in TensorFlow's format "
+        "that the test writes (tests/conversion/test_pfe.py, tests/methods/test_formulas_more.py); the published "
+        "files were not at hand, and the names of their tensors were read off the authors' code",
+        notes=(
+            "the authors give no score for one image: their paper speaks of the harmonic mean of the uncertainty, and "
+            "others report that, its inverse or its negative; with the variance, as here, and with its root the order "
+            "of faces can differ",
+            "what the authors call alpha and gamma in the file are the scale and the shift, which their code calls "
+            "gamma and beta",
+            "the loss in the authors' code is twice that of the paper less a constant (no half); "
+            "`mutual_likelihood_loss` is the paper's",
+            "the uncertainty belongs to the embedding that it was trained on: it is no quality for another FR model",
+        ),
+        networks=("PFEForFaceQuality",),
+        dialect="pfe",
+        method="pfe:PFEMethod",
+    ),
+    MethodCard(
+        name="pcnet",
+        title="PCNet",
+        paper="Xie, Byrne and Zisserman, Inducing Predictive Uncertainty Estimation for Face Recognition, BMVC 2020",
+        formula="sigmoid of one linear layer on the mean of the last feature map of an 18-layer residual network, "
+        "trained so that the lower one of two faces of a person is their cosine similarity",
+        input="96x96 of the same crop, RGB, (x - 127.5) / 128; other sizes are resized",
+        raw_range="(0, 1)",
+        code_license="none published",
+        weights_license="none published",
+        weights_source="none published: your own training with `diffiqa_hf.models.pcnet` (`pair_loss`), the loss and "
+        "the trunk being those that https://github.com/KaenChan/lightqnet-train compares with",
+        checked_against="network and loss in NumPy and float64 (tests/methods/test_formulas_more.py); nothing is "
+        "published to compare with, so results are to be named re-trained",
+        notes=(
+            "what the paper says of its network beyond a light ResNet was not at hand: trunk, input size and the "
+            "sigmoid are those of LightQNet's authors, who normalise the last layer as well, which is left out here",
+            "the similarities that it learns are of one FR model, and with them what it calls quality",
+        ),
+        networks=("PCNetForFaceQuality",),
+        **{**_REGRESSION, "method": "pcnet:PCNetMethod"},
+    ),
+    MethodCard(
+        name="faceqnet",
+        title="FaceQnet (v0, v1)",
+        paper="Hernandez-Ortega et al., FaceQnet: Quality Assessment for Face Recognition based on Deep Learning, ICB "
+        "2019 (v0); Biometric Quality: Review and Application to Face Recognition with FaceQnet, 2020 (v1)",
+        formula="dense layers on the mean of the last feature map of a ResNet-50 trained on VGGFace2, clipped to "
+        "[0, 1]; labels are FaceNet's similarities to an ICAO-compliant image of the person",
+        input="224x224, BGR, 0 to 255, nothing subtracted; other sizes are resized",
+        raw_range="[0, 1] by clipping; the term `unclipped` has the number before",
+        code_license="none stated; the authors allow non-profit research only (issue 11 of the repository)",
+        weights_license="none stated; the authors allow non-profit research only (issue 11 of the repository)",
+        weights_source="FaceQnet.h5 (v0) and FaceQnet_v1.h5, released at https://github.com/uam-biometrics/FaceQnet; "
+        "`weights` takes such a file as it is (with h5py: `pip install 'diffiqa-hf[keras]'`)",
+        checked_against="the network in NumPy and float64 from a Keras file that the test writes "
+        "(tests/conversion/test_faceqnet.py); the published files were not at hand: the trunk's names are those of "
+        "Keras' VGGFace2 ResNet-50, head, activations and epsilon are read off the file",
+        notes=(
+            "pixels go in as OpenCV reads them, BGR from 0 to 255: RGB, or a mean subtracted as VGGFace2's own "
+            "network has it, gives other numbers without any error",
+            "it was trained on loose crops (MTCNN's box); the authors ask for such, here it gets the tighter ArcFace "
+            "crop, as in DifFIQA's paper",
+            "all faces clipped to 0 or to 1 are tied",
+            "the training code is not public (issue 7 of the repository)",
+        ),
+        dialect="faceqnet",
+        networks=("FaceQnetForFaceQuality",),
+        **{**_REGRESSION, "method": "faceqnet:FaceQnetMethod"},
+    ),
+    MethodCard(
+        name="faceqgen",
+        title="FaceQgen",
+        paper="Hernandez-Ortega, Fierrez, Serna and Morales, FaceQgen: Semi-Supervised Deep Learning for Face Image "
+        "Quality Assessment, FG 2021",
+        formula="structural similarity of the face and the one that a generator makes of it, trained to give the "
+        "person's image of high quality; with `measure` minus their mean squared difference, or the probability that "
+        "the discriminator gives the restored face",
+        input=_CANONICAL,
+        raw_range="ssim [-1, 1], mse [-1, 0] with its sign turned, discriminator (0, 1)",
+        code_license="none published",
+        weights_license="none published",
+        weights_source="none published (the model that https://github.com/javier-hernandezo/FaceQgen links is "
+        "FaceQnet v0): your own training with `diffiqa_hf.models.faceqgen`",
+        checked_against="structural similarity and the other two measures in NumPy and float64 "
+        "(tests/methods/test_formulas_more.py); nothing is published to compare with, so results are to be named "
+        "re-trained",
+        notes=(
+            "the authors' repository holds FaceQnet's script and link and no GAN, so there is no converter",
+            "what the paper says of the networks, the weights of the losses and what the discriminator is shown was "
+            "not at hand: generator and discriminator are those of pix2pix, the latter shown the restored face alone",
+            "DifFIQA's paper gives it and FaceQnet the same running time to four digits, so the numbers there may not "
+            "be of a GAN",
+        ),
+        networks=("FaceQgenForFaceQuality",),
+        options=("measure",),
+        **{**_REGRESSION, "method": "faceqgen:FaceQgen"},
+    ),
+    MethodCard(
+        name="clib-fiqa",
+        title="CLIB-FIQA",
+        paper="Ou, Li, Wang and Kwong, CLIB-FIQA: Face Image Quality Assessment with Confidence Calibration, CVPR "
+        "2024",
+        formula="expected quality, .1, .3, .5, .7 or .9, under CLIP's probabilities of 360 sentences that name blur, "
+        "occlusion, pose, expression, illumination and quality of the face",
+        input="224x224 of the same crop, RGB, CLIP's mean and standard deviation; other sizes are resized",
+        raw_range="[.1, .9]",
+        code_license="MIT",
+        weights_license="MIT (none is stated for the file apart from the code)",
+        weights_source="CLIB-FIQA_R50.pth, linked by https://github.com/oufuzhao/CLIB-FIQA; `weights` takes it as it "
+        "is, and CLIP's own RN50.pt is not needed",
+        checked_against="both encoders in NumPy and float64 on synthetic weights in the file's names "
+        "(tests/conversion/test_clib_fiqa.py); the published file was not at hand",
+        notes=(
+            "the sentences never change, so a converted network holds what the text encoder gives for them in place "
+            "of that encoder",
+            "the authors' code runs in float16 and counts on CUDA; here it is float32",
+            "the authors' script fills tensors that the file lacks with CLIP's without a word; here they are an error",
+            "the terms are the probabilities of a clear, unobstructed, frontal face with typical expression and "
+            "normal lighting",
+        ),
+        dialect="clib-fiqa",
+        networks=("CLIBFIQAForFaceQuality",),
+        **{**_REGRESSION, "method": "clib_fiqa:CLIBFIQA"},
+    ),
+    MethodCard(
         name="magface",
         title="MagFace",
         paper="Meng, Zhao, Huang and Zhou, MagFace: A Universal Representation for Face Recognition and Quality "
@@ -357,6 +499,35 @@ CARDS: tuple[MethodCard, ...] = (
         ),
         options=("layer",),
         method="grafiqs:GraFIQs",
+        **_PROBING,
+    ),
+    MethodCard(
+        name="froq",
+        title="FROQ",
+        paper="Babnik, Jain, Peer and Štruc, FROQ: Observing Face Recognition Models for Efficient Quality "
+        "Assessment, IJCB 2025",
+        kind="analytical",
+        formula="mean over chosen layers of the L2 norm of what the FR model gives there; the layers are chosen once, "
+        "greedily, by Spearman's correlation with the mean similarity to the mirrored, the noisy and the partly black "
+        "face",
+        raw_range="above 0, scale set by the FR model",
+        determinism=_DETERMINISTIC,
+        code_license="MIT",
+        checked_against="norms, pseudo quality and choice of layers in NumPy and float64 "
+        "(tests/methods/test_formulas_more.py); the authors' calibration set and the layers that they found were not "
+        "at hand",
+        notes=(
+            "`layers` (names of modules) or `calibration` (images of all qualities) has to be given; the authors take "
+            "a part of Glint360K and AdaFace IR-101",
+            "norms are not scaled before they are averaged, so the layers with the largest ones decide",
+            "the authors' code gives layers that the model never runs random numbers, which can win a place among the "
+            "candidates; here such layers, and those run more than once, are left out",
+            "the authors' configuration gives AdaFace the channels in the order blue, red, green ([2, 0, 1]), while "
+            "AdaFace reads BGR; here the FR model's own configuration is followed",
+            "the repository says a discard fraction of 0.3 in one place and 0.2 in the next",
+        ),
+        options=("layers", "calibration", "num_candidates"),
+        method="froq:FROQ",
         **_PROBING,
     ),
     MethodCard(

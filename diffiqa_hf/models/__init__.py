@@ -6,6 +6,9 @@ known to transformers' `AutoConfig` and `AutoModel`, the second to [`AutoModelFo
 
 from transformers import AutoConfig, AutoModel
 
+from .clib_fiqa import CLIBFIQAConfig, CLIBFIQAForFaceQuality
+from .faceqgen import FaceQgenConfig, FaceQgenForFaceQuality
+from .faceqnet import FaceQnetConfig, FaceQnetForFaceQuality
 from .iresnet import IResNetConfig, IResNetModel
 from .lightqnet import LightQNetConfig, LightQNetForFaceQuality
 from .mobilefacenet import MobileFaceNetConfig, MobileFaceNetModel
@@ -18,6 +21,8 @@ from .modeling_face_quality import (
     SDDFIQAConfig,
     SDDFIQAForFaceQuality,
 )
+from .pcnet import PCNetConfig, PCNetForFaceQuality
+from .pfe import PFEConfig, PFEForFaceQuality, SphereNetConfig, SphereNetModel
 from .unet_diffiqa import DifFIQAUNetModel
 
 
@@ -31,10 +36,16 @@ from .. import transformers_pipeline  # noqa: E402, F401
 
 __all__ = [
     "AutoModelForFaceQuality",
+    "CLIBFIQAConfig",
+    "CLIBFIQAForFaceQuality",
     "DifFIQAUNetModel",
     "FaceEmbeddingOutput",
     "FaceModelConfig",
     "FacePreTrainedModel",
+    "FaceQgenConfig",
+    "FaceQgenForFaceQuality",
+    "FaceQnetConfig",
+    "FaceQnetForFaceQuality",
     "FaceQualityModelOutput",
     "IResNetConfig",
     "IResNetForFaceQuality",
@@ -44,6 +55,12 @@ __all__ = [
     "MobileFaceNetConfig",
     "MobileFaceNetForFaceQuality",
     "MobileFaceNetModel",
+    "PCNetConfig",
+    "PCNetForFaceQuality",
+    "PFEConfig",
+    "PFEForFaceQuality",
     "SDDFIQAConfig",
     "SDDFIQAForFaceQuality",
+    "SphereNetConfig",
+    "SphereNetModel",
 ]

@@ -21,6 +21,11 @@ from diffiqa_hf import (
     SDDFIQAForFaceQuality,
 )
 from diffiqa_hf.methods import load_method
+from diffiqa_hf.models.clib_fiqa import CLIBFIQAConfig, CLIBFIQAForFaceQuality
+from diffiqa_hf.models.faceqgen import FaceQgenConfig, FaceQgenForFaceQuality
+from diffiqa_hf.models.faceqnet import FaceQnetConfig, FaceQnetForFaceQuality
+from diffiqa_hf.models.pcnet import PCNetConfig, PCNetForFaceQuality
+from diffiqa_hf.models.pfe import PFEConfig, PFEForFaceQuality, SphereNetConfig
 
 
 SIZE = 32
@@ -39,9 +44,14 @@ LIGHTQNET = {
     "blocks": [[4, 4, 2], [8, 6, 2], [8, 6, 1], [12, 8, 2]],
     "feature_width": 16,
 }
+SPHERENET = {"depths": [1, 0, 1], "widths": [4, 6, 8], "crop_size": [SIZE, SIZE]}
+FACEQNET = {"depths": [1, 2], "widths": [4, 6], "stem_width": 4, "head_widths": [8], "crop_size": [SIZE, SIZE]}
+CLIBFIQA = {"depths": [1, 1], "width": 8, "crop_size": [SIZE, SIZE], "embedding_size": 16}
+FACEQGEN = {"generator_widths": [4, 6, 8], "discriminator_widths": [4, 6], "crop_size": [SIZE, SIZE]}
 OPTIONS = {
     "diffiqa": {"num_timesteps": 200, "num_inference_steps": 1, "num_repeats": 2},
     "faceqan": {"num_steps": 3, "num_starts": 3},
+    "froq": {"layers": ["prelu", "layer2", "layer4.0.bn3", "fc"]},
     "ser-fiq": {"num_passes": 8},
 }
 
@@ -51,6 +61,16 @@ def filled(model: torch.nn.Module) -> torch.nn.Module:
     tensors = fill_state_dict({name: tensor.shape for name, tensor in model.state_dict().items()})
     model.load_state_dict({name: 3 * tensor if tensor.ndim > 1 else tensor for name, tensor in tensors.items()})
     return model.eval()
+
+
+def in_range(model: FaceQnetForFaceQuality) -> FaceQnetForFaceQuality:
+    """With scores around 1/2, where nothing is clipped: the pixels go to 255, and the weights are large."""
+    with torch.no_grad():
+        model.stem.norm.weight /= 100
+        model.dense[-1].weight /= 10
+        noise = torch.rand(16, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)) * 2 - 1
+        model.dense[-1].bias += 0.5 - model(noise).scores.mean()
+    return model
 
 
 def make_network(name: str) -> torch.nn.Module | DifFIQAPipeline:
@@ -80,6 +100,19 @@ def make_network(name: str) -> torch.nn.Module | DifFIQAPipeline:
         return filled(SDDFIQAForFaceQuality(SDDFIQAConfig(**config)))
     if name == "lightqnet":
         return filled(LightQNetForFaceQuality(LightQNetConfig(**LIGHTQNET)))
+    if name == "pfe":
+        return filled(PFEForFaceQuality(PFEConfig(backbone_config=SphereNetConfig(**SPHERENET, embedding_size=16))))
+    if name == "pcnet":
+        return filled(PCNetForFaceQuality(PCNetConfig(**SPHERENET)))
+    if name == "faceqnet":
+        return in_range(filled(FaceQnetForFaceQuality(FaceQnetConfig(**FACEQNET))))
+    if name == "faceqgen":
+        return filled(FaceQgenForFaceQuality(FaceQgenConfig(**FACEQGEN)))
+    if name == "clib-fiqa":
+        model = filled(CLIBFIQAForFaceQuality(CLIBFIQAConfig(**CLIBFIQA)))
+        with torch.no_grad():
+            model.logit_scale += 2
+        return model
     if name == "magface":
         own = {"channel_order": "bgr", "image_mean": [0, 0, 0], "image_std": [1, 1, 1], "dropout_channels": True}
         return filled(IResNetModel(IResNetConfig(**IRESNET, **own)))

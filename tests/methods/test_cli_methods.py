@@ -40,8 +40,8 @@ def test_a_card_is_shown_whole(capsys, card):
 
 
 def test_an_unknown_method():
-    with pytest.raises(CommandError, match="unknown method 'pfe'; there are diffiqa, "):
-        run("pfe")
+    with pytest.raises(CommandError, match="unknown method 'nofiqa'; there are diffiqa, "):
+        run("nofiqa")
 
 
 def test_the_cards_are_read_without_torch():

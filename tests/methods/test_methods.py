@@ -64,8 +64,8 @@ def test_the_options_on_a_card_are_those_of_the_method(name):
 
 def test_names_are_unique_and_an_unknown_one_is_named():
     assert len(set(NAMES)) == len(NAMES)
-    with pytest.raises(ValueError, match="unknown method 'faceqnet'; there are diffiqa, "):
-        load_method("faceqnet")
+    with pytest.raises(ValueError, match="unknown method 'nofiqa'; there are diffiqa, "):
+        load_method("nofiqa")
 
 
 # -- calling one -----------------------------------------------------------------------------------------------------
