@@ -1,23 +1,28 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
-"""`diffiqa score`: a DifFIQA score for each face in images and folders."""
+"""`diffiqa score`: a score for each face in images and folders, by DifFIQA or another method."""
 
 import argparse
 import itertools
+import json
 import os
 import statistics
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from .. import __version__
+from ..methods.cards import get_card
 from .errors import CommandError, printable, reason
 from .score_table import TERMS, ScoreTable, check_format, row_name
 
 
 IMAGE_ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".jp2", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
+PIPELINE_SETTINGS = ("num_timesteps", "num_inference_steps", "num_repeats")  # which have options of their own
 TABLE_ROWS = 50  # a run that also writes a file prints its table up to this many images
 DESCRIPTION = """\
 Scores the faces in images and in the images of folders; a higher score is a better image for face recognition.
+The method is DifFIQA unless --method names another (`diffiqa methods` lists them); its terms are columns of the table.
 Images are taken as aligned face crops unless --align is given. Prints a table, or writes one with --output, row by
 row as faces are scored. Exit status: 0 all scored, 1 some failed (the reasons are on stderr and in the table),
 2 nothing could be scored, 130 interrupted (what was scored is kept)."""
@@ -29,8 +34,24 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
     parser.set_defaults(run=run)
     parser.add_argument("paths", nargs="+", metavar="FOLDER_OR_FILE", help="images, and folders with images")
     parser.add_argument("--recursive", action="store_true", help="look into the folders in a folder as well")
-    parser.add_argument("--model", default="default", metavar="ID_OR_PATH", help="pipeline (default: the one inside)")
-    parser.add_argument("--fr-model", metavar="ID_OR_PATH", help="face recognition model in place of the pipeline's")
+    parser.add_argument(
+        "--method", default="diffiqa", metavar="NAME", help="as `diffiqa methods` lists them (diffiqa)"
+    )
+    parser.add_argument(
+        "--model",
+        "--weights",
+        dest="model",
+        metavar="ID_OR_PATH",
+        help="the method's own network, a folder, Hub id or published file; for diffiqa a pipeline (the one inside)",
+    )
+    parser.add_argument("--fr-model", metavar="ID_OR_PATH", help="face recognition model in place of the method's")
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="of the method, as `diffiqa methods NAME` names them; the value in JSON, or text; can be repeated",
+    )
     parser.add_argument("--align", action="store_true", help="find the face and align it; for whole photographs")
     parser.add_argument("--faces", choices=("largest", "all"), help="with --align, if there are several (largest)")
     parser.add_argument("--detector", metavar="PATH_OR_REPO", help="with --align, YuNet's ONNX file or Hub repository")
@@ -56,8 +77,11 @@ def run(args: argparse.Namespace) -> int:
     if not files:
         # Each problem has had its line.
         return 2
-    pipe = _load_pipeline(args)
-    table = _open_table(args, pipe) if args.output else None
+    pipe = _load(args)
+    terms = TERMS if args.method == "diffiqa" else _terms(pipe)
+    table = _open_table(args, pipe, terms) if args.output else None
+    if args.method == "diffiqa" and args.dtype == "float32":
+        pipe.enable_folding(winograd=pipe.device.type == "cpu")
     rows = [] if table is None else list(table.rows)
     kept = len(rows)
     done = {row["file"] for row in rows}
@@ -67,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
 
     stopped = None
     try:
-        for file_rows in _score(pipe, todo, args):
+        for file_rows in _score(pipe, todo, args, terms):
             if table is not None:
                 table.append(file_rows)
             rows += file_rows
@@ -153,6 +177,19 @@ def find_images(paths: list[str], recursive: bool = False) -> tuple[list[str], l
 
 def _check_usage(args: argparse.Namespace) -> None:
     # All that can be known before anything is computed.
+    try:
+        card = get_card(args.method)
+    except ValueError as error:
+        raise CommandError(f"--method {args.method}: {error}") from error
+    for argument, flag, value in (("weights", "--weights", args.model), ("fr_model", "--fr-model", args.fr_model)):
+        if value is None and argument in card.needs:
+            raise CommandError(f"--method {args.method} needs {flag}: {card.weights_source}")
+        if value is not None and argument not in card.takes:
+            raise CommandError(f"--method {args.method} takes no {flag}")
+    for name in PIPELINE_SETTINGS:
+        if getattr(args, name) is not None and args.method != "diffiqa":
+            raise CommandError(f"--{name.replace('_', '-')} goes with --method diffiqa, not {args.method}")
+    args.options = _parse_options(args.option, card.options)
     if (args.faces or args.detector) and not args.align:
         raise CommandError("--faces and --detector go with --align")
     if args.resume and not args.output:
@@ -166,8 +203,65 @@ def _check_usage(args: argparse.Namespace) -> None:
             raise CommandError(f"--plot {args.plot}: the ending is not one of a picture, such as .png")
 
 
+def _parse_options(given: list[str], known: tuple[str, ...]) -> dict[str, Any]:
+    options = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        if not sign or name not in known:
+            raise CommandError(f"--option {text}: NAME=VALUE, with one of these names: {', '.join(known) or 'none'}")
+        if name in PIPELINE_SETTINGS:
+            raise CommandError(f"--option {text}: there is --{name.replace('_', '-')}")
+        try:
+            options[name] = json.loads({"True": "true", "False": "false", "None": "null"}.get(value, value))
+        except ValueError:
+            options[name] = value
+        if name.startswith("use_") and not isinstance(options[name], bool):
+            raise CommandError(f"--option {text}: true or false")
+    return options
+
+
+def _load(args: argparse.Namespace):
+    if args.method != "diffiqa":
+        return _load_method(args)
+    pipe = _load_pipeline(args)
+    if "preset" in args.options:
+        try:
+            pipe.set_preset(args.options["preset"])
+        except ValueError as error:
+            raise CommandError(f"--option preset: {error}") from error
+    return pipe
+
+
 def _load_pipeline(args: argparse.Namespace):
-    import torch
+    _be_quiet()
+    from .. import DifFIQAPipeline
+
+    model = args.model or "default"
+    replaced = {"fr_model": _load_fr_model(args.fr_model)} if args.fr_model else {}
+    try:
+        pipe = DifFIQAPipeline.from_pretrained(model, **replaced)
+    except Exception as error:  # whatever the libraries raise for a folder or repository that is not a pipeline
+        raise CommandError(f"cannot load the model {model}: {reason(error)}") from error
+    return _placed(pipe, args)
+
+
+def _load_method(args: argparse.Namespace):
+    _be_quiet()
+    from ..methods import load_method
+
+    options = dict(args.options)
+    if isinstance(options.get("calibration"), str):  # FROQ's images
+        options["calibration"], problems = find_images([options["calibration"]])
+        if problems:
+            raise CommandError(f"--option calibration: {problems[0]}")
+    try:
+        method = load_method(args.method, args.model, args.fr_model, **options)
+    except Exception as error:  # whatever the libraries raise for a folder or file that is not what it should be
+        raise CommandError(f"cannot load the method {args.method}: {reason(error)}") from error
+    return _placed(method, args)
+
+
+def _be_quiet() -> None:
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
@@ -175,19 +269,30 @@ def _load_pipeline(args: argparse.Namespace):
     for logging in (diffusers_logging, transformers_logging):
         logging.set_verbosity_error()
         logging.disable_progress_bar()
-    from .. import DifFIQAPipeline
+
+
+def _placed(scorer, args: argparse.Namespace):
+    """A pipeline or method where `--device` and `--dtype` want it."""
+    import torch
 
     device = args.device or torch.accelerator.current_accelerator(check_available=True) or "cpu"
-    replaced = {"fr_model": _load_fr_model(args.fr_model)} if args.fr_model else {}
     try:
-        pipe = DifFIQAPipeline.from_pretrained(args.model, **replaced)
-    except Exception as error:  # whatever the libraries raise for a folder or repository that is not a pipeline
-        raise CommandError(f"cannot load the model {args.model}: {reason(error)}") from error
-    try:
-        pipe.to(device, getattr(torch, args.dtype))
+        scorer.to(device, getattr(torch, args.dtype))
     except (RuntimeError, AssertionError) as error:  # a name that is no device; a torch built without that device
         raise CommandError(f"cannot use the device {device}: {reason(error)}") from error
-    return pipe
+    return scorer
+
+
+def _terms(method) -> tuple[str, ...]:
+    """The names of a method's terms: those that it gives for a grey face, whose score nobody sees."""
+    import torch
+
+    size = method.image_processor.size
+    try:
+        _, terms = method.raw_scores(torch.zeros(1, 3, size["height"], size["width"]), 0)
+    except Exception as error:  # a network of other sizes, a floating point type that it has not: anything may come
+        raise CommandError(f"cannot score with the method {method.card.name}: {reason(error)}") from error
+    return (*(("raw",) if method.card.lower_is_better else ()), *terms)
 
 
 def _load_fr_model(name: str):
@@ -209,26 +314,36 @@ def _load_fr_model(name: str):
     return fr_model
 
 
-def _open_table(args: argparse.Namespace, pipe) -> ScoreTable:
+def _open_table(args: argparse.Namespace, pipe, terms: tuple[str, ...]) -> ScoreTable:
     from ..labelling import fingerprint
 
-    settings = {
-        "weights": fingerprint(pipe),
-        "pipeline": {name: value for name, value in pipe.config.items() if not name.startswith("_")},
+    settings = {"method": args.method, "weights": fingerprint(pipe)}
+    if args.method == "diffiqa":
+        settings["pipeline"] = {name: value for name, value in pipe.config.items() if not name.startswith("_")}
+        settings |= {name: getattr(args, name) for name in PIPELINE_SETTINGS}
+    settings |= {
+        "options": _resolved_options(pipe, args.options),
         "dtype": args.dtype,
         "seed": args.seed,
-        "num_timesteps": args.num_timesteps,
-        "num_inference_steps": args.num_inference_steps,
-        "num_repeats": args.num_repeats,
         "align": args.align,
         "faces": args.faces or "largest",
         "detector": args.detector,
     }
     described = {"diffiqa_hf": __version__, "model": args.model, "fr_model": args.fr_model}
-    return ScoreTable(args.output, settings, described, args.resume)
+    return ScoreTable(args.output, settings, described, args.resume, terms)
 
 
-def _score(pipe, files: list[str], args: argparse.Namespace) -> Iterator[list[dict]]:
+def _resolved_options(scorer, given: dict[str, Any]) -> dict[str, Any]:
+    """The options as the method has them, with its defaults, and the layers in place of what they were chosen by."""
+    resolved = {}
+    for name in scorer.card.options if hasattr(scorer, "card") else given:
+        value = getattr(scorer, name, None)
+        if name != "calibration":
+            resolved[name] = value if isinstance(value, (bool, int, float, str, list, tuple)) else given.get(name)
+    return resolved
+
+
+def _score(pipe, files: list[str], args: argparse.Namespace, terms: tuple[str, ...]) -> Iterator[list[dict]]:
     """The rows of one file after the other."""
     from tqdm import tqdm
 
@@ -237,30 +352,27 @@ def _score(pipe, files: list[str], args: argparse.Namespace) -> Iterator[list[di
         pipe.image_processor.multiple_faces = args.faces or "largest"
         if args.detector:
             pipe.image_processor.detector = args.detector
-    records = pipe.stream(
-        files,
-        num_timesteps=args.num_timesteps,
-        num_inference_steps=args.num_inference_steps,
-        num_repeats=args.num_repeats,
-        batch_size=args.batch_size,
-        seed=args.seed,
-    )
+    settings = {}
+    if args.method == "diffiqa":
+        settings = {name: getattr(args, name) for name in PIPELINE_SETTINGS}
+        settings |= {name: value for name, value in args.options.items() if name != "preset"}
+    records = pipe.stream(files, batch_size=args.batch_size, seed=args.seed, **settings)
     # `disable=None`: no bar where stderr is not a terminal.
     with tqdm(total=len(files), unit="image", file=sys.stderr, disable=True if args.quiet else None) as bar:
         if args.faces != "all":
             for record in records:
-                yield [_row(files[record.index], record)]
+                yield [_row(files[record.index], record, terms)]
                 bar.update()
             return
         # The rows of one image are written together, so that a resumed run need not ask which faces it has.
         for index, faces in itertools.groupby(records, key=lambda record: record.index):
-            yield [_row(files[index], record) for record in faces]
+            yield [_row(files[index], record, terms) for record in faces]
             bar.update()
 
 
-def _row(file: str, record) -> dict:
+def _row(file: str, record, terms: tuple[str, ...]) -> dict:
     row = {"file": row_name(file), "face": record.face, "score": _number(record.score)}
-    row |= {term: _number(record.terms.get(term)) if record.terms else None for term in TERMS}
+    row |= {term: _number(record.terms.get(term)) if record.terms else None for term in terms}
     error = record.error
     if error is None and row["score"] is None:
         error = "the score is not a number"
@@ -282,17 +394,23 @@ def _print_row(row: dict, width: int) -> None:
     from tqdm import tqdm
 
     name = printable(row["file"])
-    score = "      -" if row["error"] is not None else f"{row['score']:7.4f}"
+    score = "-" if row["error"] is not None else _shown(row["score"])
     face = f"  face {row['face']}" if row["face"] else ""
-    tqdm.write(f"{name:<{width}}  {score}{face}", file=sys.stdout)
+    tqdm.write(f"{name:<{width}}  {score:>7}{face}", file=sys.stdout)
     sys.stdout.flush()
+
+
+def _shown(score: float) -> str:
+    # PFE's scores are around -0.001, those of SDD-FIQA go to 100.
+    return f"{score:.4f}" if score == 0 or 0.01 <= abs(score) < 10_000 else f"{score:.4g}"
 
 
 def _summarise(rows: list[dict], scores: list[float]) -> None:
     failed = len(rows) - len(scores)
     line = f"{len(scores)} faces scored, {failed} failed"
     if scores:
-        line += f"; min {min(scores):.4f}, median {statistics.median(scores):.4f}, max {max(scores):.4f}"
+        ends = {"min": min(scores), "median": statistics.median(scores), "max": max(scores)}
+        line += "; " + ", ".join(f"{name} {_shown(score)}" for name, score in ends.items())
     print(line, file=sys.stderr)
 
 
@@ -307,7 +425,7 @@ def _plot(path: Path, pipe, files: list[str], rows: list[dict]) -> None:
         # Scored faces are not kept: a long run would fill the memory with them.
         crops = pipe.image_processor.extract_faces(file_of.get(row["file"], row["file"]))
         faces += pipe.image_processor.postprocess(crops[row["face"]].pixel_values[None])
-    picture = draw(faces, chosen, len(scored))
+    picture = draw(faces, chosen, len(scored), pipe.card.title if hasattr(pipe, "card") else "DifFIQA")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         picture.save(path)

@@ -24,13 +24,14 @@ def choose(rows: Sequence[dict]) -> list[dict]:
     return [rows[round(i * (len(rows) - 1) / (MAX_FACES - 1))] for i in range(MAX_FACES)]
 
 
-def draw(faces: Sequence[Image.Image], rows: Sequence[dict], total: int) -> Image.Image:
+def draw(faces: Sequence[Image.Image], rows: Sequence[dict], total: int, method: str = "DifFIQA") -> Image.Image:
     """Draws the faces row by row, each with its score and name below.
 
     Args:
         faces: The crops, best first.
         rows: Their rows of the table, in the same order.
         total: How many faces were scored; the title says so where not all are shown.
+        method: Whose scores they are, for the title.
     """
     # Wide rather than high, as pages and screens are.
     columns = min(len(faces), max(6, math.ceil(math.sqrt(1.9 * len(faces)))))
@@ -40,9 +41,9 @@ def draw(faces: Sequence[Image.Image], rows: Sequence[dict], total: int) -> Imag
     picture = Image.new("RGB", (width, height), PAPER)
     canvas = ImageDraw.Draw(picture)
     title_font, score_font, name_font = (ImageFont.load_default(size) for size in (19, 15, 11))
-    title = f"DifFIQA scores, best first: {total} faces"
+    title = f"{method} scores, best first: {total} faces"
     if total > len(faces):
-        title = f"DifFIQA scores, best first: {len(faces)} of {total} faces, evenly spaced ranks"
+        title = f"{method} scores, best first: {len(faces)} of {total} faces, evenly spaced ranks"
     canvas.text((MARGIN, 17), title, INK, title_font)
 
     scores = [row["score"] for row in rows]

@@ -12,8 +12,15 @@ from pathlib import Path
 from .errors import CommandError, reason
 
 
-TERMS = ("noisy", "restored", "flipped", "noisy_flipped", "restored_flipped")
-COLUMNS = ("file", "face", "score", *TERMS, "error")
+TERMS = ("noisy", "restored", "flipped", "noisy_flipped", "restored_flipped")  # of DifFIQA
+
+
+def table_columns(terms: Iterable[str] = TERMS) -> tuple[str, ...]:
+    """The columns of a table: those of every method, and one for each of its terms."""
+    return ("file", "face", "score", *terms, "error")
+
+
+COLUMNS = table_columns()
 FORMATS = (".csv", ".jsonl", ".parquet")
 
 
@@ -33,13 +40,15 @@ class ScoreTable:
         settings: What the scores depend on; JSON. An earlier table is gone on with only where these are the same.
         described: Goes into the record as well, but may differ: what a reader of the record wants to know.
         resume: Go on with the table that is there, if one is. Without it, a table that is there is an error.
+        terms: What the method's scores are made of, in columns of these names.
 
     Raises:
         CommandError: There is a table and `resume` is not set, or it was made with other settings or is not readable.
     """
 
-    def __init__(self, path: Path, settings: dict, described: dict, resume: bool):
+    def __init__(self, path: Path, settings: dict, described: dict, resume: bool, terms: Iterable[str] = TERMS):
         self.path = path
+        self._columns = table_columns(terms)
         self._rows_path = path if path.suffix != ".parquet" else _beside(path, ".partial.jsonl")
         self._settings_path = _beside(path, ".settings.json")
         self.rows: list[dict] = []
@@ -53,16 +62,16 @@ class ScoreTable:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 record = json.dumps({**described, **settings}, indent=2) + "\n"
                 _replace(self._settings_path, lambda p: p.write_text(record, encoding="utf-8"))
-                _replace(self._rows_path, lambda p: _write_rows(p, []))
+                _replace(self._rows_path, lambda p: _write_rows(p, [], self._columns))
             self._file = open(self._rows_path, "ab", buffering=0)
         except OSError as error:
             raise CommandError(f"cannot write {path}: {reason(error)}") from error
 
     def append(self, rows: Iterable[dict]) -> None:
-        """Adds rows (the keys are `COLUMNS`, `None` for what is missing); all the rows of one image in one call."""
+        """Adds rows (the keys are the columns, `None` for what is missing); all the rows of one image in one call."""
         rows = list(rows)
         # Unbuffered and in one piece: a kill comes before all of these rows or after all of them.
-        self._file.write(_lines(rows, self._rows_path.suffix).encode("utf-8"))
+        self._file.write(_lines(rows, self._rows_path.suffix, self._columns).encode("utf-8"))
         self.rows += rows
 
     def close(self) -> None:
@@ -72,7 +81,7 @@ class ScoreTable:
             self._rows_path.unlink()
             self._settings_path.unlink()
         elif self.path.suffix == ".parquet":
-            _replace(self.path, lambda p: _write_parquet(p, self.rows))
+            _replace(self.path, lambda p: _write_parquet(p, self.rows, self._columns))
             self._rows_path.unlink()
 
     def _check_settings(self, settings: dict) -> None:
@@ -82,6 +91,7 @@ class ScoreTable:
             raise CommandError(
                 f"cannot go on with {self.path}: no record of its settings in {self._settings_path} ({reason(error)})"
             ) from error
+        recorded = {"method": "diffiqa", **recorded}  # which was the only one when a record did not name it
         # Through JSON, because the record has been there as well.
         now = json.loads(json.dumps(settings))
         other = [f"{k} was {recorded.get(k)}, is {v}" for k, v in now.items() if recorded.get(k) != v]
@@ -91,14 +101,14 @@ class ScoreTable:
     def _take_up(self) -> None:
         try:
             if not self._rows_path.exists():
-                self.rows = _read_parquet(self.path)
+                self.rows = _read_parquet(self.path, self._columns)
                 whole = False
             else:
-                self.rows, whole = _read_rows(self._rows_path)
+                self.rows, whole = _read_rows(self._rows_path, self._columns)
         except (ValueError, KeyError, csv.Error) as error:
             raise CommandError(f"cannot go on with {self.path}: not a table of scores ({reason(error)})") from error
         if not whole:
-            _replace(self._rows_path, lambda p: _write_rows(p, self.rows))
+            _replace(self._rows_path, lambda p: _write_rows(p, self.rows, self._columns))
 
 
 def check_format(path: Path) -> None:
@@ -120,40 +130,40 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
     os.replace(temporary, path)
 
 
-def _lines(rows: list[dict], suffix: str) -> str:
+def _lines(rows: list[dict], suffix: str, columns: tuple[str, ...]) -> str:
     if suffix != ".csv":
         return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([row[column] for column in COLUMNS] for row in rows)
+    csv.writer(text, lineterminator="\n").writerows([row[column] for column in columns] for row in rows)
     return text.getvalue()
 
 
-def _write_rows(path: Path, rows: list[dict]) -> None:
+def _write_rows(path: Path, rows: list[dict], columns: tuple[str, ...]) -> None:
     with open(path, "w", encoding="utf-8", newline="") as file:
         if path.suffix == ".csv":
-            file.write(",".join(COLUMNS) + "\n")
-        file.write(_lines(rows, path.suffix))
+            file.write(",".join(columns) + "\n")
+        file.write(_lines(rows, path.suffix, columns))
 
 
-def _read_rows(path: Path) -> tuple[list[dict], bool]:
+def _read_rows(path: Path, columns: tuple[str, ...]) -> tuple[list[dict], bool]:
     """The rows of a CSV or JSON lines file, and whether it is whole: a kill may have torn the last of them."""
     with open(path, encoding="utf-8", errors="replace", newline="") as file:
         text = file.read()
     if path.suffix == ".csv":
         reader = csv.DictReader(io.StringIO(text, newline=""))
-        if text and reader.fieldnames is not None and tuple(reader.fieldnames) != COLUMNS:
+        if text and reader.fieldnames is not None and tuple(reader.fieldnames) != columns:
             if text.endswith("\n"):
                 raise ValueError("other columns")
             return [], False
         raw = list(reader)
         # An odd number of quotes: the end of the line is inside of a name.
         whole = text.endswith("\n") and text.count('"') % 2 == 0
-        rows = [_parse(row) for row in (raw if whole else raw[:-1])]
+        rows = [_parse(row, columns) for row in (raw if whole else raw[:-1])]
     else:
         lines = text.split("\n")
         whole = lines.pop() == ""
         rows = [json.loads(line) for line in lines]
-        if any(not isinstance(row, dict) or set(row) != set(COLUMNS) for row in rows):
+        if any(not isinstance(row, dict) or set(row) != set(columns) for row in rows):
             raise ValueError("other columns")
     if not whole and rows:
         # The rows of one image are written together: with one of them torn, the others are done again.
@@ -163,26 +173,26 @@ def _read_rows(path: Path) -> tuple[list[dict], bool]:
     return rows, whole
 
 
-def _parse(row: dict[str, str]) -> dict:
-    numbers = {column: float(row[column]) if row[column] else None for column in ("score", *TERMS)}
+def _parse(row: dict[str, str], columns: tuple[str, ...]) -> dict:
+    numbers = {column: float(row[column]) if row[column] else None for column in columns[2:-1]}
     return {**row, **numbers, "face": int(row["face"]), "error": row["error"] or None}
 
 
-def _write_parquet(path: Path, rows: list[dict]) -> None:
+def _write_parquet(path: Path, rows: list[dict], columns: tuple[str, ...]) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    floats = [(column, pyarrow.float64()) for column in ("score", *TERMS)]
+    floats = [(column, pyarrow.float64()) for column in columns[2:-1]]
     schema = pyarrow.schema(
         [("file", pyarrow.string()), ("face", pyarrow.int64()), *floats, ("error", pyarrow.string())]
     )
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), path)
 
 
-def _read_parquet(path: Path) -> list[dict]:
+def _read_parquet(path: Path, columns: tuple[str, ...]) -> list[dict]:
     import pyarrow.parquet
 
     rows = pyarrow.parquet.read_table(path).to_pylist()
-    if rows and tuple(rows[0]) != COLUMNS:
+    if rows and tuple(rows[0]) != columns:
         raise ValueError("other columns")
     return rows

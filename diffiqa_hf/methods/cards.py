@@ -276,8 +276,8 @@ CARDS: tuple[MethodCard, ...] = (
         code_license="MIT",
         weights_license="MIT (none is stated for the files apart from the code)",
         weights_source="the two 64-CNN PFE models, linked by https://github.com/seasonSH/Probabilistic-Face-Embeddings"
-        " (unpacked, `weights` takes the .index file; the .data file has to lie beside it), or your own training with "
-        "`diffiqa_hf.models.pfe`",
+        " (unpacked, `weights` takes the .index file; the .data file has to lie beside it), or your own training "
+        "(`training/train_quality.py`)",
         checked_against="SphereNet, module and score in NumPy and float64 from a checkpoint in TensorFlow's format "
         "that the test writes (tests/conversion/test_pfe.py, tests/methods/test_formulas_more.py); the published "
         "files were not at hand, and the names of their tensors were read off the authors' code",
@@ -305,7 +305,7 @@ CARDS: tuple[MethodCard, ...] = (
         raw_range="(0, 1)",
         code_license="none published",
         weights_license="none published",
-        weights_source="none published: your own training with `diffiqa_hf.models.pcnet` (`pair_loss`), the loss and "
+        weights_source="none published: your own training (`training/train_quality.py`), the loss and "
         "the trunk being those that https://github.com/KaenChan/lightqnet-train compares with",
         checked_against="network and loss in NumPy and float64 (tests/methods/test_formulas_more.py); nothing is "
         "published to compare with, so results are to be named re-trained",
@@ -358,7 +358,7 @@ CARDS: tuple[MethodCard, ...] = (
         code_license="none published",
         weights_license="none published",
         weights_source="none published (the model that https://github.com/javier-hernandezo/FaceQgen links is "
-        "FaceQnet v0): your own training with `diffiqa_hf.models.faceqgen`",
+        "FaceQnet v0): your own training (`training/train_quality.py`)",
         checked_against="structural similarity and the other two measures in NumPy and float64 "
         "(tests/methods/test_formulas_more.py); nothing is published to compare with, so results are to be named "
         "re-trained",

@@ -84,7 +84,7 @@ def pair_loss(scores: torch.Tensor, embeddings: torch.Tensor, labels: torch.Tens
     r"""
     PCNet's loss, the mean over the mated pairs of a batch of
 
-    27906(\cos(f_i, f_j) - \min(q_i, q_j))^227906
+    $$(\cos(f_i, f_j) - \min(q_i, q_j))^2$$
 
     Args:
         scores: `(N,)`, the q of [`PCNetForFaceQuality`].

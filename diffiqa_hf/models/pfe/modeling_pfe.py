@@ -243,7 +243,7 @@ class PFEForFaceQuality(FacePreTrainedModel):
 
 def harmonic_mean_of_variances(log_variances: torch.Tensor) -> torch.Tensor:
     r"""
-    / \sum_d \sigma_d^{-2}$, `(B,)`, of `log_variances` `(B, D)`; in logarithms, where no sum can overflow.
+    $D / \sum_d \sigma_d^{-2}$, `(B,)`, of `log_variances` `(B, D)`; in logarithms, where no sum can overflow.
     """
     log_size = torch.tensor(log_variances.shape[-1], dtype=log_variances.dtype, device=log_variances.device).log()
     return (log_size - (-log_variances).logsumexp(-1)).exp()
@@ -259,8 +259,8 @@ def mutual_likelihood_score(
     How likely two faces are of one point of the embedding space (the paper's Eq. 3, less its constant), to compare
     them by in place of the cosine similarity:
 
-    27906-\frac{1}{2} \sum_d \frac{(\mu_d^a - \mu_d^b)^2}{\sigma_d^{2 a} + \sigma_d^{2 b}}
-    + \log(\sigma_d^{2 a} + \sigma_d^{2 b})27906
+    $$-\frac{1}{2} \sum_d \frac{(\mu_d^a - \mu_d^b)^2}{\sigma_d^{2 a} + \sigma_d^{2 b}}
+    + \log(\sigma_d^{2 a} + \sigma_d^{2 b})$$
 
     Args:
         embeddings_a, embeddings_b: `(..., D)`, of unit length.

@@ -1,0 +1,855 @@
+# Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+"""
+Trains a network of one of the other face quality methods, by the recipe of its paper, on faces of people.
+
+    accelerate launch training/train_quality.py --recipe cr-fiqa --train_parquet faces.parquet \\
+        --model_config iresnet50.json --holdout_modulo 10 --output_dir runs/cr-fiqa
+
+- `sdd-fiqa`: smooth L1 to labels: the Wasserstein distances between a face's similarities to its own person and to
+  others (24 pairs, 12 rounds), by --fr_model.
+- `pcnet`: (cos - min(q1, q2))^2 over the mated pairs of a batch, with the similarity that --fr_model gives them.
+- `lightqnet`: the cross-entropy of min(q1, q2) and whether a mated pair matches, of the network and of a branch on
+  --fr_model, which the network is distilled from.
+- `pfe`: the mutual likelihood of mated pairs; an uncertainty module on --fr_model, which stays as it is.
+- `magface`, `cr-fiqa`: an FR network with the loss that makes its norm, or a head on it, the quality.
+- `faceqnet`: mean squared error to the similarity, by --fr_model, to a reference face of the person.
+- `faceqgen`: a generator that restores the reference face of the person, against a discriminator.
+
+A recipe sets the options below as its authors have them (the text of --recipe says where from), and options that are
+given beside it still count. What a paper leaves open is an option that says so.
+
+With `--holdout_modulo` the pAUC at a discard fraction of 0.3 on the comparisons of the people left out is measured
+while it runs, by --fr_model, with its bootstrap interval and its floor. A run that was stopped goes on with
+`--resume_from_checkpoint latest`. It ends with a folder `model` that `load_method(RECIPE, weights=...)` and
+AutoModelForFaceQuality load (MagFace's is an FR model, which AutoModel loads).
+"""
+
+import argparse
+import json
+import logging
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers.training_utils import EMAModel
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm.auto import tqdm
+from transformers import AutoConfig, AutoModel
+
+from diffiqa_hf import (
+    AutoModelForFaceQuality,
+    FaceImageError,
+    FaceImageProcessor,
+    SDDFIQAConfig,
+    SDDFIQAForFaceQuality,
+)
+from diffiqa_hf.degradations import degrade_face
+from diffiqa_hf.evaluation import EDCProtocol, bootstrap_pauc, compare_embeddings, edc_curve
+from diffiqa_hf.evaluation.pair_sampling import sample_pairs
+from diffiqa_hf.hub import (
+    ResultFacts,
+    add_hub_arguments,
+    check_hub_arguments,
+    push_when_asked,
+    record_training,
+    training_facts,
+)
+from diffiqa_hf.image_processing_face import face_to_pixels, pixels_to_face
+from diffiqa_hf.losses import CRFIQALoss, MagFaceLoss
+from diffiqa_hf.methods import get_card, load_method
+from diffiqa_hf.methods.method import load_fr_model
+from diffiqa_hf.models import FacePreTrainedModel, IResNetModel
+from diffiqa_hf.models.pcnet import pair_loss
+from diffiqa_hf.models.pfe import PFEForFaceQuality, mutual_likelihood_loss
+from diffiqa_hf.quality_recipes import (
+    QualityBranch,
+    choose_references,
+    identification_quality_loss,
+    quality_distillation_loss,
+    reference_labels,
+    restoration_losses,
+    sdd_fiqa_labels,
+)
+from diffiqa_hf.training_utils import (
+    ShuffledKeys,
+    TrainingState,
+    add_data_arguments,
+    add_output_arguments,
+    find_checkpoint,
+    hold_out,
+    load_face_dataset,
+    make_accelerator,
+    predict,
+    read_face,
+    save_checkpoint,
+    start_tracker,
+    trained_copy,
+)
+
+
+logger = logging.getLogger(__name__)
+
+LIMIT = 0.3  # of the pAUC
+# LightQNet's paper; PCNet as LightQNet's authors train it for comparison.
+_LIGHTQNET = {"optimizer": "sgd", "learning_rate": 0.01, "weight_decay": 1e-5, "lr_milestones": [0.5, 0.75]}
+DEFAULTS = {
+    # Tencent/TFace, quality/train_config.py
+    "sdd-fiqa": {
+        "optimizer": "adam",
+        "learning_rate": 1e-4,
+        "weight_decay": 5e-4,
+        "lr_milestones": [0.25, 0.5],
+        "train_batch_size": 5000,
+        "num_train_epochs": 20.0,
+    },
+    "pcnet": {**_LIGHTQNET, "train_batch_size": 100, "faces_per_person": 2, "max_train_steps": 12_000},
+    "lightqnet": {**_LIGHTQNET, "train_batch_size": 128, "faces_per_person": 16, "max_train_steps": 64_000},
+    # seasonSH/Probabilistic-Face-Embeddings, config/sphere64_msarcface.py. Their loss is twice the paper's, which is
+    # ours, so that the same steps take twice their learning rate (1e-3) and half their weight decay (5e-4).
+    "pfe": {
+        "optimizer": "sgd",
+        "learning_rate": 2e-3,
+        "weight_decay": 2.5e-4,
+        "lr_milestones": [2 / 3],
+        "train_batch_size": 256,
+        "faces_per_person": 4,
+        "max_train_steps": 12_000,
+    },
+    # IrvingMeng/MagFace, run/run.sh
+    "magface": {
+        "optimizer": "sgd",
+        "learning_rate": 0.1,
+        "weight_decay": 5e-4,
+        "lr_milestones": [0.4, 0.72, 0.88],
+        "train_batch_size": 512,
+        "num_train_epochs": 25.0,
+    },
+    # fdbtrs/CR-FIQA, config.py, for MS1MV2
+    "cr-fiqa": {
+        "optimizer": "sgd",
+        "learning_rate": 0.1,
+        "weight_decay": 5e-4,
+        "lr_milestones": [7 / 18, 13 / 18],
+        "train_batch_size": 512,
+        "num_train_epochs": 18.0,
+    },
+    # Not at hand.
+    "faceqnet": {"optimizer": "adam", "learning_rate": 1e-4, "train_batch_size": 64, "num_train_epochs": 20.0},
+    # pix2pix
+    "faceqgen": {"optimizer": "adam", "learning_rate": 2e-4, "train_batch_size": 16, "num_train_epochs": 20.0},
+}
+# What a new network is, where --model_config does not say it; pfe is a module on the FR model.
+MODEL_TYPES = {
+    "sdd-fiqa": "sdd_fiqa",
+    "pcnet": "pcnet",
+    "lightqnet": "lightqnet",
+    "magface": "iresnet",
+    "cr-fiqa": "iresnet",
+    "faceqnet": "faceqnet",
+    "faceqgen": "faceqgen",
+}
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--recipe",
+        choices=tuple(DEFAULTS),
+        required=True,
+        help="sets the options as the authors have them: sdd-fiqa, pfe, magface and cr-fiqa by the configuration in "
+        "their repositories, lightqnet by its paper, pcnet by the configuration that LightQNet's authors compare with "
+        "(its own paper was not at hand), faceqnet and faceqgen by choices of this script (nor were theirs)",
+    )
+    add_data_arguments(parser)
+    model = parser.add_argument_group("model")
+    model.add_argument(
+        "--model_config",
+        help='JSON file of the configuration of a new network, for magface and cr-fiqa with its "model_type": '
+        '"iresnet" (taken where none is given) or "mobilefacenet". Default: the published network',
+    )
+    model.add_argument(
+        "--model_name_or_path",
+        help="folder or Hub id of a network to train on: of the method, or for magface, cr-fiqa and sdd-fiqa an FR "
+        "model (for sdd-fiqa an IResNet, whose blocks it takes, as its authors do)",
+    )
+    model.add_argument(
+        "--fr_model",
+        default="default",
+        help="folder, Hub id or published file of the FR model that labels, pairs and the validation are made with, "
+        "and that pfe is a module on (default: the small one of the package)",
+    )
+    model.add_argument(
+        "--freeze_backbone",
+        action="store_true",
+        help="faceqnet: train the dense layers alone. With --model_name_or_path of a trained trunk",
+    )
+    recipe = parser.add_argument_group("recipe")
+    recipe.add_argument("--num_pairs", type=int, default=24, help="sdd-fiqa: pairs of each kind (default: 24)")
+    recipe.add_argument("--num_rounds", type=int, default=12, help="sdd-fiqa: draws of the pairs (default: 12)")
+    recipe.add_argument(
+        "--fr_embeddings",
+        help="sdd-fiqa, faceqnet, faceqgen, pcnet: .npy file (N, D) of embeddings, a row for each row of the dataset; "
+        "without it --fr_model makes them first (for pcnet in each step, of the mirrored face where it is mirrored)",
+    )
+    recipe.add_argument(
+        "--faces_per_person",
+        type=int,
+        help="pcnet, lightqnet, pfe: at most so many faces of a person in a batch (default: 2, 16, 4)",
+    )
+    recipe.add_argument("--idq_scale", type=float, default=16.0, help="lightqnet: s of the soft labels (default: 16)")
+    recipe.add_argument("--idq_margin", type=float, default=0.4, help="lightqnet: m of the labels (default: 0.4)")
+    recipe.add_argument(
+        "--idq_hard", action="store_true", help="lightqnet: hard labels, as in the configuration of its authors' code"
+    )
+    recipe.add_argument(
+        "--distillation_weight",
+        type=float,
+        default=10.0,
+        help="lightqnet: lambda; 0 trains without the branch (default: 10, the paper's; 20 in its authors' code)",
+    )
+    recipe.add_argument(
+        "--branch_width", type=int, default=256, help="lightqnet: of the branch, which the paper leaves open (256)"
+    )
+    recipe.add_argument(
+        "--loss_arguments",
+        type=json.loads,
+        default={},
+        help="magface, cr-fiqa: JSON of what is not to be as in the paper: '{\"l_a\": 5}' (see diffiqa_hf.losses)",
+    )
+    recipe.add_argument(
+        "--reference_column",
+        help="faceqnet, faceqgen: column that is true for the faces that may be the reference of their person (in "
+        "FaceQnet's paper the one that complies best with ICAO's rules, by a framework that is not public, in "
+        "FaceQgen's a frontal one of high quality). Default: all; of several, the one nearest their mean embedding",
+    )
+    recipe.add_argument(
+        "--pixel_weight",
+        type=float,
+        default=100.0,
+        help="faceqgen: of the mean absolute difference to the reference (default: 100, pix2pix's)",
+    )
+    recipe.add_argument(
+        "--adversarial_weight",
+        type=float,
+        default=1.0,
+        help="faceqgen: of the generator's adversarial loss (default: 1, pix2pix's)",
+    )
+    augmentation = parser.add_argument_group("augmentation")
+    augmentation.add_argument(
+        "--flip_probability", type=float, default=0.5, help="of a face to be mirrored (default: %(default)s)"
+    )
+    augmentation.add_argument(
+        "--degraded_copies",
+        type=int,
+        default=0,
+        help="add so many copies of each face, degraded as for DifFIQA itself, as further faces of the person; in no "
+        "paper, for data sets of good faces alone (default: %(default)s)",
+    )
+    train = parser.add_argument_group("training")
+    train.add_argument(
+        "--train_batch_size", type=int, help="on each process (default: the recipe's, its authors' of all)"
+    )
+    train.add_argument("--num_train_epochs", type=float, help="default: the recipe's")
+    train.add_argument("--max_train_steps", type=int, help="instead of a number of epochs")
+    train.add_argument("--optimizer", choices=("sgd", "adam"), help="sgd has momentum 0.9 (default: the recipe's)")
+    train.add_argument("--learning_rate", type=float, help="default: the recipe's")
+    train.add_argument("--weight_decay", type=float, help="default: the recipe's, or 0")
+    train.add_argument(
+        "--lr_milestones",
+        type=float,
+        nargs="*",
+        help="parts of the run after which the learning rate is divided by 10 (default: the recipe's, or none)",
+    )
+    train.add_argument("--warmup_steps", type=int, default=0, help="of a rising learning rate (default: %(default)s)")
+    train.add_argument(
+        "--max_grad_norm", type=float, default=5.0, help="clip the gradient's norm (default: %(default)s)"
+    )
+    train.add_argument("--ema_decay", type=float, help="keep averaged weights, with this decay (default: none)")
+    train.add_argument(
+        "--mixed_precision", choices=("no", "fp16", "bf16"), help="default: as accelerate is configured"
+    )
+    train.add_argument("--seed", type=int, default=0, help="of all that is drawn (default: %(default)s)")
+    validation = parser.add_argument_group("validation")
+    validation.add_argument(
+        "--validation_fmr", type=float, default=1e-3, help="FMR of the pAUC (default: %(default)s)"
+    )
+    validation.add_argument(
+        "--validation_nonmated", type=int, default=100_000, help="non-mated pairs, drawn once (default: %(default)s)"
+    )
+    validation.add_argument(
+        "--validation_replicates", type=int, default=1000, help="of the bootstrap over people (default: %(default)s)"
+    )
+    add_output_arguments(parser)
+    add_hub_arguments(parser)
+
+    first = argparse.ArgumentParser(add_help=False)
+    first.add_argument("--recipe")
+    defaults = dict(DEFAULTS.get(first.parse_known_args(argv)[0].recipe, {}))
+    length = {name: defaults.pop(name) for name in ("max_train_steps", "num_train_epochs") if name in defaults}
+    parser.set_defaults(**{"weight_decay": 0.0, "lr_milestones": [], **defaults})
+    args = parser.parse_args(argv)
+    if args.max_train_steps is None and args.num_train_epochs is None:
+        vars(args).update(length)
+    if args.model_config and args.model_name_or_path:
+        parser.error("give one of --model_config and --model_name_or_path")
+    if args.recipe == "pfe" and args.model_config:
+        parser.error("--recipe pfe is a module on --fr_model, without a configuration of its own")
+    if args.fr_embeddings and args.recipe not in ("sdd-fiqa", "faceqnet", "faceqgen", "pcnet"):
+        parser.error(f"--recipe {args.recipe} makes no use of --fr_embeddings")
+    if args.fr_embeddings and args.degraded_copies:
+        parser.error("--fr_embeddings has no rows for --degraded_copies")
+    if args.freeze_backbone and (args.recipe != "faceqnet" or not args.model_name_or_path):
+        parser.error("--freeze_backbone goes with --recipe faceqnet and --model_name_or_path")
+    if args.recipe in PAIR_RECIPES and not 2 <= args.faces_per_person <= args.train_batch_size:
+        parser.error("--faces_per_person is 2 at least, and no more than --train_batch_size")
+    return args
+
+
+# -- faces ------------------------------------------------------------------------------------------------------------
+
+
+class Faces(Dataset):
+    """
+    Faces (3, H, W) in [-1, 1], and degraded copies of them as further faces, mirrored by chance. What an item is
+    depends on the seed, the epoch and the index alone. With `targets`, positions of faces, those come along.
+    """
+
+    def __init__(self, dataset, args: argparse.Namespace, copies: int = 0):
+        self.dataset, self.args = dataset, args
+        self.processor = FaceImageProcessor()
+        # Position r is face r % N of the dataset, and where r >= N its copy r // N.
+        self.rows = np.arange(len(dataset) * (1 + copies))
+        self.targets: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def clean(self, index: int) -> np.ndarray:
+        copy, row = divmod(int(self.rows[index]), len(self.dataset))
+        return self._read(row, copy)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor, int]:
+        epoch, index = key
+        rng = np.random.default_rng([self.args.seed, epoch, index])
+        flip = rng.random() < self.args.flip_probability
+        face = self.clean(index)
+        target = face
+        if self.targets is not None:
+            copy, row = divmod(int(self.targets[index]), len(self.dataset))
+            target = self._read(row, copy)
+        face, target = (torch.from_numpy(np.ascontiguousarray(x[:, :, ::-1] if flip else x)) for x in (face, target))
+        return face, target, index
+
+    def _read(self, row: int, copy: int) -> np.ndarray:
+        face = read_face(self.dataset, row, self.args.image_column, self.processor)
+        if copy:
+            face = pixels_to_face(
+                degrade_face(face_to_pixels(face), np.random.default_rng([self.args.seed, copy, row]))
+            )
+        return face
+
+
+class PeopleKeys:
+    """
+    Endless batches of (batch number, index) keys with several faces of each person, from a given batch on: people in
+    random order, of each up to `faces_per_person` faces, until the batch is full. Who has one face alone is left out.
+    """
+
+    def __init__(
+        self,
+        people: np.ndarray,
+        batch_size: int,
+        faces_per_person: int,
+        seed: int,
+        start_batch: int,
+        process: int,
+        num_processes: int,
+    ):
+        order = np.argsort(people, kind="stable")
+        groups = np.split(order, np.flatnonzero(np.diff(people[order])) + 1)
+        self.groups = [group for group in groups if len(group) > 1]
+        if not self.groups:
+            raise ValueError("nobody has two faces to compare")
+        self.batch_size, self.faces_per_person, self.seed = batch_size, faces_per_person, seed
+        self.start_batch, self.process, self.num_processes = start_batch, process, num_processes
+
+    def __iter__(self):
+        batch = self.start_batch * self.num_processes + self.process
+        while True:
+            rng = np.random.default_rng([self.seed, batch])
+            keys = []
+            for person in rng.permutation(len(self.groups)):
+                chosen = rng.permutation(self.groups[person])[: self.faces_per_person]
+                keys += [(batch, int(index)) for index in chosen]
+                # One free place is none: a person's only face in a batch has no pair.
+                if len(keys) >= self.batch_size - 1:
+                    break
+            yield keys[: self.batch_size]
+            batch += self.num_processes
+
+
+def embed(args: argparse.Namespace, faces: Faces, fr_model: FacePreTrainedModel) -> np.ndarray:
+    """Embeddings (N, D) of all faces."""
+    if not args.fr_embeddings:
+        return predict(fr_model, faces, range(len(faces)), "embeddings")["embeddings"].numpy()
+    given = np.load(args.fr_embeddings, mmap_mode="r")
+    rows = np.array(faces.dataset["row"])
+    if given.ndim != 2 or len(given) <= rows.max():
+        raise ValueError(f"--fr_embeddings are {given.shape}, a row for each row of the dataset is needed")
+    return given[rows]
+
+
+def make_supervision(
+    args: argparse.Namespace, faces: Faces, fr_model: FacePreTrainedModel, people: np.ndarray
+) -> dict:
+    """For each face its label and the position of its reference, of which a recipe needs one, the other or neither."""
+    if args.recipe == "sdd-fiqa":
+        embeddings = embed(args, faces, fr_model)
+        return {"labels": sdd_fiqa_labels(embeddings, people, args.num_pairs, args.num_rounds, args.seed)}
+    if args.recipe in ("faceqnet", "faceqgen"):
+        marked = np.arange(len(faces)) < len(faces.dataset)  # no degraded copy is a reference
+        if args.reference_column:
+            column = np.array(faces.dataset[args.reference_column], dtype=bool)
+            marked &= column[faces.rows % len(column)]
+        embeddings = embed(args, faces, fr_model)
+        references = choose_references(embeddings, people, marked)
+        if args.recipe == "faceqnet":
+            return {"labels": reference_labels(embeddings, people, references)}
+        return {"references": references}
+    return {}
+
+
+def load_supervision(accelerator, args, faces, fr_model, people, resumed: bool) -> dict[str, np.ndarray]:
+    """[`make_supervision`], made once by the main process and kept in the folder of the run."""
+    path = Path(args.output_dir) / "supervision.npz"
+    if accelerator.is_main_process and not (resumed and path.exists()):
+        made = make_supervision(args, faces, fr_model, people)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(".supervision.tmp.npz")
+        np.savez(temporary, **made)
+        os.replace(temporary, path)
+    accelerator.wait_for_everyone()
+    with np.load(path) as kept:
+        return dict(kept)
+
+
+# -- recipes ----------------------------------------------------------------------------------------------------------
+
+
+class Recipe(nn.Module):
+    """
+    A network and its loss, with whatever else is trained.
+
+    Args:
+        args: Of the run.
+        model: The network.
+        fr_model: In evaluation mode; it is neither trained nor saved.
+        people: (N,) int64, the person of each face.
+        labels: (N,) float32, of the recipes that have labels.
+        embeddings: (N, D) of the faces, where they were given.
+    """
+
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        model: FacePreTrainedModel,
+        fr_model: FacePreTrainedModel,
+        people: torch.Tensor,
+        labels: torch.Tensor | None,
+        embeddings: np.ndarray | None = None,
+    ):
+        super().__init__()
+        self.args, self.model, self.people = args, model, people
+        self.labels, self.embeddings = labels, embeddings
+        self.fr_model = (fr_model,)  # no submodule: a checkpoint is without it
+
+    @torch.no_grad()
+    def embed(self, faces: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        if self.embeddings is not None:
+            return torch.from_numpy(self.embeddings[index.numpy()]).to(faces.device, torch.float32)
+        return self.fr_model[0](faces).embeddings.float()
+
+    def forward(self, faces: torch.Tensor, targets: torch.Tensor, index: torch.Tensor) -> dict[str, torch.Tensor]:
+        """
+        Args:
+            faces, targets: (B, 3, H, W).
+            index: (B,) positions of the faces, on the CPU.
+
+        Returns:
+            `"loss"` and, by name, what it is made of.
+        """
+        raise NotImplementedError
+
+
+class SDDFIQARecipe(Recipe):
+    def forward(self, faces, targets, index):
+        scores = self.model(faces).scores.float()
+        return {"loss": F.smooth_l1_loss(scores, self.labels[index].to(scores.device))}
+
+
+class FaceQnetRecipe(Recipe):
+    def __init__(self, args, model, *others):
+        super().__init__(args, model, *others)
+        if args.freeze_backbone:
+            model.requires_grad_(False)
+            model.dense.requires_grad_(True)
+
+    def train(self, mode: bool = True):
+        super().train(mode)
+        if self.args.freeze_backbone:
+            self.model.stem.eval()
+            self.model.blocks.eval()
+        return self
+
+    def forward(self, faces, targets, index):
+        scores = self.model(faces).scores.float()
+        return {"loss": F.mse_loss(scores, self.labels[index].to(scores.device))}
+
+
+class PCNetRecipe(Recipe):
+    def forward(self, faces, targets, index):
+        people = self.people[index].to(faces.device)
+        return {"loss": pair_loss(self.model(faces).scores.float(), self.embed(faces, index), people)}
+
+
+class LightQNetRecipe(Recipe):
+    def __init__(self, args, model, fr_model, *others):
+        super().__init__(args, model, fr_model, *others)
+        self.branch = None
+        if args.distillation_weight:
+            self.branch = QualityBranch(last_layer(fr_model).in_features, args.branch_width)
+
+    def forward(self, faces, targets, index):
+        args, read = self.args, []
+        handle = last_layer(self.fr_model[0]).register_forward_pre_hook(lambda module, inputs: read.append(inputs[0]))
+        try:
+            embeddings = self.embed(faces, index)
+        finally:
+            handle.remove()
+        labels = (embeddings, self.people[index].to(faces.device), args.idq_scale, args.idq_margin, args.idq_hard)
+        scores = self.model(faces).scores
+        parts = {"idq": identification_quality_loss(scores, *labels)}
+        if self.branch is None:
+            return {"loss": parts["idq"], **parts}
+        taught = self.branch(read[0].float())
+        parts["branch_idq"] = identification_quality_loss(taught, *labels)
+        parts["distillation"] = quality_distillation_loss(scores, taught)
+        loss = parts["idq"] + parts["branch_idq"] + args.distillation_weight * parts["distillation"]
+        return {"loss": loss, **parts}
+
+
+class PFERecipe(Recipe):
+    def __init__(self, args, model, *others):
+        super().__init__(args, model, *others)
+        model.backbone.requires_grad_(False)
+
+    def train(self, mode: bool = True):
+        super().train(mode)
+        self.model.backbone.eval()
+        return self
+
+    def forward(self, faces, targets, index):
+        output = self.model(faces)
+        people = self.people[index].to(faces.device)
+        return {"loss": mutual_likelihood_loss(output.embeddings.float(), output.log_variances.float(), people)}
+
+
+class MagFaceRecipe(Recipe):
+    def __init__(self, args, model, fr_model, people, *others):
+        super().__init__(args, model, fr_model, people, *others)
+        self.criterion = MagFaceLoss(int(people.max()) + 1, model.config.embedding_size, **args.loss_arguments)
+
+    def forward(self, faces, targets, index):
+        output = self.model(faces)
+        norms = output.embeddings.detach().float().norm(dim=1)
+        loss = self.criterion(output.embeddings, self.people[index].to(faces.device))
+        return {"loss": loss, "norm": norms.mean()}
+
+
+class CRFIQARecipe(Recipe):
+    def __init__(self, args, model, fr_model, people, *others):
+        super().__init__(args, model, fr_model, people, *others)
+        self.criterion = CRFIQALoss(int(people.max()) + 1, model.config.embedding_size, **args.loss_arguments)
+
+    def forward(self, faces, targets, index):
+        output = self.model(faces)
+        found = self.criterion(output.embeddings, self.people[index].to(faces.device), output.scores)
+        return {"loss": found.loss, "recognition": found.recognition_loss, "quality": found.quality_loss}
+
+
+class FaceQgenRecipe(Recipe):
+    def forward(self, faces, targets, index):
+        parts = restoration_losses(self.model, faces, targets)
+        generator = self.args.pixel_weight * parts["pixel"] + self.args.adversarial_weight * parts["adversarial"]
+        return {"loss": generator + parts["discriminator"], **parts}
+
+
+RECIPES = {
+    "sdd-fiqa": SDDFIQARecipe,
+    "pcnet": PCNetRecipe,
+    "lightqnet": LightQNetRecipe,
+    "pfe": PFERecipe,
+    "magface": MagFaceRecipe,
+    "cr-fiqa": CRFIQARecipe,
+    "faceqnet": FaceQnetRecipe,
+    "faceqgen": FaceQgenRecipe,
+}
+PAIR_RECIPES = ("pcnet", "lightqnet", "pfe")
+
+
+def last_layer(fr_model: FacePreTrainedModel) -> nn.Linear:
+    """The linear layer that makes the embedding."""
+    return [module for module in fr_model.modules() if isinstance(module, nn.Linear)][-1]
+
+
+def make_model(args: argparse.Namespace, fr_model: FacePreTrainedModel) -> FacePreTrainedModel:
+    auto = AutoModel if args.recipe == "magface" else AutoModelForFaceQuality
+    card = get_card(args.recipe)
+    card.load_class()  # makes the network known to the Auto classes
+    if args.recipe == "pfe" and not args.model_name_or_path:
+        return PFEForFaceQuality.from_fr_model(fr_model)
+    if args.model_name_or_path:
+        if args.recipe == "sdd-fiqa" and AutoConfig.from_pretrained(args.model_name_or_path).model_type == "iresnet":
+            return from_recognition(IResNetModel.from_pretrained(args.model_name_or_path))
+        model = auto.from_pretrained(args.model_name_or_path)
+    else:
+        settings = json.loads(Path(args.model_config).read_text()) if args.model_config else {}
+        settings = {"model_type": MODEL_TYPES[args.recipe], **settings}
+        model = auto.from_config(AutoConfig.for_model(**settings))
+    if card.networks and type(model).__name__ not in card.networks:
+        raise ValueError(f"{args.recipe} is a {' or '.join(card.networks)}, this is a {type(model).__name__}")
+    return model
+
+
+def from_recognition(fr_model: IResNetModel) -> SDDFIQAForFaceQuality:
+    """SDD-FIQA's network with the blocks of an FR model, and a new head."""
+    names = ("depths", "widths", "crop_size", "channel_order", "image_mean", "image_std", "bn_eps", "mid_norm")
+    settings = {name: getattr(fr_model.config, name) for name in (*names, "shortcut")}
+    model = SDDFIQAForFaceQuality(SDDFIQAConfig(**settings))
+    stages = [getattr(fr_model, f"layer{i + 1}") for i in range(len(fr_model.config.depths))]
+    model.blocks.load_state_dict(nn.Sequential(*(block for stage in stages for block in stage)).state_dict())
+    for name in ("conv1", "bn1", "prelu"):
+        getattr(model, name).load_state_dict(getattr(fr_model, name).state_dict())
+    return model
+
+
+# -- validation -------------------------------------------------------------------------------------------------------
+
+
+class Validation:
+    """
+    Measures the pAUC at a discard fraction of 0.3 on comparisons of the people held out: all mated pairs, up to 20 of
+    each person, and so many non-mated ones. Scores are those of `load_method`.
+    """
+
+    def __init__(self, dataset, fr_model: FacePreTrainedModel, args: argparse.Namespace):
+        self.dataset, self.args = dataset, args
+        self.identities = np.array(dataset[args.identity_column], dtype=str)
+        self.protocol = EDCProtocol(fmr=args.validation_fmr, limits=(LIMIT,))
+        faces = Faces(dataset, args)
+        embeddings = predict(fr_model, faces, range(len(faces)), "held out")["embeddings"].numpy()
+        pairs, _ = sample_pairs(self.identities, num_nonmated=args.validation_nonmated, seed=0)
+        self.comparisons = compare_embeddings(embeddings, self.identities, pairs)
+        # Now, and not after hours: whether these people can be measured on.
+        start = self._curve(np.zeros(len(faces)))
+        logger.info(
+            f"held out: {start.mated:,} mated and {start.nonmated:,} non-mated pairs, FNMR {start.fnmr:.4f} at FMR "
+            f"{args.validation_fmr:g}; the least pAUC that there could be is {start.floor[LIMIT]:.4f}"
+        )
+
+    def __call__(self, model: FacePreTrainedModel) -> dict[str, float]:
+        scores, pairs = self._scores(model), self.comparisons
+        result = self._curve(scores)
+        drawn = bootstrap_pauc(
+            pairs.similarities,
+            pairs.mated,
+            {"model": scores},
+            self.identities,
+            self.protocol,
+            pairs=pairs.pairs,
+            replicates=self.args.validation_replicates,
+        )
+        interval = drawn.interval("model", LIMIT)
+        name = f"pauc_{LIMIT:g}"
+        return {
+            name: result.pauc[LIMIT],
+            f"{name}_low": interval.low,
+            f"{name}_high": interval.high,
+            f"{name}_floor": result.floor[LIMIT],
+            f"{name}_share": result.share[LIMIT],
+            "fnmr": result.fnmr,
+        }
+
+    def results(self, figures: dict[str, float]) -> list[ResultFacts]:
+        """The figures for the model card."""
+        name = f"pauc_{LIMIT:g}"
+        value, *bounds = (figures[key] for key in (name, f"{name}_low", f"{name}_high"))
+        if not np.isfinite([value, *bounds]).all():  # nothing that could be wrong
+            return []
+        people = len(np.unique(self.identities))
+        basis = (
+            f"{int(self.comparisons.mated.sum()):,} mated pairs of {people:,} people, floor "
+            f"{figures[f'{name}_floor']:.3f}, bootstrap of {self.args.validation_replicates} over people"
+        )
+        title = f"pAUC at discard {LIMIT:g}, FMR {self.args.validation_fmr:g}"
+        return [ResultFacts("pauc", title, value, "people held out", *bounds, 0.95, basis)]
+
+    def _curve(self, scores: np.ndarray):
+        pairs = self.comparisons
+        return edc_curve(pairs.similarities, pairs.mated, scores, self.protocol, pairs=pairs.pairs)
+
+    def _scores(self, model: FacePreTrainedModel) -> np.ndarray:
+        method = load_method(self.args.recipe, weights=model)
+        images = (self.dataset[i][self.args.image_column] for i in range(len(self.dataset)))
+        scores = []
+        for record in method.stream(images):
+            if record.error is not None:
+                raise FaceImageError(f"row {record.index} of the people held out: {record.error}")
+            scores.append(record.score)
+        return np.array(scores)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    output_dir = Path(args.output_dir)
+    check_hub_arguments(args)
+    accelerator = make_accelerator(args)
+    resume = find_checkpoint(output_dir, args.resume_from_checkpoint)
+    everyone = load_face_dataset(args.dataset_name, args.train_data_dir, args.train_parquet)
+    everyone = everyone.add_column("row", np.arange(len(everyone)))
+    for column in (args.identity_column, args.reference_column):
+        if column is not None and column not in everyone.column_names:
+            raise ValueError(f"the dataset has no column {column!r}; it has {everyone.column_names}")
+    dataset, heldout = everyone, None
+    if args.holdout_modulo:
+        parts = [hold_out(everyone, args.identity_column, args.holdout_modulo, out) for out in (False, True)]
+        if not all(map(len, parts)):
+            raise ValueError(f"--holdout_modulo {args.holdout_modulo} holds {len(parts[1])} of {len(everyone)} out")
+        dataset, heldout = parts
+    fr_model = load_fr_model(args.fr_model).eval().to(accelerator.device)
+    fr_model.requires_grad_(False)
+    faces = Faces(dataset, args, args.degraded_copies)
+    names = np.array(dataset[args.identity_column], dtype=str)
+    people = np.unique(names, return_inverse=True)[1][faces.rows % len(dataset)]
+    found = load_supervision(accelerator, args, faces, fr_model, people, resume is not None)
+    labels = None
+    if found:
+        usable = np.isfinite(found["labels"]) if "labels" in found else found["references"] >= 0
+        if "references" in found:
+            faces.targets = found["references"][usable]
+        else:
+            labels = torch.from_numpy(found["labels"][usable].astype(np.float32))
+        faces.rows, people = faces.rows[usable], people[usable]
+
+    torch.manual_seed(args.seed)
+    model = make_model(args, fr_model).to(memory_format=torch.channels_last)
+    embeddings = embed(args, faces, fr_model) if args.recipe == "pcnet" and args.fr_embeddings else None
+    recipe = RECIPES[args.recipe](args, model, fr_model, torch.from_numpy(people), labels, embeddings)
+    ema = None
+    if args.ema_decay is not None:
+        ema = EMAModel(model.parameters(), decay=args.ema_decay)
+        ema.to(accelerator.device)
+    parameters = [parameter for parameter in recipe.parameters() if parameter.requires_grad]
+    if args.optimizer == "sgd":
+        optimizer = torch.optim.SGD(parameters, args.learning_rate, momentum=0.9, weight_decay=args.weight_decay)
+    else:
+        betas = (0.5, 0.999) if args.recipe == "faceqgen" else (0.9, 0.99)  # pix2pix's, and SDD-FIQA's
+        optimizer = torch.optim.Adam(parameters, args.learning_rate, betas=betas, weight_decay=args.weight_decay)
+    recipe, optimizer = accelerator.prepare(recipe, optimizer)
+    state = TrainingState(ema)
+    accelerator.register_for_checkpointing(state)
+    if resume is not None:
+        accelerator.load_state(str(resume))
+        logger.info(f"goes on from {resume}, step {state.step}")
+    size, place = args.train_batch_size, (accelerator.process_index, accelerator.num_processes)
+    steps = args.max_train_steps
+    if steps is None:
+        steps = math.ceil(args.num_train_epochs * len(faces) / (size * accelerator.num_processes))
+    if args.recipe in PAIR_RECIPES:
+        keys = PeopleKeys(people, size, args.faces_per_person, args.seed, state.step, *place)
+    else:
+        keys = ShuffledKeys(len(faces), size, args.seed, state.step, *place)
+    # With a generator of its own the loader draws nothing from torch's, which dropout uses and a checkpoint holds.
+    loader = DataLoader(
+        faces, batch_sampler=keys, num_workers=args.dataloader_num_workers, generator=torch.Generator()
+    )
+    batches = iter(loader)
+    validate = None
+    if heldout is not None and args.validation_steps and accelerator.is_main_process:
+        validate = Validation(heldout, fr_model, args)
+    start_tracker(accelerator, args, "train_quality")
+    trainable = sum(parameter.numel() for parameter in parameters)
+    logger.info(
+        f"{args.recipe}: {len(faces)} faces of {len(np.unique(people))} people to train on, {len(heldout or [])} held "
+        f"out; {trainable:,} trainable parameters, steps {state.step} to {steps}"
+    )
+
+    logged, figures = [], {}
+    progress = tqdm(total=steps, initial=state.step, unit="step", disable=not accelerator.is_main_process)
+    while state.step < steps:
+        recipe.train()
+        rate = min(1.0, (state.step + 1) / args.warmup_steps) if args.warmup_steps else 1.0
+        rate *= 0.1 ** sum(state.step >= part * steps for part in args.lr_milestones)
+        for group in optimizer.param_groups:
+            group["lr"] = args.learning_rate * rate
+        batch, targets, index = next(batches)
+        parts = recipe(batch.to(accelerator.device), targets.to(accelerator.device), index)
+        loss = parts["loss"]
+        if not torch.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss is {loss.item()} at step {state.step}, on a batch of {len(index)} faces"
+            )
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(parameters, args.max_grad_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        if ema is not None:
+            ema.step(accelerator.unwrap_model(recipe).model.parameters())
+        logged.append({name: value.detach() for name, value in parts.items()})
+        state.step += 1
+        progress.update()
+
+        last = state.step == steps
+        if state.step % args.logging_steps == 0 or last:
+            means = {name: torch.stack([entry[name] for entry in logged]).mean() for name in logged[0]}
+            means = {name: accelerator.reduce(value, "mean").item() for name, value in means.items()}
+            progress.set_postfix(loss=f"{means['loss']:.4f}")
+            accelerator.log({**means, "lr": optimizer.param_groups[0]["lr"]}, step=state.step)
+            logged = []
+        if validate is not None and (state.step % args.validation_steps == 0 or last):
+            trained = trained_copy(accelerator.unwrap_model(recipe).model, ema).to(accelerator.device)
+            figures = {"step": state.step, **validate(trained)}
+            logger.info(f"held out: {figures}")
+            accelerator.log({f"heldout/{name}": value for name, value in figures.items()}, step=state.step)
+        if state.step % args.checkpointing_steps == 0 or last:
+            save_checkpoint(accelerator, output_dir, state.step, args.checkpoints_total_limit)
+    progress.close()
+    if accelerator.is_main_process:
+        folder = output_dir / "model"
+        trained = trained_copy(accelerator.unwrap_model(recipe).model, ema).to(accelerator.device)
+        if validate is not None and not figures:  # a run that had reached its end
+            figures = {"step": state.step, **validate(trained)}
+        trained.save_pretrained(folder)
+        load_method(args.recipe, weights=trained).image_processor.save_pretrained(folder)
+        facts = training_facts(
+            "training/train_quality.py",
+            args,
+            argv,
+            dataset,
+            accelerator,
+            steps=state.step,
+            results=validate.results(figures) if validate is not None else (),
+        )
+        record_training(folder, facts)
+        (folder / "validation.json").write_text(json.dumps(figures, indent=2) + "\n")
+        logger.info(f"saved {folder}: load_method({args.recipe!r}, weights={str(folder)!r})")
+        push_when_asked(args, folder)
+    accelerator.end_training()
+
+
+if __name__ == "__main__":
+    main()
