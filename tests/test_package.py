@@ -26,7 +26,21 @@ def test_import_is_light():
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["score", "--help"], ["convert", "--help"], ["data", "--help"], ["export", "--help"], ["push", "--help"], ["methods"], ["--version"]],
+    [
+        ["--help"],
+        ["score", "--help"],
+        ["convert", "--help"],
+        ["data", "--help"],
+        ["evaluate", "--help"],
+        ["benchmark", "--help"],
+        ["best", "--help"],
+        ["explain", "--help"],
+        ["calibrate", "--help"],
+        ["export", "--help"],
+        ["push", "--help"],
+        ["methods"],
+        ["--version"],
+    ],
 )
 def test_the_help_of_the_command_is_light(arguments):
     code = "from diffiqa_hf.cli import main\ntry:\n"

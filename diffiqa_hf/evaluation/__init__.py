@@ -12,6 +12,8 @@ from .edc import (
     edc_curves,
     fmr_threshold,
 )
+from .pair_sampling import sample_pairs
+from .study import Evaluation, evaluate_methods
 from .verification import Comparisons, compare_embeddings, edc_from_embeddings, error_rates
 
 
@@ -26,6 +28,7 @@ __all__ = [
     "EDCProtocol",
     "EDCResult",
     "EDCWarning",
+    "Evaluation",
     "Interval",
     "bootstrap_pauc",
     "compare_embeddings",
@@ -33,6 +36,8 @@ __all__ = [
     "edc_curves",
     "edc_from_embeddings",
     "error_rates",
+    "evaluate_methods",
     "fmr_threshold",
     "load_benchmark",
+    "sample_pairs",
 ]

@@ -1,0 +1,466 @@
+# Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+"""`diffiqa evaluate`: how well scores tell which faces recognition fails on, for people who have their own scores."""
+
+import argparse
+import importlib.util
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
+
+from .errors import CommandError, printable, reason
+
+
+DESCRIPTION = """\
+Error-versus-discard curves of quality scores, and the area under them (pAUC: 1 is as good as random, lower is better)
+with its interval, the floor that no scores could pass, and the share of the reachable gain that was reached (1 is
+perfect, 0 random). Scores come from `diffiqa score` or any other table; comparisons from a list of pairs, or from the
+people in the images; similarities from embeddings, from the list, or from an FR model. Of several methods each two are
+compared on the same pairs. Exit status: 0 done, 2 something in the input is wrong (one line says what)."""
+
+EPILOG = """\
+examples:
+  diffiqa evaluate --scores scores.csv --pairs pairs.txt --embeddings embeddings.npy --output report/
+  diffiqa evaluate --scores DifFIQA=a.csv other=b.csv --pairs pairs.csv --similarities --protocol diffiqa
+  diffiqa evaluate --scores all.csv --score-columns ofiq magface --identity-folders --fr-model arcface/
+
+pairs.txt is as LFW has it; pairs.csv has the columns file_a, file_b, mated (1 or 0) and, with --similarities,
+similarity. An image may be named by the last parts of its path, with or without the file's ending."""
+
+
+def add_parser(commands: "argparse._SubParsersAction") -> None:
+    """Adds `evaluate` to the commands of `diffiqa`."""
+    parser = commands.add_parser(
+        "evaluate",
+        help="evaluate scores: curves, pAUC with intervals",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    scores = parser.add_argument_group("scores, higher is better")
+    scores.add_argument(
+        "--scores",
+        nargs="+",
+        required=True,
+        metavar="[NAME=]FILE",
+        help="tables (.csv, .jsonl, .parquet), one for each method; the name is that of the file unless given",
+    )
+    scores.add_argument("--name-column", default="file", metavar="COLUMN", help="names of the images (file)")
+    scores.add_argument(
+        "--score-columns", nargs="+", default=["score"], metavar="COLUMN", help="scores, each a method (score)"
+    )
+    scores.add_argument(
+        "--lower-is-better", nargs="+", default=[], metavar="METHOD", help="methods whose scores run the other way"
+    )
+    scores.add_argument(
+        "--nan-quality",
+        choices=("raise", "lowest"),
+        default="raise",
+        help="an image without a score is an error (raise), or leaves first (lowest)",
+    )
+    pairs = parser.add_argument_group("comparisons: --pairs, or the people")
+    pairs.add_argument("--pairs", metavar="FILE", help="pairs.txt as LFW has it, or a table")
+    pairs.add_argument(
+        "--pair-columns",
+        nargs=3,
+        default=("file_a", "file_b", "mated"),
+        metavar=("A", "B", "MATED"),
+        help="of a table of pairs (file_a file_b mated)",
+    )
+    people = pairs.add_mutually_exclusive_group()
+    people.add_argument("--identity-column", metavar="COLUMN", help="the people, in the (first) table of scores")
+    people.add_argument("--identity-folders", action="store_true", help="the people are the folders of the images")
+    pairs.add_argument(
+        "--mated-per-person", type=_positive, default=20, metavar="N", help="without --pairs: at most (20)"
+    )
+    pairs.add_argument(
+        "--nonmated", type=_positive, default=100_000, metavar="N", help="without --pairs: how many are drawn (100000)"
+    )
+    similarities = parser.add_argument_group("similarities, one of").add_mutually_exclusive_group(required=True)
+    similarities.add_argument(
+        "--embeddings", metavar="FILE.npy", help="(images, D), rows in the order of the (first) table of scores"
+    )
+    similarities.add_argument(
+        "--similarities",
+        nargs="?",
+        const="similarity",
+        metavar="COLUMN",
+        help="a column of the table of pairs, higher is more alike (similarity)",
+    )
+    similarities.add_argument(
+        "--fr-model", metavar="ID_OR_PATH", help="FR model that embeds the images; 'default' is the one inside"
+    )
+    images = parser.add_argument_group("with --fr-model")
+    images.add_argument("--image-root", type=Path, metavar="FOLDER", help="what the names of images are relative to")
+    images.add_argument("--align", action="store_true", help="find the faces and align them; for whole photographs")
+    images.add_argument("--device", help="such as cpu, cuda (default: an accelerator if there is one)")
+    images.add_argument("--batch-size", type=_positive, default=32, metavar="N", help="images at a time (32)")
+    protocol = parser.add_argument_group("protocol")
+    protocol.add_argument(
+        "--protocol",
+        choices=("default", "diffiqa", "schlett", "cr-fiqa"),
+        default="default",
+        help="the published ones by name; the default: fixed threshold, exact steps, ties together",
+    )
+    protocol.add_argument("--fmr", type=float, metavar="RATE", help="false match rate of the threshold (1e-3)")
+    protocol.add_argument(
+        "--limits", type=float, nargs="+", metavar="FRACTION", help="discard fractions of the pAUC (0.2 0.3)"
+    )
+    protocol.add_argument(
+        "--replicates", type=int, default=1000, metavar="N", help="of the bootstrap over people; 0: none (1000)"
+    )
+    protocol.add_argument("--seed", type=int, default=0, help="of pairs that are drawn and of the bootstrap (0)")
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--output", type=Path, metavar="FOLDER", help="results.json, results.csv, edc.csv, edc.png and edc.svg go here"
+    )
+    output.add_argument("--no-plot", action="store_true", help="with --output, no pictures")
+    output.add_argument("--title", default="", help="name of the data, for the picture and the files")
+
+
+@dataclass
+class _Scores:
+    names: list[str]
+    source: str
+    methods: dict[str, object]  # (I,) arrays
+    errors: dict[str, list]  # why an image has no score, where the table says so
+    first: dict[str, list]  # the columns of the first table
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs `diffiqa evaluate`; returns its exit status."""
+    from ..evaluation.files import TableError
+
+    _check_usage(args)
+    try:
+        return _evaluate(args)
+    except (TableError, ImportError) as error:
+        raise CommandError(reason(error)) from error
+
+
+def _check_usage(args: argparse.Namespace) -> None:
+    if not (args.pairs or args.identity_column or args.identity_folders):
+        raise CommandError("give --pairs, or the people: --identity-column or --identity-folders")
+    if args.similarities and not args.pairs:
+        raise CommandError("--similarities is a column of --pairs")
+    if (args.align or args.image_root) and not args.fr_model:
+        raise CommandError("--align and --image-root go with --fr-model")
+    if args.replicates < 0:
+        raise CommandError("--replicates is 0 or more")
+    if args.output and not args.no_plot and importlib.util.find_spec("matplotlib") is None:
+        raise CommandError("the pictures need matplotlib: pip install 'diffiqa-hf[plot]', or --no-plot")
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    import numpy as np
+
+    from ..evaluation.study import evaluate_methods
+
+    protocol = _protocol(args)
+    scores = _read_scores(args)
+    pairs, mated, similarities, identities = _comparisons(args, scores)
+    used = np.unique(pairs)
+    _check_scores(args, scores, used)
+    notes: tuple[str, ...] = ()
+    if similarities is None:
+        similarities, notes = _similarities(args, scores, pairs, used)
+    try:
+        evaluation = evaluate_methods(
+            similarities,
+            mated,
+            scores.methods,
+            protocol,
+            pairs=pairs,
+            identities=identities,
+            replicates=args.replicates,
+            seed=args.seed,
+            benchmark=args.title,
+        )
+    except ValueError as error:
+        raise CommandError(reason(error)) from error
+    evaluation = replace(evaluation, fr_model=args.fr_model or "", notes=(*notes, *evaluation.notes))
+    if args.output:
+        _write(args, evaluation)
+    print(_summary(evaluation, len(used)))
+    return 0
+
+
+def _protocol(args: argparse.Namespace):
+    from ..evaluation.edc import EDCProtocol
+
+    changes = {"nan_quality": args.nan_quality}
+    if args.limits:
+        changes["limits"] = tuple(args.limits)
+    if args.fmr is not None:
+        changes |= {"fmr": args.fmr, "starting_fnmr": None}
+    try:
+        return EDCProtocol.from_preset(args.protocol, **changes)
+    except ValueError as error:
+        raise CommandError(reason(error)) from error
+
+
+def _read_scores(args: argparse.Namespace) -> _Scores:
+    import numpy as np
+
+    from ..evaluation.files import Names, numbers, read_table
+
+    several = len(args.score_columns) > 1
+    scores = None
+    for argument in args.scores:
+        label, path = _named(argument)
+        table = read_table(path)
+        for column in (args.name_column, *args.score_columns):
+            if column not in table:
+                option = "--name-column" if column == args.name_column else "--score-columns"
+                raise CommandError(f"{path}: no column {column!r}; it has {', '.join(table)} ({option})")
+        names = [str(name) for name in table[args.name_column]]
+        index = Names(names, path)  # each name once
+        if scores is None:
+            if not names:
+                raise CommandError(f"{path}: has no rows")
+            scores = _Scores(names, path, {}, {}, table)
+            rows = np.arange(len(names))
+        else:
+            rows = index.find(scores.names, scores.source)
+        for column in args.score_columns:
+            name = label if not several else (column if len(args.scores) == 1 else f"{label} {column}")
+            if name in scores.methods:
+                raise CommandError(f"two methods are called {name!r}: name them, as in NAME={path}")
+            values = numbers(table[column], f"{path}: column {column}")
+            scores.methods[name] = values[rows]
+            if "error" in table:
+                scores.errors[name] = [table["error"][row] for row in rows]
+    if unknown := sorted(set(args.lower_is_better) - set(scores.methods)):
+        raise CommandError(f"--lower-is-better {unknown[0]}: the methods are {', '.join(scores.methods)}")
+    for name in args.lower_is_better:
+        scores.methods[name] = -scores.methods[name]
+    return scores
+
+
+def _named(argument: str) -> tuple[str, str]:
+    # A file that is there is one, whatever its name has in it.
+    label, equals, path = argument.partition("=")
+    if not equals or Path(argument).exists():
+        return Path(argument).stem, argument
+    return label, path
+
+
+def _comparisons(args: argparse.Namespace, scores: _Scores):
+    """Pairs as rows of the scores, whether they are mated, similarities where the list has them, and people."""
+    import numpy as np
+
+    from ..evaluation.files import Names, read_pairs
+    from ..evaluation.pair_sampling import sample_pairs
+
+    identities = _identities(args, scores)
+    if not args.pairs:
+        try:
+            pairs, mated = sample_pairs(identities, args.mated_per_person, args.nonmated, args.seed)
+        except ValueError as error:
+            raise CommandError(reason(error)) from error
+        return pairs, mated, None, identities
+    listed = read_pairs(args.pairs, args.pair_columns, args.similarities)
+    index = Names(scores.names, scores.source)
+    both = index.find([*listed.first, *listed.second], listed.source)
+    pairs = both.reshape(2, -1).T.astype(np.int32)
+    if len(same := np.flatnonzero(pairs[:, 0] == pairs[:, 1])):
+        raise CommandError(f"{listed.source}: pair {same[0] + 1} compares {listed.first[same[0]]} with itself")
+    if identities is not None:
+        return pairs, listed.mated, listed.similarities, identities
+    if listed.identities is not None:
+        people = [listed.identities[name] for name in (*listed.first, *listed.second)]
+        identities = np.full(len(scores.names), "", dtype=object)
+        identities[both] = people
+        return pairs, listed.mated, listed.similarities, identities.astype(str)
+    return pairs, listed.mated, listed.similarities, _joined(pairs, listed, len(scores.names))
+
+
+def _identities(args: argparse.Namespace, scores: _Scores):
+    import numpy as np
+
+    if args.identity_column:
+        if args.identity_column not in scores.first:
+            raise CommandError(
+                f"{scores.source}: no column {args.identity_column!r}; it has {', '.join(scores.first)}"
+            )
+        return np.array([str(value) for value in scores.first[args.identity_column]])
+    if args.identity_folders:
+        folders = [PurePath(name).parent.name for name in scores.names]
+        if bare := [name for name, folder in zip(scores.names, folders, strict=True) if not folder]:
+            raise CommandError(f"{scores.source}: {bare[0]} is in no folder that could name its person")
+        return np.array(folders)
+    return None
+
+
+def _joined(pairs, listed, count: int):
+    """People as the list lets them be seen: images that mated pairs join."""
+    import numpy as np
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    first, second = pairs[listed.mated].T
+    graph = coo_array((np.ones(len(first), bool), (first, second)), shape=(count, count))
+    people = connected_components(graph, directed=False)[1]
+    wrong = np.flatnonzero(~listed.mated & (people[pairs[:, 0]] == people[pairs[:, 1]]))
+    if len(wrong):
+        a, b = listed.first[wrong[0]], listed.second[wrong[0]]
+        raise CommandError(f"{listed.source}: {a} and {b} are called non-mated, but mated pairs join them")
+    return people
+
+
+def _check_scores(args: argparse.Namespace, scores: _Scores, used) -> None:
+    import numpy as np
+
+    for name, values in scores.methods.items():
+        missing = used[np.isnan(values[used])]
+        infinite = used[np.isinf(values[used])]
+        if len(infinite):
+            raise CommandError(f"{name}: the score of {scores.names[infinite[0]]} is infinite")
+        if len(missing) and args.nan_quality == "raise":
+            row = missing[0]
+            why = scores.errors[name][row] if name in scores.errors else None
+            raise CommandError(
+                f"{name}: {len(missing):,} of {len(used):,} images that are compared have no score, the first is "
+                f"{scores.names[row]}{f' ({why})' if why else ''}; with --nan-quality lowest they leave first"
+            )
+
+
+def _similarities(args: argparse.Namespace, scores: _Scores, pairs, used):
+    """Those of the embeddings, and what there is to say of them."""
+    import numpy as np
+
+    from ..evaluation.edc import EDCWarning
+    from ..evaluation.study import noted
+    from ..evaluation.verification import compare_embeddings
+
+    if args.embeddings:
+        try:
+            embeddings = np.load(args.embeddings, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise CommandError(f"{args.embeddings}: {reason(error)}") from error
+        if not isinstance(embeddings, np.ndarray) or embeddings.ndim != 2:
+            raise CommandError(f"{args.embeddings}: not one array (images, D)")
+        if len(embeddings) != len(scores.names):
+            raise CommandError(
+                f"{args.embeddings} has {len(embeddings):,} rows and {scores.source} {len(scores.names):,}: "
+                "they must be the same images in the same order"
+            )
+        embeddings = embeddings[used]
+    else:
+        embeddings = _embed(args, [scores.names[row] for row in used])
+    norms = np.linalg.norm(embeddings.astype(np.float64), axis=1)
+    if len(bad := np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))):
+        name = scores.names[used[bad[0]]]
+        raise CommandError(f"{len(bad)} embeddings are zero or not finite, the first is that of {name}")
+    with noted(EDCWarning) as notes:
+        # The identities do not matter here: which pairs are mated is known.
+        similarities = compare_embeddings(embeddings, used, np.searchsorted(used, pairs)).similarities
+    return similarities, tuple(notes)
+
+
+def _embed(args: argparse.Namespace, names: Sequence[str]):
+    import torch
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    from ..evaluation.runner import embed_images
+    from ..image_processing_face import FaceImageProcessor
+    from ..methods.method import load_fr_model
+
+    for logging in (diffusers_logging, transformers_logging):
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+    device = args.device or torch.accelerator.current_accelerator(check_available=True) or "cpu"
+    try:
+        model = load_fr_model(args.fr_model).eval()
+    except Exception as error:  # whatever the libraries raise for what is no FR model
+        raise CommandError(f"cannot load the FR model {args.fr_model}: {reason(error)}") from error
+    try:
+        model.to(device)
+    except (RuntimeError, AssertionError) as error:  # a name that is no device; a torch built without that device
+        raise CommandError(f"cannot use the device {device}: {reason(error)}") from error
+    paths = [name if args.image_root is None else str(args.image_root / name) for name in names]
+    embeddings, errors = embed_images(
+        model,
+        paths,
+        image_processor=FaceImageProcessor(do_align=args.align),
+        batch_size=args.batch_size,
+        progress=sys.stderr.isatty(),
+    )
+    if failed := [row for row, error in enumerate(errors) if error is not None]:
+        first = f"{paths[failed[0]]}: {errors[failed[0]]}"
+        raise CommandError(f"{len(failed):,} of {len(names):,} images cannot be embedded, the first is {first}")
+    return embeddings
+
+
+def _summary(evaluation, images: int) -> str:
+    """What is printed."""
+    first = next(iter(evaluation.results.values()))
+    protocol = evaluation.protocol
+    people = "" if evaluation.bootstrap is None else f" of {evaluation.bootstrap.identities:,} people"
+    fmr = f"FMR {first.fmr:.3g}" if first.nonmated else "no FMR without non-mated pairs"
+    asked = fmr + ("" if protocol.fmr is None else f" ({protocol.fmr:g} asked)")
+    lines = [
+        f"{first.mated:,} mated and {first.nonmated:,} non-mated pairs of {images:,} images{people}",
+        f"threshold {first.threshold:.4f}: {asked}, FNMR {first.fnmr:.4f} ({first.false_non_matches:,} errors)",
+        "",
+    ]
+    digits = 3 if protocol.divide_by_start else 5  # an area that isn't divided by the starting error is small
+    header = ["method", "limit", "pAUC", "95% interval", "floor", "share"]
+    rows = []
+    for name, result in evaluation.results.items():
+        for limit in protocol.limits:
+            interval = evaluation.interval(name, limit)
+            span = "-" if interval is None else f"[{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
+            pauc, floor = (f"{kind[limit]:.{digits}f}" for kind in (result.pauc, result.floor))
+            rows.append([printable(name), f"{limit:g}", pauc, span, floor, f"{result.share[limit]:.3f}"])
+    widths = [max(len(row[at]) for row in [header, *rows]) for at in range(len(header))]
+    for row in [header, *rows]:
+        cells = [f"{row[0]:<{widths[0]}}", *(f"{c:>{w}}" for c, w in zip(row[1:], widths[1:], strict=True))]
+        lines.append("  ".join(cells))
+    for limit in protocol.limits:
+        for one, other, interval in evaluation.differences(limit):
+            better = one if interval.estimate < 0 else other
+            verdict = f"{better} is better" if interval.excludes_zero else "cannot be told apart on these pairs"
+            span = f"{interval.estimate:+.{digits}f} [{interval.low:+.{digits}f}, {interval.high:+.{digits}f}]"
+            lines += [""] if not lines[-1].startswith("pAUC(") else []
+            lines.append(printable(f"pAUC({one}) - pAUC({other}) at {limit:g}: {span}, {verdict}"))
+    lines += [f"note: {printable(note)}" for note in evaluation.notes]
+    return "\n".join(lines)
+
+
+def _write(args: argparse.Namespace, evaluation) -> None:
+    import json
+
+    from .. import __version__
+    from ..evaluation.files import write_text
+    from ..evaluation.report import curves_csv, results_csv
+
+    settings = {
+        "diffiqa_hf": __version__,
+        "scores": args.scores,
+        "pairs": args.pairs,
+        "drawn": None if args.pairs else {"mated_per_person": args.mated_per_person, "nonmated": args.nonmated},
+        "similarities": args.embeddings or args.fr_model or args.similarities,
+        "seed": args.seed,
+    }
+    results = {**settings, **evaluation.to_dict()}
+    try:
+        args.output.mkdir(parents=True, exist_ok=True)
+        write_text(args.output / "results.json", json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+        write_text(args.output / "results.csv", results_csv([evaluation]))
+        write_text(args.output / "edc.csv", curves_csv([evaluation]))
+        if not args.no_plot:
+            from ..evaluation.plots import plot_edc, save_figure
+
+            save_figure(plot_edc([replace(evaluation, fr_model="")]), args.output / "edc")
+    except OSError as error:
+        raise CommandError(f"cannot write to {args.output}: {reason(error)}") from error
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value

@@ -1,0 +1,699 @@
+# Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+"""
+Runs a study: embeddings and scores are computed in shards, kept on disk by what they depend on, and put together.
+
+Any number of processes that see the same cache share the work without talking to each other: process p of P takes
+every P-th shard and skips those that are there. A shard is written beside and renamed, so that it is whole or absent;
+a run that was killed is started again by the same command. Whoever finds everything there makes the report.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .benchmarks import Benchmark, BenchmarkWarning, load_benchmark
+from .edc import EDCProtocol, EDCWarning
+from .files import Names, TableError, read_pairs, replace_file, write_text
+from .pair_sampling import sample_pairs
+from .report import Ablation, Runtime, Study
+from .study import Evaluation, evaluate_methods, noted
+from .study_config import BenchmarkConfig, ConfigError, FRModelConfig, MethodConfig, StudyConfig
+from .verification import compare_embeddings
+
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..image_processing_face import FaceImageProcessor
+
+
+logger = logging.getLogger(__name__)
+
+CACHE_VERSION = 1  # goes up when what is in a shard, or how it is computed, changes
+IMAGE_ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
+FACES = "example faces"
+
+
+def embed_images(
+    model: torch.nn.Module,
+    images: Sequence[Any],
+    landmarks: Sequence[Any] | None = None,
+    *,
+    image_processor: FaceImageProcessor | None = None,
+    batch_size: int = 32,
+    progress: bool = False,
+) -> tuple[np.ndarray, list[str | None]]:
+    """
+    Embeddings of images by an FR model, where it is and in its own precision.
+
+    Args:
+        model: Gives `embeddings` (B, D) for canonical faces (B, 3, H, W).
+        images: N, as [`~diffiqa_hf.image_processing_face.load_image`] takes them.
+        landmarks: For each image five points (5, 2) or `None`, to align it by.
+        image_processor: Makes the faces; without one images are taken as aligned crops.
+        batch_size: Faces at a time.
+        progress: Whether there is a bar.
+
+    Returns:
+        (N, D) float32, NaN where an image can't be read; and for each image the reason, or `None`.
+    """
+    import torch
+
+    from ..image_processing_face import FaceImageProcessor
+    from ..image_stream import stream_faces
+
+    rows: list[np.ndarray | None] = [None] * len(images)
+    errors: list[str | None] = [None] * len(images)
+    bar = {"disable": not progress, "leave": False, "desc": "embedding"}
+    processor = image_processor or FaceImageProcessor()
+    parameter = next(model.parameters())
+    with torch.inference_mode():
+        for batch in stream_faces(images, landmarks, processor, batch_size, progress_bar_config=bar):
+            for record, face in batch:
+                if face is None:
+                    errors[record.index] = record.error
+            found = [(record.index, face) for record, face in batch if face is not None]
+            for start in range(0, len(found), batch_size):
+                part = found[start : start + batch_size]
+                faces = torch.stack([face for _, face in part]).to(parameter.device, parameter.dtype)
+                for (index, _), row in zip(part, model(faces).embeddings.float().cpu().numpy(), strict=True):
+                    rows[index] = row
+                    if not np.isfinite(row).all():
+                        errors[index] = "the embedding is not finite (NaN or infinite weights?)"
+    size = next((len(row) for row in rows if row is not None), 0)
+    missing = np.full(size, np.nan, np.float32)
+    return np.stack([missing if row is None else row for row in rows]).astype(np.float32), errors
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The images and comparisons
+
+
+def open_benchmark(config: BenchmarkConfig, paired_only: bool = True) -> Benchmark:
+    """
+    The images and comparisons of one column, by its configuration.
+
+    Raises:
+        ConfigError: They can't be read as described; the message says why.
+    """
+    try:
+        if config.benchmark is not None:
+            benchmark = load_benchmark(config.benchmark, config.root, **config.options)
+        else:
+            benchmark = _own_benchmark(config)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        raise ConfigError(f"{config.name}: {error}") from error
+    return replace(benchmark.paired_only() if paired_only else benchmark, name=config.name)
+
+
+def _own_benchmark(config: BenchmarkConfig) -> Benchmark:
+    images = _parquet_images(config) if config.parquet is not None else _folder_images(config.folder)
+    identities = np.array([str(identity) for identity in images["identity"][:]])
+    if config.pairs is None:
+        pairs, mated = sample_pairs(identities, config.mated_per_person, config.nonmated, config.seed)
+        protocol = (
+            f"all mated pairs, at most {config.mated_per_person} of each person, and up to {config.nonmated:,} "
+            f"non-mated ones, drawn with seed {config.seed}"
+        )
+    else:
+        listed = read_pairs(config.pairs)
+        index = Names(images["file"][:], config.parquet if isinstance(config.parquet, str) else str(config.folder))
+        rows = index.find([*listed.first, *listed.second], listed.source)
+        pairs, mated, protocol = rows.reshape(2, -1).T.astype(np.int32), listed.mated, config.pairs
+    source = str(config.folder or config.parquet)
+    return Benchmark(config.name, images, pairs, mated, protocol=protocol, generated=not config.pairs, source=source)
+
+
+def _parquet_images(config: BenchmarkConfig):
+    import datasets
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    paths = [config.parquet] if isinstance(config.parquet, str) else config.parquet
+    tables = []
+    for path in paths:
+        names = pq.read_schema(path).names
+        columns = [config.image_column, config.identity_column]
+        if lacking := [name for name in columns if name not in names]:
+            raise TableError(f"{path}: has no column {lacking[0]!r}; it has {', '.join(names)}")
+        with_file = config.file_column in names
+        table = pq.read_table(path, columns=columns + ([config.file_column] if with_file else []))
+        if not with_file:
+            rows = [f"{Path(path).name} row {row}" for row in range(len(table))]
+            table = table.append_column(config.file_column, pa.array(rows))
+        tables.append(table.rename_columns(["image", "identity", "file"]).replace_schema_metadata(None))
+    return datasets.Dataset(pa.concat_tables(tables)).cast_column("image", datasets.Image(decode=False))
+
+
+def _folder_images(folder: str):
+    import datasets
+
+    files = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in IMAGE_ENDINGS)
+    if not files:
+        raise TableError(f"{folder}: no images")
+    columns = {
+        "image": [str(path) for path in files],
+        "file": [path.relative_to(folder).as_posix() for path in files],
+        "identity": [path.parent.name for path in files],
+    }
+    return datasets.Dataset.from_dict(columns).cast_column("image", datasets.Image(decode=False))
+
+
+class _Images:
+    """The images of a benchmark as files, a few at a time, and the hash of their content."""
+
+    def __init__(self, rows):
+        import datasets
+
+        self.rows = rows.cast_column("image", datasets.Image(decode=False))
+        self.has_landmarks = "landmarks" in rows.column_names
+        self._digest: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, indices: Sequence[int]) -> tuple[list[dict], list | None]:
+        columns = self.rows[list(indices)]
+        return columns["image"], columns["landmarks"] if self.has_landmarks else None
+
+    def digest(self, bar: Callable[..., Any]) -> str:
+        """16 hexadecimal digits of the files and landmarks, wherever they lie and whatever they are called."""
+        if self._digest is None:
+            digest = hashlib.sha256()
+            with bar(total=len(self), desc="hashing images", unit="image") as progress:
+                for start in range(0, len(self), 256):
+                    stop = min(start + 256, len(self))
+                    images, landmarks = self.take(range(start, stop))
+                    for at, image in enumerate(images):
+                        content = image["bytes"]
+                        if content is None:
+                            path = Path(image["path"])
+                            # One that is missing is reported when it is embedded.
+                            content = path.read_bytes() if path.is_file() else str(path).encode()
+                        digest.update(hashlib.sha256(content).digest())
+                        if landmarks is not None:
+                            digest.update(json.dumps(landmarks[at]).encode())
+                    progress.update(stop - start)
+            self._digest = digest.hexdigest()[:16]
+        return self._digest
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The cache
+
+
+class _Entry:
+    """Arrays of one row for each of N images in shards: `rows-000000.npz`, ... beside `settings.json`."""
+
+    def __init__(self, folder: Path, settings: dict, count: int, shard_size: int):
+        text = json.dumps({"version": CACHE_VERSION, **settings}, sort_keys=True, default=str)
+        self.folder = folder / hashlib.sha256(text.encode()).hexdigest()[:16]
+        self.settings, self.count, self.shard_size = settings, count, shard_size
+
+    def shards(self) -> Iterator[tuple[Path, range]]:
+        for start in range(0, self.count, self.shard_size):
+            # The name has both ends: with another shard size others are made, and none is taken for another.
+            stop = min(start + self.shard_size, self.count)
+            yield self.folder / f"rows-{start:07d}-{stop:07d}.npz", range(start, stop)
+
+    def missing(self) -> int:
+        return sum(not path.exists() for path, _ in self.shards())
+
+    def compute(self, rows_of: Callable[[range], dict[str, np.ndarray]], share: tuple[int, int], bar) -> None:
+        """Makes the shards of this process that aren't there. `share`: which process this is, of how many."""
+        process, count = share
+        offset = int(self.folder.name, 16)  # or entries of a few shards would all fall to the first processes
+        own = [entry for at, entry in enumerate(self.shards()) if (at + offset) % count == process]
+        own = [(path, rows) for path, rows in own if not path.exists()]
+        if not own:
+            return
+        write_text(self.folder / "settings.json", json.dumps(self.settings, indent=2, default=str) + "\n")
+        with bar(total=sum(len(rows) for _, rows in own), desc=self.settings["what"], unit="image") as progress:
+            for path, rows in own:
+                arrays = rows_of(rows)
+
+                def write(temporary: Path, arrays=arrays) -> None:
+                    with open(temporary, "wb") as file:
+                        np.savez(file, **arrays)
+
+                replace_file(path, write)
+                progress.update(len(rows))
+
+    def load(self) -> dict[str, np.ndarray]:
+        """All rows. Raises `FileNotFoundError` where some aren't there."""
+        parts: list[dict[str, np.ndarray]] = []
+        for path, _ in self.shards():
+            with np.load(path, allow_pickle=False) as file:
+                parts.append({name: file[name] for name in file.files})
+        width = max(part["embeddings"].shape[1] for part in parts) if "embeddings" in parts[0] else 0
+        for part in parts:
+            if width and part["embeddings"].shape[1] == 0:  # a shard in which no image could be read
+                part["embeddings"] = np.full((len(part["errors"]), width), np.nan, np.float32)
+        # A shard in which nothing could be scored has no terms.
+        names = dict.fromkeys(name for part in parts for name in part)
+        return {
+            name: np.concatenate([part.get(name, np.full(len(part["errors"]), np.nan)) for part in parts])
+            for name in names
+        }
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The run
+
+
+class StudyRunner:
+    """
+    Computes what a study needs, and makes of it what a report is made of.
+
+    Args:
+        config ([`StudyConfig`]): The study.
+        device: Where models run.
+        process, num_processes: Which process this one is, of how many that share the cache.
+        progress: Whether there are bars.
+    """
+
+    def __init__(
+        self,
+        config: StudyConfig,
+        device: str | torch.device = "cpu",
+        process: int = 0,
+        num_processes: int = 1,
+        progress: bool = False,
+    ):
+        self.config, self.device, self.progress = config, device, progress
+        self.share = (process, num_processes)
+        self.cache = Path(config.cache or Path(config.output) / "cache")
+        with noted(BenchmarkWarning) as self.notes:
+            self.benchmarks = {entry.name: open_benchmark(entry, config.paired_only) for entry in config.benchmarks}
+        self.images = {name: _Images(benchmark.images) for name, benchmark in self.benchmarks.items()}
+        self.align = {entry.name: entry.align for entry in config.benchmarks}
+        if config.faces is not None:
+            try:
+                self.images[FACES] = _Images(_folder_images(config.faces))
+            except TableError as error:
+                raise ConfigError(str(error)) from error
+            self.align[FACES] = False
+        self.entries: dict[tuple[str, ...], _Entry] = {}
+
+    def compute(self, only_find: bool = False) -> int:
+        """
+        Makes this process's share of what isn't in the cache.
+
+        Args:
+            only_find: Compute nothing; models are loaded all the same, for their hash.
+
+        Returns:
+            How many shards are missing afterwards: 0, or what other processes are still at.
+        """
+        for fr_model in self.config.fr_models:
+            for name in self.benchmarks:
+                self._embed(fr_model, name, only_find)
+        for method in self.config.all_methods:
+            for fr_model in self._fr_models_of(method):
+                for name in self.images:
+                    self._score(method, fr_model, name, only_find)
+        # Methods that differ in their terms alone have one entry.
+        return sum(entry.missing() for entry in {entry.folder: entry for entry in self.entries.values()}.values())
+
+    def _fr_models_of(self, method: MethodConfig) -> list[FRModelConfig | None]:
+        return list(self.config.fr_models) if method.fr_model == "each" else [None]
+
+    def _key(self, method: str, fr_model: FRModelConfig | None, images: str) -> tuple[str, ...]:
+        return ("scores", method, "" if fr_model is None else fr_model.name, images)
+
+    def _processor(self, images: str):
+        from ..image_processing_face import FaceImageProcessor
+
+        return FaceImageProcessor(do_align=self.align[images])
+
+    def _embed(self, fr_model: FRModelConfig, name: str, only_find: bool) -> None:
+        import torch
+
+        from ..labelling import fingerprint
+        from ..methods.method import load_fr_model
+
+        processor = self._processor(name)
+        model = self._load(fr_model.name, lambda: load_fr_model(fr_model.model)).eval()
+        settings = {
+            "kind": "embeddings",
+            "weights": fingerprint(SimpleNamespace(model=model, image_processor=processor)),
+            "images": self.images[name].digest(self._bar),
+            "dtype": self.config.dtype,
+        }
+        entry = self._entry("embeddings", settings, name, f"{fr_model.name}, {name}")
+        self.entries["embeddings", fr_model.name, name] = entry
+        if only_find or not entry.missing():
+            return
+        model.to(self.device, getattr(torch, self.config.dtype))
+
+        def rows_of(rows: range) -> dict[str, np.ndarray]:
+            images, landmarks = self.images[name].take(rows)
+            embeddings, errors = embed_images(
+                model, images, landmarks, image_processor=processor, batch_size=self.config.batch_size
+            )
+            return {"embeddings": embeddings, "errors": _texts(errors)}
+
+        entry.compute(rows_of, self.share, self._bar)
+
+    def _load_method(self, config: MethodConfig, fr_model: FRModelConfig | None, images: str):
+        from ..methods import load_method
+
+        probed = config.fr_model if fr_model is None else fr_model.model
+        processor = self._processor(images)
+        return self._load(
+            config.name,
+            lambda: load_method(config.method, config.weights, probed, image_processor=processor, **config.options),
+        )
+
+    def _score(self, config: MethodConfig, fr_model: FRModelConfig | None, name: str, only_find: bool) -> None:
+        import torch
+
+        from ..labelling import fingerprint
+
+        method = self._load_method(config, fr_model, name)
+        settings = {
+            "kind": "scores",
+            "method": config.method,
+            "options": config.options,
+            "weights": fingerprint(method),
+            "images": self.images[name].digest(self._bar),
+            "dtype": self.config.dtype,
+            "batch_size": config.batch_size,
+            "seed": config.seed,
+        }
+        if hasattr(method, "pipeline"):
+            pipe = method.pipeline.config
+            settings["pipeline"] = {k: v for k, v in pipe.items() if isinstance(v, int | float | None)}
+        entry = self._entry("scores", settings, name, f"{config.name}, {name}")
+        self.entries[self._key(config.name, fr_model, name)] = entry
+        if only_find or not entry.missing():
+            return
+        method.to(torch.device(self.device), getattr(torch, self.config.dtype))
+
+        def rows_of(rows: range) -> dict[str, np.ndarray]:
+            images, landmarks = self.images[name].take(rows)
+            records = list(method.stream(images, landmarks, batch_size=config.batch_size, seed=config.seed))
+            names = dict.fromkeys(term for record in records for term in record.terms)
+            terms = {f"term_{n}": np.array([r.terms.get(n, np.nan) for r in records]) for n in names}
+            scores = np.array([record.score for record in records], np.float64)
+            return {"scores": scores, "errors": _texts([record.error for record in records]), **terms}
+
+        entry.compute(rows_of, self.share, self._bar)
+
+    def _load(self, name: str, load: Callable[[], Any]) -> Any:
+        try:
+            return load()
+        except Exception as error:  # whatever the libraries raise for what is no such model
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise ConfigError(f"{name}: {lines[0]}") from error
+
+    def _entry(self, kind: str, settings: dict, images: str, what: str) -> _Entry:
+        # What is only said to people is no part of the key.
+        entry = _Entry(self.cache / kind, settings, len(self.images[images]), self.config.shard_size)
+        entry.settings = {"what": what, **settings}
+        return entry
+
+    def _bar(self, **options):
+        from tqdm import tqdm
+
+        process, count = self.share
+        position = {"position": process} if count > 1 else {}
+        return tqdm(disable=not self.progress, leave=False, **position, **options)
+
+    # -- putting it together ------------------------------------------------------------------------------------------
+
+    def scores(self, method: str, fr_model: FRModelConfig | None, images: str) -> tuple[np.ndarray, list[str]] | None:
+        """(I,) scores of a method, and for each image the reason why it has none, or ""; `None`: not in the cache."""
+        config = next(entry for entry in self.config.all_methods if entry.name == method)
+        entry = self.entries[self._key(method, fr_model if config.fr_model == "each" else None, images)]
+        if entry.missing():
+            return None
+        rows = entry.load()
+        if config.terms is None:
+            return rows["scores"], rows["errors"].tolist()
+        present = [name.removeprefix("term_") for name in rows if name.startswith("term_")]
+        if lacking := [term for term in config.terms if term not in present]:
+            raise ConfigError(f"{method}: there is no term {lacking[0]!r}; there are {', '.join(present) or 'none'}")
+        return np.mean([rows[f"term_{term}"] for term in config.terms], axis=0), rows["errors"].tolist()
+
+    def evaluate(self) -> dict[str, list[Evaluation]]:
+        """Every FR model on every benchmark by every protocol; what isn't in the cache is left out."""
+        evaluations: dict[str, list[Evaluation]] = {name: [] for name in self.config.protocols}
+        total = len(self.config.fr_models) * len(self.benchmarks) * len(evaluations)
+        with self._bar(total=total, desc="evaluating", unit="set") as progress:
+            for fr_model in self.config.fr_models:
+                for name, benchmark in self.benchmarks.items():
+                    entry = self.entries["embeddings", fr_model.name, name]
+                    comparisons = None if entry.missing() else _compare(benchmark, entry.load())
+                    for protocol in evaluations:
+                        if comparisons is not None:
+                            found = self._evaluate(protocol, fr_model, benchmark, comparisons)
+                            evaluations[protocol] += [] if found is None else [found]
+                        progress.update()
+        return evaluations
+
+    def _evaluate(
+        self, protocol: str, fr_model: FRModelConfig, benchmark: Benchmark, comparisons
+    ) -> Evaluation | None:
+        similarities, mated, pairs, notes = comparisons
+        qualities, notes = {}, list(notes)
+        for method in self.config.all_methods:
+            found = self.scores(method.name, fr_model, benchmark.name)
+            if found is None:
+                continue
+            scores, errors = found
+            if failed := [row for row, score in enumerate(scores) if np.isnan(score)]:
+                first = f"{benchmark.images[failed[0]]['file']}: {errors[failed[0]]}"
+                notes.append(f"{method.name} could not score {len(failed):,} images, the first is {first}.")
+            qualities[method.name] = benchmark.pool_qualities(scores)
+        if not qualities:
+            return None
+        identities = benchmark.unit_identities()
+        same = identities[pairs[:, 0]] == identities[pairs[:, 1]]
+        if wrong := int((same != mated).sum()):
+            notes.append(f"No intervals: in {wrong:,} pairs the people contradict which pairs are mated.")
+            identities = None
+        try:
+            evaluation = evaluate_methods(
+                similarities,
+                mated,
+                qualities,
+                self._protocol(protocol),
+                pairs=pairs,
+                identities=identities,
+                replicates=self.config.replicates,
+                seed=self.config.seed,
+                benchmark=benchmark.name,
+                fr_model=fr_model.name,
+            )
+        except ValueError as error:
+            raise ConfigError(f"{fr_model.name}, {benchmark.name}, protocol {protocol}: {error}") from error
+        return replace(evaluation, notes=(*dict.fromkeys(notes), *evaluation.notes))
+
+    def _protocol(self, name: str) -> EDCProtocol:
+        changes: dict[str, Any] = {"nan_quality": self.config.nan_quality}
+        if self.config.limits is not None:
+            changes["limits"] = tuple(self.config.limits)
+        if self.config.fmr is not None:
+            changes |= {"fmr": self.config.fmr, "starting_fnmr": None}
+        try:
+            return EDCProtocol.from_preset(name, **changes)
+        except ValueError as error:
+            raise ConfigError(f"protocol {name}: {error}") from error
+
+    def study(self) -> Study:
+        """Everything that a report shows; run times are measured now, unless they are in the cache."""
+        config = self.config
+        names = tuple(method.name for method in config.methods)
+        scores: dict[str, dict[str, np.ndarray]] = {}
+        for method in names:
+            found = {name: self.scores(method, config.fr_models[0], name) for name in self.benchmarks}
+            scores[method] = {name: entry[0] for name, entry in found.items() if entry is not None}
+        ablations = [
+            Ablation(entry.title, entry.fr_model, tuple(v if isinstance(v, str) else v.name for v in entry.variants))
+            for entry in config.ablations
+        ]
+        notes = [f"{name}: {benchmark.protocol.rstrip('.')}." for name, benchmark in self.benchmarks.items()]
+        notes += [f"{note}." for note in self.notes]
+        if each := [method.name for method in config.methods if method.fr_model == "each"]:
+            notes.append(f"Distributions and faces show {' and '.join(each)} with {config.fr_models[0].name}.")
+        settings = {
+            "protocols": {name: vars(self._protocol(name)) for name in config.protocols},
+            "benchmarks": {
+                name: {
+                    "protocol": benchmark.protocol,
+                    "drawn": benchmark.generated,
+                    "images": self.images[name].digest(self._bar),
+                }
+                for name, benchmark in self.benchmarks.items()
+            },
+            "computed": [entry.settings for entry in self.entries.values()],
+        }
+        return Study(
+            title=config.title,
+            evaluations=self.evaluate(),
+            methods=names,
+            scores={name: entry for name, entry in scores.items() if entry},
+            runtimes=self._runtimes() if config.runtime else [],
+            ablations=ablations,
+            faces=self._faces(names) if config.faces is not None else None,
+            settings=settings,
+            notes=notes,
+            quoted=config.quoted,
+        )
+
+    def _faces(self, names: Sequence[str]):
+        from ..image_processing_face import load_image
+
+        found = {name: self.scores(name, self.config.fr_models[0], FACES) for name in names}
+        scores = {name: entry[0] for name, entry in found.items() if entry is not None}
+        if not scores:
+            return None
+        images, _ = self.images[FACES].take(range(len(self.images[FACES])))
+        return [load_image(image) for image in images], scores
+
+    # -- run times ----------------------------------------------------------------------------------------------------
+
+    def _runtimes(self) -> list[Runtime]:
+        first = next(iter(self.benchmarks))
+        runtimes = []
+        for config in self.config.all_methods:
+            if config.terms is not None:
+                continue  # no computation of its own
+            fr_model = self._fr_models_of(config)[0]
+            entry = self.entries[self._key(config.name, fr_model, first)]
+            device = device_in_words(self.device, self.config.dtype)
+            name = hashlib.sha256(f"{device} {self.config.runtime}".encode()).hexdigest()[:8]
+            path = entry.folder / f"runtime-{name}.json"
+            if path.exists():
+                found = json.loads(path.read_text(encoding="utf-8"))
+            else:
+                found = self._measure(config, fr_model, first)
+                write_text(path, json.dumps(found) + "\n")
+            stages = {stage: np.array(values) for stage, values in found["stages"].items()}
+            runtimes.append(Runtime(config.name, device, np.array(found["milliseconds"]), stages))
+        return runtimes
+
+    def _measure(self, config: MethodConfig, fr_model: FRModelConfig | None, name: str) -> dict:
+        """Milliseconds of each of some images, one at a time, after two that warm up; of DifFIQA by stage."""
+        import torch
+
+        method = self._load_method(config, fr_model, name)
+        method.to(torch.device(self.device), getattr(torch, self.config.dtype))
+        rows = np.linspace(0, len(self.images[name]) - 1, self.config.runtime).astype(int).tolist()
+        images, landmarks = self.images[name].take(rows)
+        landmarks = landmarks or [None] * len(images)
+        clock = _StageClock(getattr(method, "pipeline", None), self.device)
+        times, stages = [], []
+        with self._bar(total=len(images), desc=f"timing {config.name}", unit="image") as progress:
+            for at in (0, 0, *range(len(images))):
+                method.image_processor.extract_faces(images[at], landmarks[at])  # the file is in memory from here on
+                start = time.perf_counter()
+                method.image_processor.extract_faces(images[at], landmarks[at])
+                read = 1000 * (time.perf_counter() - start)
+                total, parts = clock.measure(
+                    lambda at=at: list(
+                        method.stream([images[at]], [landmarks[at]], batch_size=config.batch_size, seed=config.seed)
+                    )
+                )
+                times.append(total)
+                if parts:
+                    stages.append({"reading": read, **parts, "the rest": total - read - sum(parts.values())})
+                progress.update()
+        stages = stages[2:]
+        return {
+            "milliseconds": times[2:],
+            "stages": {stage: [entry[stage] for entry in stages] for stage in (stages[0] if stages else ())},
+        }
+
+
+class _StageClock:
+    """Times a call, and of a DifFIQA pipeline the part of it that its UNet and its FR model take."""
+
+    def __init__(self, pipeline: Any, device: Any):
+        self.device, self.parts, self._start = str(device), {}, 0.0
+        if pipeline is not None:
+            for name, module in (("UNet (backward)", pipeline.unet), ("FR model", pipeline.fr_model)):
+                self.parts[name] = 0.0
+                module.register_forward_pre_hook(lambda *_: self._begin())
+                module.register_forward_hook(lambda *_, name=name: self._end(name))
+
+    def _now(self) -> float:
+        import torch
+
+        if self.device != "cpu":
+            torch.accelerator.synchronize()
+        return 1000 * time.perf_counter()
+
+    def _begin(self) -> None:
+        self._start = self._now()
+
+    def _end(self, name: str) -> None:
+        self.parts[name] += self._now() - self._start
+
+    def measure(self, call: Callable[[], Any]) -> tuple[float, dict[str, float]]:
+        self.parts = dict.fromkeys(self.parts, 0.0)
+        start = self._now()
+        call()
+        return self._now() - start, dict(self.parts)
+
+
+def device_in_words(device: Any, dtype: str) -> str:
+    """What a run time was measured on."""
+    import torch
+
+    if str(device).startswith("cuda"):
+        return f"{torch.cuda.get_device_name(device)}, {dtype}"
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        models = [line.partition(":")[2] for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        name = models[0].strip() if models else name
+    return f"{name}, {torch.get_num_threads()} of {os.cpu_count()} threads, {dtype}"
+
+
+def _compare(benchmark: Benchmark, rows: dict[str, np.ndarray]):
+    """Similarities of the pairs whose images could be embedded, with what a reader has to know of the others."""
+    embeddings, errors = rows["embeddings"], rows["errors"]
+    good = np.isfinite(embeddings).all(axis=1) & (errors == "")
+    if not good.any():
+        raise ConfigError(f"{benchmark.name}: no image could be embedded, {benchmark.images[0]['file']}: {errors[0]}")
+    notes = []
+    if benchmark.templates is None:
+        units = benchmark.pool_embeddings(embeddings)
+    else:
+        usable = replace(benchmark, images=benchmark.images.select(np.flatnonzero(good)))
+        units = usable.pool_embeddings(embeddings[good])  # a template without any image is zero
+    usable = np.isfinite(units).all(axis=1) & (np.linalg.norm(units, axis=1) > 0)
+    pairs, mated = benchmark.pairs, benchmark.mated
+    if not good.all():
+        kept = usable[pairs].all(axis=1)
+        first = int(np.flatnonzero(~good)[0])
+        notes.append(
+            f"{int((~good).sum()):,} images could not be embedded (the first is {benchmark.images[first]['file']}: "
+            f"{errors[first]}), and {int((~kept).sum()):,} of {len(pairs):,} pairs are left out."
+        )
+        pairs, mated = pairs[kept], mated[kept]
+    units = np.where(usable[:, None], units, 1)  # in no pair any more
+    with noted(EDCWarning) as repeated:
+        comparisons = compare_embeddings(units, np.arange(len(units)), pairs)
+    return comparisons.similarities, mated, comparisons.pairs, notes + repeated
+
+
+def _texts(errors: Sequence[str | None]) -> np.ndarray:
+    return np.array([error or "" for error in errors], dtype=np.str_)
+
+
+__all__ = ["StudyRunner", "device_in_words", "embed_images", "open_benchmark"]

@@ -1,0 +1,262 @@
+# Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+"""What `diffiqa benchmark` computes: methods x FR models x benchmarks, from a YAML or JSON file."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from .edc import PROTOCOLS
+
+
+class ConfigError(ValueError):
+    """A study is not described as it should be; the message is the reason in one line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodConfig:
+    """
+    A quality method, a row of the tables.
+
+    Args:
+        name (`str`): As the tables call it.
+        method (`str`): As [`~diffiqa_hf.methods.load_method`] calls it; `diffiqa methods` lists them.
+        weights (`str`, *optional*): Folder, Hub id or published file; of a pipeline for `diffiqa`.
+        fr_model (`str`, *optional*): The FR model that the method probes: likewise, or `each`: with each FR model of
+            the study the one that recognises.
+        options (`dict`): The method's own.
+        terms (`list[str]`, *optional*): The score is the mean of these parts of it (DifFIQA: noisy, restored, flipped,
+            noisy_flipped, restored_flipped), at no further cost.
+        batch_size (`int`, *optional*): For the method; a part of what the cache goes by, since the last bits of a
+            score may depend on it.
+        seed (`int`): Of what the method draws.
+    """
+
+    name: str
+    method: str = "diffiqa"
+    weights: str | None = None
+    fr_model: str | None = None
+    options: dict = field(default_factory=dict)
+    terms: list | None = None
+    batch_size: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FRModelConfig:
+    """An FR model that recognises: its name in the tables, and a folder, Hub id, published file or `default`."""
+
+    name: str
+    model: str = "default"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkConfig:
+    """
+    Images and comparisons, a column of the tables. One of three sources:
+
+    - `benchmark` and `root`, with `options`: a published one, as [`load_benchmark`] reads it;
+    - `parquet`: files with a column of images and one of people;
+    - `folder`: of images, in a folder for each person.
+
+    Of the latter two the pairs are those of the file `pairs` (as `diffiqa evaluate` reads it), or, without one, all
+    mated pairs, at most `mated_per_person` of each person, and `nonmated` others, drawn with `seed`.
+
+    Args:
+        name (`str`): As the tables call it.
+        align (`bool`): Find the faces and align them; for images that are no aligned crops. Landmarks that a benchmark
+            has are used whatever this says.
+        image_column, identity_column, file_column (`str`): Of `parquet`; the last need not be there.
+    """
+
+    name: str
+    benchmark: str | None = None
+    root: str | None = None
+    options: dict = field(default_factory=dict)
+    parquet: list | str | None = None
+    folder: str | None = None
+    pairs: str | None = None
+    mated_per_person: int = 20
+    nonmated: int = 100_000
+    seed: int = 0
+    align: bool = False
+    image_column: str = "image"
+    identity_column: str = "identity"
+    file_column: str = "file"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblationConfig:
+    """A table like the paper's Table 4: `variants` are methods, or the names of some; the complete one comes last."""
+
+    title: str
+    fr_model: str
+    variants: list
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyConfig:
+    """
+    A study.
+
+    Args:
+        title (`str`): Heading of the report.
+        methods, fr_models, benchmarks, ablations (`list`): See there.
+        output (`str`): Folder of the report.
+        cache (`str`, *optional*): Folder of embeddings and scores; `cache` in the output unless given. Several studies
+            may share one.
+        protocols (`list[str]`): Out of `default`, `diffiqa`, `schlett`, `cr-fiqa`; the first is the main one.
+        limits (`list[float]`), fmr (`float`): Discard fractions of the pAUC and the FMR of the threshold; those of the
+            protocol where not given.
+        replicates (`int`), seed (`int`): Of the bootstrap over people; 0 replicates: no intervals.
+        nan_quality (`str`): `lowest`: an image that a method can't score leaves first, and the report says how many;
+            or `raise`.
+        paired_only (`bool`): Only images that are compared are embedded and scored.
+        shard_size (`int`): Images that are written together; what a kill costs.
+        batch_size (`int`), dtype (`str`): Of the FR models; `dtype` of the methods as well.
+        faces (`str`, *optional*): Folder of example faces, shown with their scores.
+        runtime (`int`): Each method is timed on so many images, one at a time; 0: not.
+        quoted (`bool`): Show the paper's figures.
+    """
+
+    title: str = "Face image quality: benchmark"
+    methods: list
+    fr_models: list
+    benchmarks: list
+    ablations: list = field(default_factory=list)
+    output: str = "benchmark"
+    cache: str | None = None
+    protocols: list = field(default_factory=lambda: ["default"])
+    limits: list | None = None
+    fmr: float | None = None
+    replicates: int = 1000
+    seed: int = 0
+    nan_quality: str = "lowest"
+    paired_only: bool = True
+    shard_size: int = 256
+    batch_size: int = 32
+    dtype: str = "float32"
+    faces: str | None = None
+    runtime: int = 0
+    quoted: bool = True
+
+    @property
+    def all_methods(self) -> list[MethodConfig]:
+        """Those of the main tables, and the variants of ablations."""
+        variants = [variant for ablation in self.ablations for variant in ablation.variants]
+        return [*self.methods, *(variant for variant in variants if isinstance(variant, MethodConfig))]
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike) -> StudyConfig:
+        """
+        Reads a study.
+
+        Args:
+            path: YAML (`.yaml`, `.yml`) or JSON. Paths in it are relative to the current folder.
+
+        Raises:
+            ConfigError: It isn't there, or something in it is not as it should be.
+        """
+        import yaml
+
+        path = Path(path)
+        try:
+            text = path.read_text(encoding="utf-8")
+            values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+        except (yaml.YAMLError, json.JSONDecodeError) as error:
+            raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
+        try:
+            return cls.from_dict(values)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from error
+
+    @classmethod
+    def from_dict(cls, values: Any) -> StudyConfig:
+        """A study out of plain lists and dictionaries; raises [`ConfigError`]."""
+        config = _build(cls, values, "the study")
+        for name, kind in (("methods", MethodConfig), ("fr_models", FRModelConfig), ("benchmarks", BenchmarkConfig)):
+            entries = getattr(config, name)
+            if not entries:
+                raise ConfigError(f"{name}: there are none")
+            entries[:] = [_build(kind, entry, f"{name}, number {at}") for at, entry in enumerate(entries, 1)]
+        for at, entry in enumerate(config.ablations):
+            config.ablations[at] = ablation = _build(AblationConfig, entry, f"ablations, number {at + 1}")
+            where = f"the variants of {ablation.title}"
+            variants = ablation.variants
+            variants[:] = [v if isinstance(v, str) else _build(MethodConfig, v, where) for v in variants]
+        config._check()
+        return config
+
+    def _check(self) -> None:
+        for kind, entries in (
+            ("methods", self.all_methods),
+            ("FR models", self.fr_models),
+            ("benchmarks", self.benchmarks),
+        ):
+            names = [entry.name for entry in entries]
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ConfigError(f"two {kind} are called {twice[0]!r}")
+        from ..methods.cards import CARDS
+
+        known = [card.name for card in CARDS]
+        for method in self.all_methods:
+            if method.method not in known:
+                raise ConfigError(f"{method.name}: there is no method {method.method!r}; there are {', '.join(known)}")
+        for benchmark in self.benchmarks:
+            sources = [benchmark.benchmark, benchmark.parquet, benchmark.folder]
+            if sum(source is not None for source in sources) != 1:
+                raise ConfigError(f"{benchmark.name}: give exactly one of benchmark, parquet and folder")
+            if (benchmark.benchmark is None) != (benchmark.root is None):
+                raise ConfigError(f"{benchmark.name}: benchmark and root go together")
+        methods, fr_models = [m.name for m in self.all_methods], [fr.name for fr in self.fr_models]
+        for ablation in self.ablations:
+            if ablation.fr_model not in fr_models:
+                raise ConfigError(f"{ablation.title}: there is no FR model {ablation.fr_model!r}")
+            if unknown := [v for v in ablation.variants if isinstance(v, str) and v not in methods]:
+                raise ConfigError(f"{ablation.title}: there is no method {unknown[0]!r}")
+        if unknown := [name for name in self.protocols if name not in PROTOCOLS]:
+            raise ConfigError(f"protocols: there is no {unknown[0]!r}; there are {', '.join(PROTOCOLS)}")
+        if not self.protocols:
+            raise ConfigError("protocols: there are none")
+        if self.dtype not in ("float32", "float16", "bfloat16"):
+            raise ConfigError(f"dtype is float32, float16 or bfloat16, not {self.dtype!r}")
+        if self.nan_quality not in ("lowest", "raise"):
+            raise ConfigError(f"nan_quality is lowest or raise, not {self.nan_quality!r}")
+        for name in ("shard_size", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is a positive number")
+
+
+_Kind = TypeVar("_Kind")
+
+
+def _build(kind: type[_Kind], values: Any, where: str) -> _Kind:
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{where}: names and values are needed, not {values!r}")
+    known = {entry.name: entry for entry in fields(kind)}
+    if unknown := [name for name in values if name not in known]:
+        raise ConfigError(f"{where}: there is no {unknown[0]!r}; there are {', '.join(known)}")
+    for name, entry in known.items():
+        required = entry.default is MISSING and entry.default_factory is MISSING
+        if required and name not in values:
+            raise ConfigError(f"{where}: {name} is missing")
+    hints = get_type_hints(kind)
+    for name, value in values.items():
+        hint = hints[name]
+        # YAML has 1 for 1.0, and 1e-3 (without a point) for a string.
+        if isinstance(value, int) and not isinstance(value, bool) and hint in (float, float | None):
+            continue
+        if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+            wanted = getattr(hint, "__name__", str(hint))
+            hint = " (YAML reads 1e-3 as a text: write 1.0e-3)" if isinstance(value, str) and "e-" in value else ""
+            raise ConfigError(f"{where}: {name} is {value!r}, and {wanted} is needed{hint}")
+    return kind(**{name: list(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+__all__ = ["AblationConfig", "BenchmarkConfig", "ConfigError", "FRModelConfig", "MethodConfig", "StudyConfig"]

@@ -1,0 +1,451 @@
+# Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+"""`diffiqa benchmark` with tiny models of the real classes: its numbers, its cache, its processes and its report."""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from fixtures.benchmark_layouts import make_lfw
+
+from diffiqa_hf.cli import benchmark
+from diffiqa_hf.cli.errors import CommandError
+from diffiqa_hf.evaluation import EDCProtocol, compare_embeddings, edc_curve
+from diffiqa_hf.evaluation.pair_sampling import sample_pairs
+from diffiqa_hf.evaluation.runner import FACES, StudyRunner, embed_images, open_benchmark
+from diffiqa_hf.evaluation.study_config import BenchmarkConfig, ConfigError, StudyConfig
+
+
+datasets = pytest.importorskip("datasets")
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples" / "faces"
+
+
+def run(*arguments) -> int:
+    parser = argparse.ArgumentParser(prog="diffiqa")
+    benchmark.add_parser(parser.add_subparsers())
+    args = parser.parse_args(["benchmark", *map(str, arguments), "--device", "cpu", "--quiet"])
+    return args.run(args)
+
+
+def tiny_fr_model(seed: int):
+    from diffiqa_hf import MobileFaceNetConfig, MobileFaceNetModel
+
+    torch.manual_seed(seed)
+    stages = [[8, 8, 1, 2], [8, 8, 1, 2], [8, 8, 1, 2]]
+    config = MobileFaceNetConfig(embedding_size=16, stem_width=8, stem_groups=8, stages=stages, feature_width=16)
+    return MobileFaceNetModel(config).eval()
+
+
+def tiny_pipeline():
+    from diffusers import DDPMScheduler, UNet2DModel
+
+    from diffiqa_hf import DifFIQAPipeline, FaceImageProcessor
+
+    fr_model = tiny_fr_model(0)
+    unet = UNet2DModel(
+        sample_size=112,
+        block_out_channels=(8, 8),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "UpBlock2D"),
+        norm_num_groups=4,
+        add_attention=False,
+    )
+    scheduler = DDPMScheduler(
+        beta_schedule="squaredcos_cap_v2", prediction_type="sample", variance_type="fixed_small", clip_sample=True
+    )
+    return DifFIQAPipeline(unet=unet, scheduler=scheduler, fr_model=fr_model, image_processor=FaceImageProcessor())
+
+
+@pytest.fixture(scope="module")
+def setup(tmp_path_factory) -> Path:
+    """A pipeline, two FR models, and the example faces in a folder for each person."""
+    root = tmp_path_factory.mktemp("benchmark")
+    tiny_pipeline().save_pretrained(root / "pipeline")
+    for seed in (0, 1):
+        tiny_fr_model(seed).save_pretrained(root / f"fr{seed}")
+    for face in json.loads((EXAMPLES / "faces.json").read_text())["faces"]:
+        (root / "faces" / face["person"]).mkdir(parents=True, exist_ok=True)
+        shutil.copy(EXAMPLES / face["file"], root / "faces" / face["person"])
+    return root
+
+
+def study(setup: Path, output: Path, **changes) -> Path:
+    """The study as a file beside its output."""
+    diffiqa = {"method": "diffiqa", "weights": str(setup / "pipeline")}
+    options = {"num_timesteps": 2, "num_repeats": 1}
+    values = {
+        "title": "Tiny",
+        "output": str(output),
+        "methods": [
+            {"name": "DifFIQA", **diffiqa, "options": options},
+            {"name": "norm", "method": "embedding-norm", "fr_model": "each"},
+        ],
+        "fr_models": [{"name": f"FR {at}", "model": str(setup / f"fr{at}")} for at in (0, 1)],
+        "benchmarks": [{"name": "examples", "folder": str(setup / "faces"), "mated_per_person": 5}],
+        "ablations": [
+            {
+                "title": "Parts",
+                "fr_model": "FR 0",
+                "variants": [
+                    {"name": "w/o flip", **diffiqa, "options": options, "terms": ["noisy", "restored"]},
+                    "DifFIQA",
+                ],
+            }
+        ],
+        "fmr": 0.05,
+        "replicates": 20,
+        "shard_size": 7,
+        **changes,
+    }
+    path = output.with_suffix(".yaml")
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def results(output: Path) -> dict:
+    return json.loads((output / "results.json").read_text())
+
+
+def shards(output: Path) -> dict[str, int]:
+    return {p.relative_to(output).as_posix(): p.stat().st_mtime_ns for p in output.rglob("*.npz")}
+
+
+@pytest.fixture(scope="module")
+def done(setup) -> Path:
+    assert run(study(setup, setup / "done"), "--no-plot") == 0
+    return setup / "done"
+
+
+def test_the_numbers_are_those_of_the_library(setup, done):
+    from diffiqa_hf import DifFIQAPipeline, load_method
+
+    files = sorted(map(str, (setup / "faces").rglob("*.jpg")))
+    people = [Path(file).parent.name for file in files]
+    pairs, mated = sample_pairs(people, 5, 100_000, 0)
+    pipe = DifFIQAPipeline.from_pretrained(setup / "pipeline")
+    output = pipe(files, num_timesteps=2, num_repeats=1)
+    terms = np.stack([output.terms["noisy"].numpy(), output.terms["restored"].numpy()])
+    for at, entry in enumerate(results(done)["evaluations"]):
+        model = tiny_fr_model(at)
+        similarities = compare_embeddings(embed_images(model, files)[0], people, pairs).similarities
+        qualities = {
+            "DifFIQA": output.scores.numpy(),
+            "norm": load_method("embedding-norm", fr_model=model)(files).scores.numpy(),
+            "w/o flip": terms.mean(0),
+        }
+        assert (entry["fr_model"], entry["benchmark"]) == (f"FR {at}", "examples")
+        assert list(entry["methods"]) == list(qualities)
+        for name, values in qualities.items():
+            expected = edc_curve(similarities, mated, values, EDCProtocol(fmr=0.05), pairs=pairs)
+            assert entry["methods"][name]["pauc"]["0.3"] == pytest.approx(expected.pauc[0.3], abs=1e-9), name
+        assert entry["identities"] == len(set(people)) and entry["replicates"] == 20
+
+
+def test_the_report(done):
+    files = {path.relative_to(done).as_posix() for path in done.rglob("*") if path.is_file()}
+    assert files >= {"report.html", "report.md", "tables.tex", "results.csv", "tables/default_pauc_0_2_fr_0.csv"}
+    markdown = (done / "report.md").read_text()
+    assert "| w/o flip |" in markdown and "FR 1: pAUC at a discard rate of 0.3, FMR 0.05" in markdown
+    assert "examples: all mated pairs, at most 5 of each person, and up to 100,000 non-mated ones" in markdown
+    main = markdown[: markdown.index("## Ablations")]
+    assert "w/o flip" not in main and "| norm |" in main
+    # 24 faces in shards of 7: 2 FR models, DifFIQA (with its variant) and the norm of both.
+    assert len(shards(done)) == 4 * 5
+    settings = [json.loads(path.read_text()) for path in done.glob("cache/scores/*/settings.json")]
+    assert {entry["method"] for entry in settings} == {"diffiqa", "embedding-norm"}
+
+
+def test_what_is_there_is_not_computed_again(setup, done):
+    output = setup / "again"
+    shutil.copytree(done, output)
+    before = shards(output)
+    gone = sorted(before)[3]
+    (output / gone).unlink()
+    assert run(study(setup, output), "--no-plot") == 0
+    after = shards(output)
+    assert {name for name in after if after[name] != before[name]} == {gone}
+    assert results(output)["evaluations"] == results(done)["evaluations"]
+
+
+def test_another_seed_or_weight_is_another_entry(setup, done):
+    output = setup / "other"
+    shutil.copytree(done, output)
+    before = shards(output)
+    path = study(setup, output)
+    values = yaml.safe_load(path.read_text())
+    values["methods"][0]["seed"] = 1
+    values["fr_models"] = [{"name": "FR 0", "model": str(setup / "fr1")}]
+    path.write_text(yaml.safe_dump(values))
+    assert run(path, "--no-plot") == 0
+    new = set(shards(output)) - set(before)
+    # FR 1 and its norm are there under another name; DifFIQA with another seed isn't.
+    assert len(new) == 4 and len({Path(name).parent for name in new}) == 1
+    now, then = results(output)["evaluations"][0], results(done)["evaluations"][1]
+    assert now["methods"]["norm"] == then["methods"]["norm"]
+    diffiqa = [p for p in sorted(before) if (output / p).with_name("settings.json").read_text().count('"diffiqa"')]
+    for one, other in zip(diffiqa, sorted(new), strict=True):
+        scores = [np.load(output / name)["scores"] for name in (one, other)]
+        assert scores[0].shape == scores[1].shape and (scores[0] != scores[1]).all()
+
+
+def test_processes_share_the_images_without_talking(setup, done, monkeypatch, capsys):
+    output = setup / "shared"
+    path = study(setup, output)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    assert run(path, "--no-plot") == 0
+    first = shards(output)
+    assert not (output / "report.html").exists()
+    assert "shards are still missing: other processes are at them" in capsys.readouterr().err
+    monkeypatch.setenv("RANK", "1")
+    assert run(path, "--no-plot") == 0
+    assert 0 < len(first) < 20 and len(shards(output)) == 20
+    # Of each entry of four shards each process has made two.
+    made = [Path(name).parent for name in first]
+    assert {made.count(entry) for entry in made} == {2} and len(set(made)) == 5
+    assert {name: shards(output)[name] for name in first} == first
+    assert results(output)["evaluations"] == results(done)["evaluations"]
+
+
+def test_a_report_of_what_there_is(setup, done, capsys):
+    output = setup / "partial"
+    path = study(setup, output)
+    with pytest.raises(CommandError, match="nothing is computed yet"):
+        run(path, "--report-only", "--no-plot")
+    shutil.copytree(done / "cache", output / "cache")
+    entries = [p for p in (output / "cache" / "scores").iterdir() if "diffiqa" in (p / "settings.json").read_text()]
+    next(entries[0].glob("*.npz")).unlink()
+    before = shards(output)
+    assert run(path, "--report-only", "--no-plot") == 1
+    assert shards(output) == before and "the report is of the rest" in capsys.readouterr().err
+    assert all(list(entry["methods"]) == ["norm"] for entry in results(output)["evaluations"])
+    assert "| DifFIQA | – | – |" in (output / "report.md").read_text()
+    assert run(study(setup, setup / "done"), "--report-only", "--no-plot") == 0
+
+
+def test_a_damaged_image(setup):
+    faces = setup / "damaged"
+    shutil.copytree(setup / "faces", faces)
+    victim = next(path for path in sorted(faces.rglob("*.jpg")) if len(list(path.parent.iterdir())) > 2)
+    victim.write_bytes(b"no image")
+    output = setup / "with_damage"
+    norm = [{"name": "norm", "method": "embedding-norm", "fr_model": str(setup / "fr0")}]
+    changes = {"methods": norm, "ablations": [], "benchmarks": [{"name": "examples", "folder": str(faces)}]}
+    assert run(study(setup, output, **changes), "--no-plot") == 0
+    name = victim.relative_to(faces).as_posix()
+    notes = results(output)["evaluations"][0]["notes"]
+    assert f"1 images could not be embedded (the first is {name}" in notes[0] and "pairs are left out" in notes[0]
+    assert notes[1].startswith(f"norm could not score 1 images, the first is {name}")
+    assert name in (output / "report.md").read_text()
+
+
+def test_pictures_faces_and_run_times(setup):
+    pytest.importorskip("matplotlib")
+    output = setup / "pictures"
+    extras = {
+        "faces": str(EXAMPLES),
+        "runtime": 2,
+        "protocols": ["default", "diffiqa"],
+        "cache": str(setup / "done" / "cache"),
+    }
+    path = study(setup, output, **extras)
+    assert run(path) == 0
+    names = {path.name for path in output.iterdir()}
+    assert names >= {"edc.png", "edc.svg", "edc_diffiqa.png", "scores.svg", "faces.png", "faces.svg"}
+    times = {entry["method"]: entry for entry in results(output)["runtimes"]}
+    assert list(times) == ["DifFIQA", "norm"]
+    stages = times["DifFIQA"]["stages"]
+    assert list(stages) == ["reading", "UNet (backward)", "FR model", "the rest"] and times["norm"]["stages"] == {}
+    total = np.sum([stages[name] for name in stages], axis=0)
+    np.testing.assert_allclose(total, times["DifFIQA"]["milliseconds"])
+    assert all(min(values) > 0 for name, values in stages.items() if name != "the rest") and len(total) == 2
+    # The second time they are read, not measured.
+    before = results(output)["runtimes"]
+    assert run(path) == 0
+    assert results(output)["runtimes"] == before
+
+
+def test_a_parquet_file_is_the_folder(setup, tmp_path):
+    files = sorted((setup / "faces").rglob("*.jpg"))
+    images = [{"bytes": path.read_bytes(), "path": path.name} for path in files]
+    rows = {"picture": images, "who": [path.parent.name for path in files]}
+    features = datasets.Features({"picture": datasets.Image(), "who": datasets.Value("string")})
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(str(tmp_path / "faces.parquet"))
+    of_folder = open_benchmark(BenchmarkConfig(name="x", folder=str(setup / "faces")))
+    columns = {"image_column": "picture", "identity_column": "who"}
+    of_parquet = open_benchmark(BenchmarkConfig(name="x", parquet=str(tmp_path / "faces.parquet"), **columns))
+    np.testing.assert_array_equal(of_folder.pairs, of_parquet.pairs)
+    np.testing.assert_array_equal(of_folder.mated, of_parquet.mated)
+    config = StudyConfig.from_file(study(setup, tmp_path / "out"))
+    digests = []
+    for benchmark_ in (of_folder, of_parquet):
+        runner = StudyRunner(config)
+        runner.images = {"x": type(runner.images["examples"])(benchmark_.images)}
+        digests.append(runner.images["x"].digest(runner._bar))
+    assert digests[0] == digests[1]
+    with pytest.raises(ConfigError, match="x: .*has no column 'identity'; it has picture, who"):
+        open_benchmark(BenchmarkConfig(name="x", parquet=str(tmp_path / "faces.parquet"), image_column="picture"))
+
+
+def test_pairs_out_of_a_file(setup, tmp_path):
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("file_a,file_b,mated\nastronaut,astronaut_1_light,1\nastronaut,sample5_dark,0\n")
+    found = open_benchmark(BenchmarkConfig(name="x", folder=str(setup / "faces"), pairs=str(pairs)))
+    names = [Path(file).stem for file in found.images["file"][:]]
+    assert [[names[at] for at in pair] for pair in found.pairs] == [
+        ["astronaut", "astronaut_1_light"],
+        ["astronaut", "sample5_dark"],
+    ]
+    assert found.mated.tolist() == [True, False] and len(found.images) == 3 and not found.generated
+
+
+def test_a_published_benchmark(setup, tmp_path):
+    make_lfw(tmp_path / "lfw")
+    lfw = [{"name": "LFW", "benchmark": "lfw", "root": str(tmp_path / "lfw"), "options": {"view": "view2"}}]
+    assert run(study(setup, tmp_path / "out", benchmarks=lfw, ablations=[], fmr=0.3), "--no-plot") == 0
+    entry = results(tmp_path / "out")["evaluations"][0]
+    assert entry["benchmark"] == "LFW"
+    assert (entry["methods"]["norm"]["mated"], entry["methods"]["norm"]["nonmated"]) == (4, 4)
+    assert entry["identities"] == 4
+    # What isn't as in Table 1 is said in the report.
+    assert "8 images where 13,233 are expected" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_nothing_can_be_read(setup, tmp_path):
+    for person in "ab":
+        for number in "12":
+            (tmp_path / "faces" / person).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "faces" / person / f"{number}.jpg").write_bytes(b"no image")
+    changes = {"benchmarks": [{"name": "broken", "folder": str(tmp_path / "faces")}], "ablations": []}
+    with pytest.raises(CommandError, match="broken: no image could be embedded, a/1.jpg: "):
+        run(study(setup, tmp_path / "out", **changes), "--no-plot")
+
+
+def test_the_same_study_in_json(setup, tmp_path):
+    path = study(setup, tmp_path / "out")
+    as_json = tmp_path / "study.json"
+    as_json.write_text(json.dumps(yaml.safe_load(path.read_text())))
+    assert StudyConfig.from_file(path) == StudyConfig.from_file(as_json)
+
+
+def test_output_in_place_of_the_studys(setup, done, tmp_path):
+    assert run(study(setup, setup / "done"), "--output", tmp_path / "elsewhere", "--report-only", "--no-plot") == 0
+    assert results(tmp_path / "elsewhere")["evaluations"] == results(done)["evaluations"]
+    assert not (tmp_path / "elsewhere" / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"methods": []}, "methods: there are none"),
+        ({"methods": [{"method": "diffiqa"}]}, "methods, number 1: name is missing"),
+        ({"methods": [{"name": "a", "metod": "b"}]}, "methods, number 1: there is no 'metod'; there are name, method"),
+        ({"methods": [{"name": "a", "method": "b"}]}, "a: there is no method 'b'; there are "),
+        ({"methods": [{"name": "norm", "method": "cr-fiqa"}], "ablations": []}, "norm: cr-fiqa needs weights"),
+        ({"methods": [{"name": "a"}, {"name": "a"}]}, "two methods are called 'a'"),
+        ({"fmr": "1e-3"}, r"fmr is '1e-3', and float \| None is needed \(YAML reads 1e-3 as a text"),
+        ({"replicates": True}, "replicates is True, and int is needed"),
+        ({"fmr": 2.0}, "protocol default: fmr must lie between 0 and 1"),
+        ({"fmr": 0.0001}, "FR 0, examples, protocol default: An FMR of 0.0001 needs at least 10,000 non-mated pairs"),
+        ({"protocols": ["ours"]}, "protocols: there is no 'ours'; there are default"),
+        ({"protocols": []}, "protocols: there are none"),
+        ({"dtype": "int8"}, "dtype is float32, float16 or bfloat16"),
+        ({"shard_size": 0}, "shard_size is a positive number"),
+        ({"benchmarks": [{"name": "x"}]}, "x: give exactly one of benchmark, parquet and folder"),
+        ({"benchmarks": [{"name": "x", "benchmark": "lfw"}]}, "x: benchmark and root go together"),
+        ({"benchmarks": [{"name": "x", "folder": "nowhere"}]}, "x: nowhere: no images"),
+        ({"benchmarks": [{"name": "x", "benchmark": "lwf", "root": "."}]}, "x: .*lwf"),
+        ({"fr_models": [{"name": "FR 0", "model": "nowhere/at/all"}]}, "FR 0: "),
+        ({"ablations": [{"title": "t", "fr_model": "z", "variants": []}]}, "t: there is no FR model 'z'"),
+        ({"ablations": [{"title": "t", "fr_model": "FR 0", "variants": ["z"]}]}, "t: there is no method 'z'"),
+        ({"faces": "nowhere"}, "nowhere: no images"),
+        ({"nan_quality": "zero"}, "nan_quality is lowest or raise"),
+    ],
+)
+def test_one_line_says_what_is_wrong(setup, done, tmp_path, changes, reason):
+    path = study(setup, tmp_path / "out", cache=str(done / "cache"), **changes)
+    with pytest.raises(CommandError, match=reason) as caught:
+        run(path, "--no-plot")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"), [("[1, 2", "study.yaml: while parsing"), ("- a\n", "the study: names and values are needed")]
+)
+def test_a_file_that_is_no_study(tmp_path, text, reason):
+    (tmp_path / "study.yaml").write_text(text)
+    with pytest.raises(CommandError, match=reason):
+        run(tmp_path / "study.yaml", "--no-plot")
+    with pytest.raises(CommandError, match="nothing.yaml: No such file"):
+        run(tmp_path / "nothing.yaml", "--no-plot")
+
+
+def test_an_unknown_term(setup, done, tmp_path):
+    method = {"name": "a", "method": "diffiqa", "weights": str(setup / "pipeline"), "terms": ["blur"]}
+    options = {"num_timesteps": 2, "num_repeats": 1}
+    changes = {"methods": [{**method, "options": options}], "ablations": [], "cache": str(done / "cache")}
+    with pytest.raises(CommandError, match="a: there is no term 'blur'; there are noisy, restored"):
+        run(study(setup, tmp_path / "out", **changes), "--no-plot")
+
+
+def test_templates_are_pooled(setup, tmp_path):
+    """Embeddings of templates are sums over the media that can be read; one without any is in no pair."""
+    from diffiqa_hf.evaluation.benchmarks import Benchmark
+    from diffiqa_hf.evaluation.runner import _compare
+
+    rows = {"image": [None] * 6, "file": list("abcdef"), "identity": list("xxxyyz")}
+    images = datasets.Dataset.from_dict({**rows, "template": [1, 1, 2, 3, 3, 4], "media": [1, 2, 3, 4, 5, 6]})
+    pairs = np.array([[0, 1], [0, 2], [1, 2], [2, 3]], np.int32)
+    mated = np.array([True, False, False, False])
+    templates = Benchmark("t", images, pairs, mated, templates=np.array([1, 2, 3, 4]), pooling="mean")
+    embeddings = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+    embeddings[[1, 5]] = np.nan
+    errors = np.array(["", "truncated", "", "", "", "empty"])
+    similarities, kept, remaining, notes = _compare(templates, {"embeddings": embeddings, "errors": errors})
+    units = np.stack([embeddings[0], embeddings[2], embeddings[3] + embeddings[4]])
+    units /= np.linalg.norm(units, axis=1, keepdims=True)
+    np.testing.assert_allclose(
+        similarities, [units[0] @ units[1], units[0] @ units[2], units[1] @ units[2]], atol=1e-6
+    )
+    assert kept.tolist() == [True, False, False] and remaining.tolist() == pairs[:3].tolist()
+    assert notes == ["2 images could not be embedded (the first is b: truncated), and 1 of 4 pairs are left out."]
+
+
+@pytest.mark.slow
+def test_launched_processes_share_the_work(setup, done):
+    # On CPUs `accelerate launch` starts several processes through MPI alone; torchrun does so without.
+    output = setup / "launched"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += ["-m", "diffiqa_hf", "benchmark", str(study(setup, output)), "--no-plot", "--device", "cpu"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert (output / "report.html").exists() and set(shards(output)) == set(shards(done))
+    for name in shards(done):
+        # Not to the bit: this test runs with another number of threads.
+        ours, theirs = np.load(output / name), np.load(done / name)
+        for array in set(ours.files) - {"errors"}:
+            np.testing.assert_allclose(ours[array], theirs[array], atol=1e-4)
+
+
+def test_every_option_is_explained():
+    parser = argparse.ArgumentParser(prog="diffiqa")
+    commands = parser.add_subparsers()
+    benchmark.add_parser(commands)
+    options = commands.choices["benchmark"]._actions
+    assert len(options) > 5 and all(option.help for option in options)
+    # The example of the help is a study as it should be.
+    lines = benchmark.EPILOG.splitlines()
+    text = "\n".join(line for line in lines[1:] if line.startswith("  "))
+    config = StudyConfig.from_dict(yaml.safe_load(text))
+    assert [method.name for method in config.all_methods] == ["DifFIQA", "DifFIQA t=5", "norm", "w/o flip"]
+    assert FACES not in [entry.name for entry in config.benchmarks]
