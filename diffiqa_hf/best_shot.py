@@ -5,7 +5,7 @@ import math
 from collections.abc import Hashable, Iterable
 from typing import TYPE_CHECKING
 
-from .labelling import ERROR_COLUMN, LABEL_COLUMNS, QualityLabeller
+from .labelling import QualityLabeller, labelled_features
 
 
 if TYPE_CHECKING:
@@ -99,11 +99,7 @@ def best_faces(
             raise ValueError(f"there is no column {quality_column!r}; there are {', '.join(dataset.column_names)}")
         if labeller.image_column not in dataset.column_names:
             raise ValueError(f"there is neither a column {quality_column!r} nor one {labeller.image_column!r}")
-        # Spelled out: a first batch without an error would make the column of errors one that can hold none.
-        from datasets import Features, Value
-
-        columns = {name: Value("string" if name == ERROR_COLUMN else "float32") for name in LABEL_COLUMNS}
-        features = Features({**dataset.features, **columns})
+        features = labelled_features(dataset.features)
         dataset = dataset.map(labeller.label, batched=True, batch_size=batch_size, features=features)
     best = best_of_groups(dataset[group_column], dataset[quality_column], top)
     return dataset.select([at for positions in best.values() for at in positions])

@@ -32,7 +32,8 @@ class QualityLabeller:
     where the rows are:
 
     ```python
-    labelled = dataset.map(QualityLabeller().label, batched=True, batch_size=64)                # datasets
+    labelled = dataset.map(QualityLabeller().label, batched=True, batch_size=64,                # datasets
+                           features=labelled_features(dataset.features))
     labelled = rows.map_batches(QualityLabeller, fn_constructor_kwargs={"model": "default"},
                                 batch_size=64, concurrency=4, num_gpus=1)                       # Ray Data
     labelled = frame.mapInPandas(QualityLabeller().map_frames, schema)                          # Spark
@@ -159,6 +160,20 @@ class QualityLabeller:
         return partial(method, batch_size=self.batch_size, seed=self.seed)
 
 
+def labelled_features(features: Mapping[str, Any]):
+    """
+    The `datasets.Features` of labelled rows, for `dataset.map`: it would make the column of errors one that can hold
+    none, where the first batch has none.
+
+    Args:
+        features (`datasets.Features`): Of the rows without labels.
+    """
+    from datasets import Features, Value
+
+    labels = {name: Value("string" if name == ERROR_COLUMN else "float32") for name in LABEL_COLUMNS}
+    return Features({**features, **labels})
+
+
 def fingerprint(method: Any) -> str:
     """
     16 hexadecimal digits that change with any weight or setting of a model's parts, and with nothing else: not with
@@ -191,4 +206,4 @@ def _as_image(image: Any) -> Any:
     return image
 
 
-__all__ = ["ERROR_COLUMN", "LABEL_COLUMNS", "TERM_COLUMNS", "QualityLabeller", "fingerprint"]
+__all__ = ["ERROR_COLUMN", "LABEL_COLUMNS", "TERM_COLUMNS", "QualityLabeller", "fingerprint", "labelled_features"]

@@ -38,7 +38,7 @@ from diffiqa_hf import FaceImageError, FaceImageProcessor, __version__
 from diffiqa_hf.degradations import degrade_face
 from diffiqa_hf.hub import add_hub_arguments, check_hub_arguments, push_when_asked
 from diffiqa_hf.image_processing_face import face_to_pixels
-from diffiqa_hf.labelling import ERROR_COLUMN, LABEL_COLUMNS, QualityLabeller
+from diffiqa_hf.labelling import ERROR_COLUMN, LABEL_COLUMNS, QualityLabeller, labelled_features
 from diffiqa_hf.training_utils import add_source_arguments, face_dataset_source
 
 
@@ -265,8 +265,8 @@ def label_shard(
     if args.degrade_probability:
         features[DEGRADED_COLUMN] = Value("bool")
         table = table.append_column(DEGRADED_COLUMN, pa.array(degraded))
+    features = labelled_features(features)
     for name, values in labels.items():
-        features[name] = Value("string" if name == ERROR_COLUMN else "float32")
         # A score that is NaN stays NaN, and does not become null.
         table = table.append_column(name, pa.array(values, features[name].pa_type, from_pandas=False))
     failed = [i for i, error in enumerate(labels[ERROR_COLUMN]) if error is not None]

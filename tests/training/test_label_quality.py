@@ -27,7 +27,7 @@ from diffiqa_hf import (
     MobileFaceNetConfig,
     MobileFaceNetModel,
 )
-from diffiqa_hf.labelling import LABEL_COLUMNS, TERM_COLUMNS, QualityLabeller, fingerprint
+from diffiqa_hf.labelling import LABEL_COLUMNS, TERM_COLUMNS, QualityLabeller, fingerprint, labelled_features
 from diffiqa_hf.methods import load_method
 
 
@@ -283,6 +283,10 @@ def test_any_method_can_label():
     frames = list(labeller.map_frames(iter([frame, frame[:0]])))
     assert list(frames[0].columns) == ["image", "name", *LABEL_COLUMNS] and len(frames[1]) == 0
     np.testing.assert_array_equal(frames[0]["quality"], out["quality"])
+    # Of two batches the first has no error.
+    rows = Dataset.from_dict({"image": [bytes([value, 0, 0]) for value in (200, 30, 10, 40)]})
+    rows = rows.map(labeller.label, batched=True, batch_size=2, features=labelled_features(rows.features))
+    assert rows["quality_error"][:] == [None, None, "too dark", None]
 
 
 def test_a_method_of_the_package_labels(setup, labelled, tmp_path):
