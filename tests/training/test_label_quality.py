@@ -18,7 +18,7 @@ import pytest
 import torch
 from datasets import Dataset, Image, load_dataset
 from diffusers import DDPMScheduler, UNet2DModel
-from fixtures.scripts import ROOT, load_script
+from fixtures.scripts import ROOT, load_script, run_on_two_processes
 
 from diffiqa_hf import (
     DifFIQAPipeline,
@@ -188,14 +188,9 @@ def test_killed_at_any_moment_it_goes_on(setup, labelled, tmp_path):
 
 @pytest.mark.slow
 def test_launched_processes_share_the_work(setup, labelled, tmp_path):
-    # On CPUs `accelerate launch` starts several processes through MPI alone; torchrun does so without.
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += [str(ROOT / "training" / "label_quality.py"), "--model", str(setup / "pipeline"), "--shard_size", "3"]
-    command += ["--train_parquet", str(setup / "faces.parquet"), "--output_dir", str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert result.returncode == 0, result.stderr[-2000:]
-    assert "[0/2] shard 2 is written" in result.stderr and "[1/2] shard 3 is written" in result.stderr
+    args = ["--model", str(setup / "pipeline"), "--shard_size", "3", "--output_dir", str(tmp_path)]
+    stderr = run_on_two_processes("label_quality", [*args, "--train_parquet", str(setup / "faces.parquet")])
+    assert "[0/2] shard 2 is written" in stderr and "[1/2] shard 3 is written" in stderr
     assert (tmp_path / "manifest.json").read_bytes() == (labelled / "manifest.json").read_bytes()
     # Not to the bit: this test runs with another number of threads.
     np.testing.assert_allclose(load(tmp_path)["quality"][:], load(labelled)["quality"][:], atol=1e-4)

@@ -1,8 +1,5 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +7,7 @@ import torch
 from accelerate import Accelerator
 from diffusers import UNet2DModel
 from diffusers.training_utils import EMAModel
-from fixtures.scripts import ROOT, load_script, run_anew
+from fixtures.scripts import ROOT, load_script, run_anew, run_on_two_processes
 
 from diffiqa_hf import DifFIQAPipeline, FaceImageError, MobileFaceNetConfig, MobileFaceNetModel
 from diffiqa_hf.training_utils import MARKER, TrainingState, find_checkpoint, list_checkpoints
@@ -65,14 +62,8 @@ def test_resumed_run_equals_straight_run(faces, tmp_path):
 @pytest.mark.slow
 def test_two_processes_do_what_one_does_with_twice_the_batch(faces, tmp_path):
     train(faces, tmp_path / "one", "--max_train_steps", "3", "--train_batch_size", "4")
-    # On CPUs `accelerate launch` starts several processes through MPI alone; torchrun does so without.
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    launch += [str(ROOT / "training" / "train_ddpm.py")]
     args = arguments(faces, tmp_path / "two", "--max_train_steps", "3", "--train_batch_size", "2")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    result = subprocess.run([*launch, *args], env=environment, capture_output=True, text=True, timeout=300)
-    assert result.returncode == 0, result.stderr[-2000:]
-    assert "2 process(es)" in result.stderr
+    assert "2 process(es)" in run_on_two_processes("train_ddpm", args)
     torch.testing.assert_close(restored(tmp_path / "two"), restored(tmp_path / "one"), atol=1e-4, rtol=0)
     # One process goes on from what two have left.
     resume = ["--max_train_steps", "4", "--train_batch_size", "4", "--resume_from_checkpoint", "latest"]

@@ -1,17 +1,21 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 import argparse
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from fixtures.scripts import ROOT, assert_every_option_is_explained, assert_same_weights, load_script, run_anew
+from fixtures.scripts import (
+    ROOT,
+    assert_every_option_is_explained,
+    assert_same_weights,
+    load_script,
+    run_anew,
+    run_on_two_processes,
+)
 from scipy.stats import rankdata, spearmanr
 from transformers import AutoImageProcessor
 
@@ -119,22 +123,18 @@ def test_resumed_ediffiqa_equals_straight_run(setup, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes(setup, tmp_path):
-    # On CPUs `accelerate launch` starts several processes through MPI alone; torchrun does so without.
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += [str(ROOT / "training" / "train_diffiqa_r.py"), "--preset", "ediffiqa", "--report_to", "none"]
-    command += ["--train_parquet", str(setup / "faces.parquet"), "--model_name_or_path", str(setup / "fr")]
-    command += ["--centre_min_faces", "1", "--centre_fraction", "0.5", "--trainable_backbone_tensors", "10"]
-    command += ["--holdout_modulo", "3", "--train_batch_size", "4", "--output_dir", str(tmp_path / "two")]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert result.returncode == 0, result.stderr[-2000:]
+    args = ["--preset", "ediffiqa", "--report_to", "none", "--output_dir", str(tmp_path / "two")]
+    args += ["--train_parquet", str(setup / "faces.parquet"), "--model_name_or_path", str(setup / "fr")]
+    args += ["--centre_min_faces", "1", "--centre_fraction", "0.5", "--trainable_backbone_tensors", "10"]
+    args += ["--holdout_modulo", "3", "--train_batch_size", "4"]
+    stderr = run_on_two_processes("train_diffiqa_r", args)
     distil(setup, tmp_path / "one", "--preset", "ediffiqa", "--centre_min_faces", "1", "--max_train_steps", "1")
     one, two = (np.load(tmp_path / run / "fr_embeddings.npy") for run in ("one", "two"))
     np.testing.assert_allclose(one, two, atol=1e-4)  # each process has made a half of them
     assert [path.name for path in (tmp_path / "two").glob("*.npy")] == ["fr_embeddings.npy"]
     # Three epochs of two batches at a time.
     steps = json.loads((tmp_path / "two" / "model" / "validation.json").read_text())["step"]
-    rows = int(re.search(r"(\d+) to train on", result.stderr).group(1))
+    rows = int(re.search(r"(\d+) to train on", stderr).group(1))
     assert steps == -(-3 * rows // 8)
     assert AutoModelForFaceQuality.from_pretrained(tmp_path / "two" / "model").config.quality_hidden_size == 1024
 

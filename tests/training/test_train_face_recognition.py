@@ -5,7 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fixtures.scripts import ROOT, assert_every_option_is_explained, assert_same_weights, load_script, run_anew
+from fixtures.scripts import (
+    ROOT,
+    assert_every_option_is_explained,
+    assert_same_weights,
+    load_script,
+    run_anew,
+    run_on_two_processes,
+)
 from safetensors.torch import load_file
 from transformers import AutoModel
 
@@ -85,6 +92,19 @@ def test_resumed_margin_loss_equals_straight_run(setup, tmp_path, loss):
     model = AutoModel.from_pretrained(tmp_path / "straight" / "model")
     assert isinstance(model, IResNetModel)
     assert model(torch.zeros(2, 3, 112, 112)).embeddings.shape == (2, 8)
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_where_they_were(setup, tmp_path):
+    args = ["--train_parquet", str(setup / "faces.parquet"), "--report_to", "none", "--loss", "cosface"]
+    args += ["--model_config", str(setup / "student.json"), "--holdout_modulo", "3", "--validation_steps", "2"]
+    args += ["--train_batch_size", "2", "--checkpointing_steps", "2"]
+
+    def run(folder: Path, *extra: str) -> None:
+        run_on_two_processes("train_face_recognition", [*args, "--output_dir", str(folder), *extra])
+        assert json.loads((folder / "model" / "training.json").read_text())["processes"] == 2
+
+    assert_resumed_equals_straight(run, tmp_path)
 
 
 def test_a_margin_loss_learns_the_people(setup, tmp_path):
