@@ -10,10 +10,11 @@ HuangYG123/CurricularFace, IrvingMeng/MagFace. Its network is imported from ther
 left out. The weights are filled by a rule, go through our converter, and the outputs are compared before anything is
 timed: in float32 every route has to agree with the original to 1e-4 of its largest value.
 
-The routes: `plain` is the model as `from_pretrained` gives it, `channels-last` the same in that order of memory,
-`folded` is `diffiqa_hf.folding.fold` of it, `compiled` is `torch.compile` of the folded one, which is measured where
-`--routes` names it: on a CPU it takes a C++ compiler and, for a deep network, minutes. The originals get their own
-input ready-made; ours prepare it from the canonical faces in the timed call.
+The routes: `plain` is the model as `from_pretrained` gives it, `folded` is `diffiqa_hf.folding.fold` of it and
+`winograd` the same with `winograd=True`, in float32 alone. Where `--routes` names them, `channels-last` is the plain
+one in that order of memory, and `compiled` is `torch.compile` of the folded one: on a CPU it takes a C++ compiler and,
+for a deep network, minutes. The originals get their own input ready-made; ours prepare it from the canonical faces in
+the timed call.
 """
 
 import argparse
@@ -43,7 +44,7 @@ from diffiqa_hf.folding import fold
 
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-ROUTES = ("plain", "channels-last", "folded", "compiled")
+ROUTES = ("plain", "folded", "winograd", "channels-last", "compiled")
 
 
 @dataclass
@@ -120,9 +121,13 @@ def build_route(name: str, model: nn.Module, dtype: torch.dtype) -> nn.Module:
         return copy.deepcopy(model).to(dtype)
     if name == "channels-last":
         return copy.deepcopy(model).to(dtype).to(memory_format=torch.channels_last)
-    folded = fold(model).to(dtype)
+    folded = fold(model, winograd=name == "winograd").to(dtype)
     # Frozen weights, which folded ones are, may be brought into the order that the convolutions want beforehand.
     return torch.compile(folded, options={"freezing": True}) if name == "compiled" else folded
+
+
+def routes_of(dtype: str, args: argparse.Namespace) -> list[str]:
+    return [name for name in args.routes if name != "winograd" or dtype == "fp32"]
 
 
 def measure(backbone: Backbone, checkout: Path, args: argparse.Namespace) -> tuple[list[dict], dict[str, float]]:
@@ -137,7 +142,7 @@ def measure(backbone: Backbone, checkout: Path, args: argparse.Namespace) -> tup
     for dtype_name in args.dtypes:
         dtype = DTYPES[dtype_name]
         routes = {"original": copy.deepcopy(original).to(dtype)}
-        routes |= {name: build_route(name, model, dtype) for name in args.routes}
+        routes |= {name: build_route(name, model, dtype) for name in routes_of(dtype_name, args)}
         for batch in args.batches:
             faces = make_images(0, batch).contiguous().to(device)
             calls = {}
@@ -179,23 +184,24 @@ def _difference(actual: torch.Tensor, expected: torch.Tensor, dtype: torch.dtype
 
 
 def report(results: dict[str, tuple[list[dict], dict[str, float]]], args: argparse.Namespace, sources: dict) -> str:
-    routes = ["original", *args.routes]
     lines = ["# Speed and memory of the face recognition backbones", "", f"{machine(torch.device(args.device))}.", ""]
     lines += [
         f"Images per second, the median of {args.rounds} rounds in which all routes take turns; in brackets MiB of "
         "memory at the peak of a call over what stood before it (feature maps and workspace). `plain` is the model as "
-        "`from_pretrained` gives it, `folded` what `diffiqa_hf.folding.fold` makes of it"
-        + (", `compiled` is `torch.compile` of that" if "compiled" in args.routes else "")
+        "`from_pretrained` gives it, `folded` what `diffiqa_hf.fold` makes of it, `winograd` the same with "
+        "`winograd=True`"
+        + (", `compiled` is `torch.compile` of the folded one" if "compiled" in args.routes else "")
         + ". The last column: the fastest of ours over the original.",
         "",
     ]
     for dtype in args.dtypes:
+        routes = ["original", *routes_of(dtype, args)]
         for batch in args.batches:
             lines += [f"## Batch {batch}, {dtype}", ""]
             lines += [f"| network | {' | '.join(routes)} | ratio |", "|---" * (len(routes) + 2) + "|"]
             for name, (rows, _) in results.items():
                 cells = {row["route"]: row for row in rows if row["dtype"] == dtype and row["batch"] == batch}
-                ratio = max(cells[route]["rate"] for route in args.routes) / cells["original"]["rate"]
+                ratio = max(cells[route]["rate"] for route in routes[1:]) / cells["original"]["rate"]
                 shown = [_cell(cells[route]) for route in routes]
                 lines.append(f"| {name} | {' | '.join(shown)} | {ratio:.2f} |")
             lines.append("")
@@ -205,7 +211,7 @@ def report(results: dict[str, tuple[list[dict], dict[str, float]]], args: argpar
         "to the largest value of the embeddings; in bf16 what the cosine similarity to them loses, at most.",
         "",
     ]
-    columns = [f"{route}, {dtype}" for dtype in args.dtypes for route in routes]
+    columns = [f"{route}, {dtype}" for dtype in args.dtypes for route in ["original", *routes_of(dtype, args)]]
     lines += [f"| network | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for name, (_, differences) in results.items():
         lines.append(f"| {name} | {' | '.join(f'{differences[column]:.1e}' for column in columns)} |")
@@ -234,7 +240,7 @@ def main() -> None:
     parser.add_argument("--models", type=_names, metavar="PARTS", help="only those whose name has one of these parts")
     parser.add_argument("--batches", type=lambda text: [int(part) for part in text.split(",")], default=[1, 32])
     parser.add_argument("--dtypes", type=_names, default=list(DTYPES))
-    parser.add_argument("--routes", type=_names, default=list(ROUTES[:3]), help="also compiled")
+    parser.add_argument("--routes", type=_names, default=list(ROUTES[:3]), help="also channels-last and compiled")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, help="of torch (default: its own)")
     parser.add_argument("--rounds", type=int, default=5)
@@ -262,7 +268,8 @@ def main() -> None:
             results[name] = measure(backbone, checkout, args)
             file = checkout / backbone.file
             sources[file] = f"{backbone.repository} `{backbone.file}` {digest(file)}"
-    write_result(args.output, report(results, args, sources))
+            # After each, so that a run that is stopped has left something.
+            write_result(args.output, report(results, args, sources))
 
 
 def _names(text: str) -> list[str]:
