@@ -22,6 +22,8 @@ import torch
 from numpy.typing import ArrayLike
 from transformers.utils import cached_file
 
+from .file_utils import write_text
+
 
 CALIBRATION_NAME = "calibration.json"
 FORMAT = 1
@@ -195,11 +197,7 @@ class Calibration:
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the JSON file, whole or not at all."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.tmp")
-        temporary.write_text(json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        write_text(path, json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n")
 
     def save_pretrained(self, save_directory: str | os.PathLike) -> None:
         """Writes `calibration.json` into the folder of a checkpoint."""

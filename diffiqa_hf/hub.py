@@ -39,6 +39,7 @@ from huggingface_hub.errors import (
 )
 
 from . import __version__
+from .file_utils import write_text
 
 
 logger = logging.getLogger(__name__)
@@ -245,7 +246,7 @@ def record_training(folder: str | os.PathLike, facts: TrainingFacts) -> None:
     """Writes `training.json` and the model card into a folder that a run has saved; what was there is replaced."""
     folder = Path(folder)
     (folder / CARD_FILE).unlink(missing_ok=True)
-    _write(folder / TRAINING_FILE, json.dumps(asdict(facts), indent=2) + "\n")
+    write_text(folder / TRAINING_FILE, json.dumps(asdict(facts), indent=2) + "\n")
     write_model_card(folder, facts=facts)
 
 
@@ -294,7 +295,7 @@ def write_model_card(
     text = complete_card(folder, template, facts, repo_id)
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return False
-    _write(path, text)
+    write_text(path, text)
     return True
 
 
@@ -674,7 +675,7 @@ def push_folder(
         # Once more with the owner in it, which the Hub has told us.
         parts = complete_folder(folder, kind, repo_id)
         for name, text in parts.items():
-            _write(folder / name, text)
+            write_text(folder / name, text)
         common = {"repo_id": repo_id, "revision": revision, "repo_type": repo_type, "commit_message": message}
         if dataset:  # may be large, and is worth having in parts
             commit = api.upload_folder(folder_path=folder, ignore_patterns=list(NOT_PUSHED), **common)
@@ -731,15 +732,6 @@ def _first_line(error: BaseException) -> str:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
-
-
-def _write(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 # -- the training scripts ---------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from torch import nn
 
 from . import __version__
 from .alignment import arcface_template
+from .file_utils import replace_file
 from .folding import fold
 from .models.modeling_face import FacePreTrainedModel
 
@@ -80,14 +81,7 @@ def export_onnx(model: FacePreTrainedModel, path: str | os.PathLike) -> Path:
     onnx.helper.set_model_props(exported, onnx_metadata(model))
     exported.producer_name, exported.producer_version = "diffiqa_hf", __version__
     onnx.checker.check_model(exported, full_check=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        beside.write_bytes(exported.SerializeToString())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-    return path
+    return replace_file(path, lambda beside: beside.write_bytes(exported.SerializeToString()))
 
 
 def face_size(model: FacePreTrainedModel) -> tuple[int, int]:

@@ -36,6 +36,7 @@ from tqdm.auto import tqdm
 
 from diffiqa_hf import FaceImageError, FaceImageProcessor, __version__
 from diffiqa_hf.degradations import degrade_face
+from diffiqa_hf.file_utils import replace_file, write_text
 from diffiqa_hf.hub import add_hub_arguments, check_hub_arguments, push_when_asked
 from diffiqa_hf.image_processing_face import face_to_pixels
 from diffiqa_hf.labelling import ERROR_COLUMN, LABEL_COLUMNS, QualityLabeller, labelled_features
@@ -208,18 +209,6 @@ def shard_path(args: argparse.Namespace, number: int) -> Path:
     return Path(args.output_dir) / "data" / f"{split}-{number:06d}.parquet"
 
 
-def replace_file(path: Path, write) -> None:
-    """Written beside, on the disk before it has its name, and named at once: `path` is whole or absent."""
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")  # a process of another machine may have our number
-    try:
-        write(temporary)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def read_shard(path: Path) -> dict | None:
     """Rows, failed rows and settings of a shard; `None` where it is not there, or is no shard that can be read."""
     if not path.exists():
@@ -328,7 +317,7 @@ def finish_manifest(path: Path, manifest: dict, lengths: list[int], digest: str,
         shards.append({"file": name, "rows": shard["rows"], "failed": shard["failed"]})
     totals = {"rows": sum(lengths), "failed": sum(shard["failed"] for shard in shards)}
     text = json.dumps({**manifest, "complete": True, **totals, "shards": shards}, indent=2) + "\n"
-    replace_file(path, lambda p: p.write_text(text))
+    write_text(path, text)
     return True
 
 

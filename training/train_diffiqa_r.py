@@ -46,6 +46,7 @@ from diffiqa_hf import AutoModelForFaceQuality, FaceImageError, FaceImageProcess
 from diffiqa_hf.alignment import align_face, arcface_template, similarity_transform
 from diffiqa_hf.degradations import degrade_face
 from diffiqa_hf.evaluation import bootstrap_pauc, compare_embeddings, edc_curve
+from diffiqa_hf.file_utils import replace_file
 from diffiqa_hf.hub import (
     ResultFacts,
     add_hub_arguments,
@@ -386,9 +387,13 @@ def embed_dataset(
         )
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
-            temporary = path.with_name(".fr_embeddings.tmp.npy")
-            np.save(temporary, np.concatenate([part for part in map(np.load, parts) if len(part)]))
-            os.replace(temporary, path)
+            embeddings = np.concatenate([part for part in map(np.load, parts) if len(part)])
+
+            def write(beside: Path) -> None:
+                with open(beside, "wb") as file:
+                    np.save(file, embeddings)
+
+            replace_file(path, write)
             for part in parts:
                 part.unlink()
         accelerator.wait_for_everyone()

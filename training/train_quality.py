@@ -28,7 +28,6 @@ import argparse
 import json
 import logging
 import math
-import os
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +49,7 @@ from diffiqa_hf import (
 from diffiqa_hf.degradations import degrade_face
 from diffiqa_hf.evaluation import EDCProtocol, bootstrap_pauc, compare_embeddings, edc_curve
 from diffiqa_hf.evaluation.pair_sampling import sample_pairs
+from diffiqa_hf.file_utils import replace_file
 from diffiqa_hf.hub import (
     ResultFacts,
     add_hub_arguments,
@@ -428,10 +428,12 @@ def load_supervision(accelerator, args, faces, fr_model, people, resumed: bool) 
     path = Path(args.output_dir) / "supervision.npz"
     if accelerator.is_main_process and not (resumed and path.exists()):
         made = make_supervision(args, faces, fr_model, people)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(".supervision.tmp.npz")
-        np.savez(temporary, **made)
-        os.replace(temporary, path)
+
+        def write(beside: Path) -> None:
+            with open(beside, "wb") as file:
+                np.savez(file, **made)
+
+        replace_file(path, write)
     accelerator.wait_for_everyone()
     with np.load(path) as kept:
         return dict(kept)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from .errors import CommandError, printable, reason
+from .scoring import be_quiet, placed
 
 
 DESCRIPTION = """\
@@ -360,26 +361,16 @@ def _similarities(args: argparse.Namespace, scores: _Scores, pairs, used):
 
 
 def _embed(args: argparse.Namespace, names: Sequence[str]):
-    import torch
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
     from ..evaluation.runner import embed_images
     from ..image_processing_face import FaceImageProcessor
     from ..methods.method import load_fr_model
 
-    for logging in (diffusers_logging, transformers_logging):
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
-    device = args.device or torch.accelerator.current_accelerator(check_available=True) or "cpu"
+    be_quiet()
     try:
         model = load_fr_model(args.fr_model).eval()
     except Exception as error:  # whatever the libraries raise for what is no FR model
         raise CommandError(f"cannot load the FR model {args.fr_model}: {reason(error)}") from error
-    try:
-        model.to(device)
-    except (RuntimeError, AssertionError) as error:  # a name that is no device; a torch built without that device
-        raise CommandError(f"cannot use the device {device}: {reason(error)}") from error
+    placed(model, args.device)
     paths = [name if args.image_root is None else str(args.image_root / name) for name in names]
     embeddings, errors = embed_images(
         model,
@@ -434,8 +425,8 @@ def _write(args: argparse.Namespace, evaluation) -> None:
     import json
 
     from .. import __version__
-    from ..evaluation.files import write_text
     from ..evaluation.report import curves_csv, results_csv
+    from ..file_utils import write_text
 
     settings = {
         "diffiqa_hf": __version__,

@@ -9,11 +9,10 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 
@@ -253,23 +252,4 @@ def _flag(value: Any, source: str) -> bool:
     raise TableError(f"{source}: mated is 1 or 0, true or false, not {value!r}")
 
 
-def replace_file(path: str | os.PathLike, write: Callable[[Path], object]) -> Path:
-    """Never half a file: `write` is given a path beside, which gets its name when it is whole."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")  # several processes may write the same file
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
-
-
-def write_text(path: str | os.PathLike, text: str) -> Path:
-    """Writes a text in UTF-8, as [`replace_file`]."""
-    return replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline=""))
-
-
 __all__ = ["NamedPairs", "Names", "TableError", "as_number", "numbers", "read_pairs", "read_table"]
-__all__ += ["replace_file", "write_text"]

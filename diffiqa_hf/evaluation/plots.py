@@ -6,13 +6,14 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..file_utils import replace_file
 from .edc import EDCResult
 from .study import Evaluation
 
@@ -283,13 +284,8 @@ def save_figure(figure: Figure, path: str | os.PathLike) -> list[Path]:
     with _style():
         for ending, options in ((".png", {"dpi": 200}), (".svg", {"metadata": {"Date": None}})):
             target = Path(f"{os.fspath(path)}{ending}")
-            temporary = target.with_name(f".{target.name}.{uuid4().hex}.tmp")
-            try:
-                figure.savefig(temporary, format=ending[1:], **options)
-                os.replace(temporary, target)
-            finally:
-                temporary.unlink(missing_ok=True)
-            written.append(target)
+            save = partial(figure.savefig, format=ending[1:], **options)
+            written.append(replace_file(target, save))
     return written
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .files import write_text
+from ..file_utils import write_text
 from .study import Evaluation, plain
 from .tables import Cell, Table, csv_text, number, ranked, to_csv, to_html, to_latex, to_markdown
 

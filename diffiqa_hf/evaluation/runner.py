@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..file_utils import replace_file, write_text
 from .benchmarks import Benchmark, BenchmarkWarning, load_benchmark
 from .edc import EDCProtocol, EDCWarning
-from .files import Names, TableError, read_pairs, replace_file, write_text
+from .files import Names, TableError, read_pairs
 from .pair_sampling import sample_pairs
 from .report import Ablation, Runtime, Study
 from .study import Evaluation, evaluate_methods, noted

@@ -4,7 +4,8 @@ import json
 import numpy as np
 import pytest
 
-from diffiqa_hf.evaluation.files import Names, TableError, read_pairs, read_table, replace_file
+from diffiqa_hf.evaluation.files import Names, TableError, read_pairs, read_table
+from diffiqa_hf.file_utils import replace_file
 
 
 def test_a_table_reads_the_same_in_every_format(tmp_path):
