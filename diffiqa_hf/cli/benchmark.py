@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from .errors import CommandError, printable, reason
+from .scoring import be_quiet
 
 
 DESCRIPTION = """\
@@ -79,16 +80,12 @@ def _run(config, args: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from datasets.utils.logging import disable_progress_bar
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
 
     from ..evaluation.report import write_report
     from ..evaluation.runner import StudyRunner
 
     disable_progress_bar()
-    for logging in (diffusers_logging, transformers_logging):
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
+    be_quiet()
     if args.output:
         # The cache stays where the study has it.
         config = replace(config, output=args.output, cache=config.cache or str(Path(config.output) / "cache"))

@@ -10,13 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .errors import CommandError, printable, reason
-from .score import _positive, _say, find_images
 from .scoring import (
     add_scoring_arguments,
     check_scoring,
+    find_images,
     load_scorer,
     parse_grouping,
+    positive,
     read_table,
+    say,
     stream_records,
 )
 
@@ -40,7 +42,7 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
         help="folder, regex:PATTERN (its first group, in the path), column:NAME (of the table of --scores), or a "
         "table with the columns file and identity",
     )
-    parser.add_argument("--top", type=_positive, default=1, metavar="K", help="how many of each group (1)")
+    parser.add_argument("--top", type=positive, default=1, metavar="K", help="how many of each group (1)")
     parser.add_argument(
         "--scores", type=Path, metavar="FILE", help="table with the columns file and score; no scoring"
     )
@@ -70,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         files, problems = find_images(args.paths, args.recursive or args.group_by == "folder")
         failed = bool(problems)
         for problem in problems:
-            _say(problem)
+            say(problem)
         if not files:
             return 2
         rows = [
@@ -81,9 +83,9 @@ def run(args: argparse.Namespace) -> int:
     groups = grouping(files) if grouping is not None else [_text(row[column]) for row in rows]
     for row, group in zip(rows, groups, strict=True):
         if row["error"] is not None:
-            _say(f"{row['file']}: {row['error']}")
+            say(f"{row['file']}: {row['error']}")
         elif group is None:
-            _say(f"{row['file']}: --group-by {args.group_by} gives it no group")
+            say(f"{row['file']}: --group-by {args.group_by} gives it no group")
         failed = failed or row["error"] is not None or group is None
 
     from ..best_shot import best_of_groups
@@ -91,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     best = best_of_groups(groups, [None if row["error"] is not None else row["score"] for row in rows], args.top)
     for group, positions in best.items():
         if not positions:
-            _say(f"{group}: none of its faces could be scored")
+            say(f"{group}: none of its faces could be scored")
     if not any(best.values()):
         return 2
     if folder is None:
@@ -155,7 +157,7 @@ def _place(
                 place(file, inside / _free_name(os.path.basename(file), names))
                 done += 1
             except OSError as error:
-                _say(f"{file}: {reason(error)}")
+                say(f"{file}: {reason(error)}")
     return done, wanted
 
 

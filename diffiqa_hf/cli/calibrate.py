@@ -8,13 +8,14 @@ import warnings
 from pathlib import Path
 
 from .errors import CommandError, printable, reason
-from .score import _say, find_images
 from .scoring import (
     add_scoring_arguments,
     check_scoring,
+    find_images,
     load_scorer,
     parse_grouping,
     pipeline_settings,
+    say,
     stream_records,
 )
 
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     grouping = parse_grouping(args.identities, "--identities") if args.identities else None
     files, problems = find_images(args.paths, args.recursive or args.identities == "folder")
     for problem in problems:
-        _say(problem)
+        say(problem)
     if not files:
         return 2
     identities = None
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         for file, identity in zip(files, identities, strict=True):
             if identity is None:
                 problems.append(f"{file}: --identities {args.identities} does not say who it is")
-                _say(f"{problems[-1]}; it counts for the percentiles alone")
+                say(f"{problems[-1]}; it counts for the percentiles alone")
     scorer = load_scorer(args)
     scores, failed = _score(scorer, files, args)
     if len(scores) < 2:
@@ -112,7 +113,7 @@ def _score(scorer, files: list[str], args: argparse.Namespace) -> tuple[dict[int
             scores[record.index] = record.score
         else:
             failed += 1
-            _say(f"{files[record.index]}: {record.error}")
+            say(f"{files[record.index]}: {record.error}")
     return scores, failed
 
 
@@ -138,7 +139,7 @@ def _fit(scorer, files: list[str], scores: dict[int, float], identities: list[st
         warnings.simplefilter("always")
         calibration = fit_calibration(list(scores.values()), embeddings, people, settings=settings, data=data)
     for warning in caught:
-        _say(str(warning.message))
+        say(str(warning.message))
     return calibration
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..conversion import DIALECTS
 from .errors import printable, reason
+from .scoring import be_quiet
 
 
 DESCRIPTION = """\
@@ -55,13 +56,7 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs `diffiqa convert`; returns its exit status."""
-    # Loading is done in a moment, and stderr is for what went wrong.
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    for logging in (diffusers_logging, transformers_logging):
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
+    be_quiet()
     from ..conversion.checkpoint import check_dest, load_foreign, save_converted
     from ..conversion.loading import CheckpointError
 

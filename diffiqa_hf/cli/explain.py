@@ -8,8 +8,14 @@ from pathlib import Path
 
 from .best import _free_name
 from .errors import CommandError, printable, reason
-from .score import _say, find_images
-from .scoring import add_scoring_arguments, check_scoring, load_scorer, pipeline_settings
+from .scoring import (
+    add_scoring_arguments,
+    check_scoring,
+    find_images,
+    load_scorer,
+    pipeline_settings,
+    say,
+)
 
 
 DESCRIPTION = """\
@@ -41,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     check_scoring(args)
     files, problems = find_images(args.paths, args.recursive)
     for problem in problems:
-        _say(problem)
+        say(problem)
     if not files:
         return 2
     try:
@@ -66,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
             here = {"method": scorer.card.name, "weights": {"model": weights_digest(model)}}
             differences = "; ".join(calibration.differences(here))
             if differences:
-                _say(f"no percentiles: the calibration was measured with other settings ({differences})")
+                say(f"no percentiles: the calibration was measured with other settings ({differences})")
             else:
                 known["calibration"] = calibration
     names: set[str] = set()
@@ -77,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
             explanation = explain(model, file, **known)
             draw_explanation(explanation, _ascii(os.path.basename(file))).save(path)
         except (OSError, ValueError, RuntimeError) as error:
-            _say(f"{file}: {reason(error)}")
+            say(f"{file}: {reason(error)}")
             continue
         done += 1
         print(printable(f"{path}  {explanation.score:.4f}"))

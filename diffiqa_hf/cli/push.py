@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from .errors import printable
+from .scoring import be_quiet
 
 
 DESCRIPTION = """\
@@ -40,13 +41,7 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs `diffiqa push`; returns its exit status."""
-    # Loading is done in a moment, and stderr is for what went wrong.
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    for logging in (diffusers_logging, transformers_logging):
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
+    be_quiet()
     from ..hub import HubError, push_folder
 
     try:

@@ -4,7 +4,6 @@
 import argparse
 import itertools
 import json
-import os
 import statistics
 import sys
 from collections.abc import Iterator
@@ -15,10 +14,18 @@ from .. import __version__
 from ..methods.cards import get_card
 from .errors import CommandError, printable, reason
 from .score_table import TERMS, ScoreTable, check_format, row_name
+from .scoring import (
+    PIPELINE_SETTINGS,
+    add_call_arguments,
+    be_quiet,
+    find_images,
+    load_pipeline,
+    pipeline_settings,
+    placed,
+    say,
+)
 
 
-IMAGE_ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".jp2", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
-PIPELINE_SETTINGS = ("num_timesteps", "num_inference_steps", "num_repeats")  # which have options of their own
 TABLE_ROWS = 50  # a run that also writes a file prints its table up to this many images
 DESCRIPTION = """\
 Scores the faces in images and in the images of folders; a higher score is a better image for face recognition.
@@ -52,16 +59,9 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
         metavar="NAME=VALUE",
         help="of the method, as `diffiqa methods NAME` names them; the value in JSON, or text; can be repeated",
     )
-    parser.add_argument("--align", action="store_true", help="find the face and align it; for whole photographs")
+    add_call_arguments(parser)
     parser.add_argument("--faces", choices=("largest", "all"), help="with --align, if there are several (largest)")
-    parser.add_argument("--detector", metavar="PATH_OR_REPO", help="with --align, YuNet's ONNX file or Hub repository")
-    parser.add_argument("--num-timesteps", type=_positive, metavar="T", help="steps of noise (default: the model's)")
-    parser.add_argument("--num-inference-steps", type=_positive, metavar="N", help="UNet calls back over them (all)")
-    parser.add_argument("--num-repeats", type=_positive, metavar="N", help="draws of noise (default: the model's)")
-    parser.add_argument("--seed", type=int, default=0, help="of the noise (0)")
-    parser.add_argument("--device", help="such as cpu, cuda, cuda:1 (default: an accelerator if there is one)")
     parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32")
-    parser.add_argument("--batch-size", type=_positive, metavar="N", help="images at a time (from the free memory)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="table to write: .csv, .jsonl or .parquet")
     parser.add_argument("--resume", action="store_true", help="go on with the table, skip the files that it has")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="picture to write: the faces by their scores")
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     _check_usage(args)
     files, problems = find_images(args.paths, args.recursive)
     for problem in problems:
-        _say(problem)
+        say(problem)
     if not files:
         # Each problem has had its line.
         return 2
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
             rows += file_rows
             for row in file_rows:
                 if row["error"] is not None:
-                    _say(f"{row['file']}: {row['error']}")
+                    say(f"{row['file']}: {row['error']}")
                 if print_rows:
                     _print_row(row, width)
     except KeyboardInterrupt:
@@ -113,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
 
     if stopped is not None:
         kept_in = f"; {len(rows)} rows are in {args.output}, --resume goes on" if table is not None and rows else ""
-        _say(f"{stopped}{kept_in}")
+        say(f"{stopped}{kept_in}")
         return 130 if stopped == "interrupted" else (1 if len(rows) > kept else 2)
     scores = [row["score"] for row in rows if row["error"] is None]
     if args.plot and scores:
@@ -123,56 +123,6 @@ def run(args: argparse.Namespace) -> int:
     if not scores:
         return 2
     return 1 if problems or len(scores) < len(rows) else 0
-
-
-def find_images(paths: list[str], recursive: bool = False) -> tuple[list[str], list[str]]:
-    """The images that the arguments of `diffiqa score` stand for.
-
-    A file that is named is taken whatever its ending is (and whether or not it is there: scoring it says what is wrong
-    with it). In a folder those with the ending of an image are taken, in the order of their names. Symbolic links are
-    followed; a folder is looked into once, however many links lead to it.
-
-    Returns:
-        The files, each once, and a line for each folder that could not be read or has no images.
-    """
-    files: dict[str, None] = {}
-    problems = []
-    seen: set[tuple[int, int]] = set()
-    for argument in paths:
-        if not os.path.isdir(argument):
-            files[argument] = None
-            continue
-        found = 0
-        readable = True
-        has_folders = False
-        folders = [argument]
-        while folders:
-            folder = folders.pop()
-            try:
-                status = os.stat(folder)
-                if (status.st_dev, status.st_ino) in seen:
-                    found += 1  # its images, if any, are in the list
-                    continue
-                seen.add((status.st_dev, status.st_ino))
-                names = sorted(os.listdir(folder))
-            except OSError as error:
-                problems.append(f"cannot read the folder {folder}: {reason(error)}")
-                readable = False
-                continue
-            inside = [os.path.join(folder, name) for name in names]
-            folders_inside = [path for path in inside if os.path.isdir(path)]
-            has_folders = has_folders or bool(folders_inside)
-            if recursive:
-                folders += reversed(folders_inside)
-            for path in inside:
-                # A link that leads nowhere is kept, to be reported; a folder, pipe or socket is not an image.
-                if path.lower().endswith(IMAGE_ENDINGS) and (os.path.isfile(path) or not os.path.exists(path)):
-                    files[path] = None
-                    found += 1
-        if not found and readable:
-            hint = ", only folders: --recursive looks into them" if has_folders and not recursive else ""
-            problems.append(f"no images in the folder {argument}{hint}")
-    return list(files), problems
 
 
 def _check_usage(args: argparse.Namespace) -> None:
@@ -223,7 +173,7 @@ def _parse_options(given: list[str], known: tuple[str, ...]) -> dict[str, Any]:
 def _load(args: argparse.Namespace):
     if args.method != "diffiqa":
         return _load_method(args)
-    pipe = _load_pipeline(args)
+    pipe = load_pipeline(args, args.dtype)
     if "preset" in args.options:
         try:
             pipe.set_preset(args.options["preset"])
@@ -232,21 +182,8 @@ def _load(args: argparse.Namespace):
     return pipe
 
 
-def _load_pipeline(args: argparse.Namespace):
-    _be_quiet()
-    from .. import DifFIQAPipeline
-
-    model = args.model or "default"
-    replaced = {"fr_model": _load_fr_model(args.fr_model)} if args.fr_model else {}
-    try:
-        pipe = DifFIQAPipeline.from_pretrained(model, **replaced)
-    except Exception as error:  # whatever the libraries raise for a folder or repository that is not a pipeline
-        raise CommandError(f"cannot load the model {model}: {reason(error)}") from error
-    return _placed(pipe, args)
-
-
 def _load_method(args: argparse.Namespace):
-    _be_quiet()
+    be_quiet()
     from ..methods import load_method
 
     options = dict(args.options)
@@ -258,29 +195,7 @@ def _load_method(args: argparse.Namespace):
         method = load_method(args.method, args.model, args.fr_model, **options)
     except Exception as error:  # whatever the libraries raise for a folder or file that is not what it should be
         raise CommandError(f"cannot load the method {args.method}: {reason(error)}") from error
-    return _placed(method, args)
-
-
-def _be_quiet() -> None:
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    # Loading is done in a moment, and stderr is for what went wrong.
-    for logging in (diffusers_logging, transformers_logging):
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
-
-
-def _placed(scorer, args: argparse.Namespace):
-    """A pipeline or method where `--device` and `--dtype` want it."""
-    import torch
-
-    device = args.device or torch.accelerator.current_accelerator(check_available=True) or "cpu"
-    try:
-        scorer.to(device, getattr(torch, args.dtype))
-    except (RuntimeError, AssertionError) as error:  # a name that is no device; a torch built without that device
-        raise CommandError(f"cannot use the device {device}: {reason(error)}") from error
-    return scorer
+    return placed(method, args.device, args.dtype)
 
 
 def _terms(method) -> tuple[str, ...]:
@@ -295,32 +210,13 @@ def _terms(method) -> tuple[str, ...]:
     return (*(("raw",) if method.card.lower_is_better else ()), *terms)
 
 
-def _load_fr_model(name: str):
-    import torch
-    from transformers import AutoModel
-
-    from .. import models  # noqa: F401 - makes our models known to AutoModel
-
-    try:
-        fr_model = AutoModel.from_pretrained(name)
-    except Exception as error:  # as for the pipeline
-        raise CommandError(f"cannot load the FR model {name}: {reason(error)}") from error
-    try:
-        with torch.no_grad():
-            fr_model(torch.zeros(1, 3, 112, 112, dtype=fr_model.dtype)).embeddings.shape  # noqa: B018
-    except Exception as error:  # a text model, a model of other sizes: anything may come
-        kind = type(fr_model).__name__
-        raise CommandError(f"{name} is no FR model but a {kind}: {reason(error)}") from error
-    return fr_model
-
-
 def _open_table(args: argparse.Namespace, pipe, terms: tuple[str, ...]) -> ScoreTable:
     from ..labelling import fingerprint
 
     settings = {"method": args.method, "weights": fingerprint(pipe)}
     if args.method == "diffiqa":
         settings["pipeline"] = {name: value for name, value in pipe.config.items() if not name.startswith("_")}
-        settings |= {name: getattr(args, name) for name in PIPELINE_SETTINGS}
+        settings |= pipeline_settings(args)
     settings |= {
         "options": _resolved_options(pipe, args.options),
         "dtype": args.dtype,
@@ -354,7 +250,7 @@ def _score(pipe, files: list[str], args: argparse.Namespace, terms: tuple[str, .
             pipe.image_processor.detector = args.detector
     settings = {}
     if args.method == "diffiqa":
-        settings = {name: getattr(args, name) for name in PIPELINE_SETTINGS}
+        settings = pipeline_settings(args)
         settings |= {name: value for name, value in args.options.items() if name != "preset"}
     records = pipe.stream(files, batch_size=args.batch_size, seed=args.seed, **settings)
     # `disable=None`: no bar where stderr is not a terminal.
@@ -382,12 +278,6 @@ def _row(file: str, record, terms: tuple[str, ...]) -> dict:
 def _number(value: float | None) -> float | None:
     # Seven digits are what float32 has.
     return None if value is None or value != value else float(f"{value:.7g}")
-
-
-def _say(line: str) -> None:
-    from tqdm import tqdm
-
-    tqdm.write(f"diffiqa: {printable(line)}", file=sys.stderr)
 
 
 def _print_row(row: dict, width: int) -> None:
@@ -431,10 +321,3 @@ def _plot(path: Path, pipe, files: list[str], rows: list[dict]) -> None:
         picture.save(path)
     except OSError as error:
         raise CommandError(f"cannot write {path}: {reason(error)}") from error
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return value

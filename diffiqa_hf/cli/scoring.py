@@ -11,24 +11,46 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from .errors import CommandError, reason
+from .errors import CommandError, printable, reason
 from .score_table import row_name
 
 
-def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `diffiqa score` that say how a face is scored."""
-    from .score import _positive
+IMAGE_ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".jp2", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
+PIPELINE_SETTINGS = ("num_timesteps", "num_inference_steps", "num_repeats")  # which have options of their own
 
-    parser.add_argument("--model", default="default", metavar="ID_OR_PATH", help="pipeline or quality model (default)")
-    parser.add_argument("--fr-model", metavar="ID_OR_PATH", help="face recognition model in place of the pipeline's")
+
+def positive(text: str) -> int:
+    """The type of an option that counts."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def say(line: str) -> None:
+    """One line on stderr, above a progress bar."""
+    from tqdm import tqdm
+
+    tqdm.write(f"diffiqa: {printable(line)}", file=sys.stderr)
+
+
+def add_call_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of a call, whatever is called."""
     parser.add_argument("--align", action="store_true", help="find the face and align it; for whole photographs")
     parser.add_argument("--detector", metavar="PATH_OR_REPO", help="with --align, YuNet's ONNX file or Hub repository")
-    parser.add_argument("--num-timesteps", type=_positive, metavar="T", help="steps of noise (default: the model's)")
-    parser.add_argument("--num-inference-steps", type=_positive, metavar="N", help="UNet calls back over them")
-    parser.add_argument("--num-repeats", type=_positive, metavar="N", help="draws of noise (default: the model's)")
+    parser.add_argument("--num-timesteps", type=positive, metavar="T", help="steps of noise (default: the model's)")
+    parser.add_argument("--num-inference-steps", type=positive, metavar="N", help="UNet calls back over them (all)")
+    parser.add_argument("--num-repeats", type=positive, metavar="N", help="draws of noise (default: the model's)")
     parser.add_argument("--seed", type=int, default=0, help="of the noise (0)")
     parser.add_argument("--device", help="such as cpu, cuda, cuda:1 (default: an accelerator if there is one)")
-    parser.add_argument("--batch-size", type=_positive, metavar="N", help="images at a time (from the free memory)")
+    parser.add_argument("--batch-size", type=positive, metavar="N", help="images at a time (from the free memory)")
+
+
+def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
+    """Those, and the model, which is a pipeline or a face quality model."""
+    parser.add_argument("--model", default="default", metavar="ID_OR_PATH", help="pipeline or quality model (default)")
+    parser.add_argument("--fr-model", metavar="ID_OR_PATH", help="face recognition model in place of the pipeline's")
+    add_call_arguments(parser)
 
 
 def check_scoring(args: argparse.Namespace) -> None:
@@ -44,8 +66,6 @@ def load_scorer(args: argparse.Namespace):
     """
     from transformers.utils import cached_file
 
-    from .score import _load_pipeline
-
     quiet = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
     try:
         is_model = args.model != "default" and cached_file(args.model, "model_index.json", **quiet) is None
@@ -55,8 +75,7 @@ def load_scorer(args: argparse.Namespace):
     if is_model:
         scorer = _load_method(args)
     else:
-        args.dtype = "float32"
-        scorer = _load_pipeline(args)
+        scorer = load_pipeline(args, "float32")
     if args.align:
         scorer.image_processor.do_align = True
         if args.detector:
@@ -65,19 +84,15 @@ def load_scorer(args: argparse.Namespace):
 
 
 def _load_method(args: argparse.Namespace):
-    import torch
-    from transformers.utils import logging
-
     from ..image_processing_face import FaceImageProcessor
     from ..methods.cards import CARDS
     from ..methods.method import load_complete
     from ..models import AutoModelForFaceQuality
 
-    for option in ("num_timesteps", "num_inference_steps", "num_repeats"):
+    for option in PIPELINE_SETTINGS:
         if getattr(args, option) is not None:
             raise CommandError(f"--{option.replace('_', '-')} goes with a pipeline; {args.model} is a quality model")
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    be_quiet()
     try:
         model = load_complete(AutoModelForFaceQuality, args.model, "face quality model")
         processor = None
@@ -86,11 +101,63 @@ def _load_method(args: argparse.Namespace):
     except Exception as error:  # whatever the libraries raise for what is none
         raise CommandError(f"cannot load the model {args.model}: {reason(error)}") from error
     card = next(card for card in CARDS if type(model).__name__ in card.networks)
-    device = args.device or torch.accelerator.current_accelerator(check_available=True) or "cpu"
+    return placed(card.load_class()(card, model, processor), args.device)
+
+
+def load_pipeline(args: argparse.Namespace, dtype: str):
+    """The [`DifFIQAPipeline`] of `--model`, with the FR model of `--fr-model`, where `--device` wants it."""
+    be_quiet()
+    from .. import DifFIQAPipeline
+
+    model = args.model or "default"
+    replaced = {"fr_model": _load_fr_model(args.fr_model)} if args.fr_model else {}
     try:
-        return card.load_class()(card, model, processor).to(device)
-    except (RuntimeError, AssertionError) as error:
+        pipe = DifFIQAPipeline.from_pretrained(model, **replaced)
+    except Exception as error:  # whatever the libraries raise for a folder or repository that is not a pipeline
+        raise CommandError(f"cannot load the model {model}: {reason(error)}") from error
+    return placed(pipe, args.device, dtype)
+
+
+def be_quiet() -> None:
+    """No bars and notes of the libraries while a model is loaded."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    # Loading is done in a moment, and stderr is for what went wrong.
+    for logging in (diffusers_logging, transformers_logging):
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+
+
+def placed(scorer, device: str | None, dtype: str | None = None):
+    """A pipeline or method on a device, an accelerator where there is one, and in a dtype if one is named."""
+    import torch
+
+    device = device or torch.accelerator.current_accelerator(check_available=True) or "cpu"
+    try:
+        scorer.to(device, *(() if dtype is None else (getattr(torch, dtype),)))
+    except (RuntimeError, AssertionError) as error:  # a name that is no device; a torch built without that device
         raise CommandError(f"cannot use the device {device}: {reason(error)}") from error
+    return scorer
+
+
+def _load_fr_model(name: str):
+    import torch
+    from transformers import AutoModel
+
+    from .. import models  # noqa: F401 - makes our models known to AutoModel
+
+    try:
+        fr_model = AutoModel.from_pretrained(name)
+    except Exception as error:  # as for the pipeline
+        raise CommandError(f"cannot load the FR model {name}: {reason(error)}") from error
+    try:
+        with torch.no_grad():
+            fr_model(torch.zeros(1, 3, 112, 112, dtype=fr_model.dtype)).embeddings.shape  # noqa: B018
+    except Exception as error:  # a text model, a model of other sizes: anything may come
+        kind = type(fr_model).__name__
+        raise CommandError(f"{name} is no FR model but a {kind}: {reason(error)}") from error
+    return fr_model
 
 
 def stream_records(scorer, files: Sequence[str], args: argparse.Namespace) -> Iterator:
@@ -107,10 +174,60 @@ def stream_records(scorer, files: Sequence[str], args: argparse.Namespace) -> It
 
 def pipeline_settings(args: argparse.Namespace) -> dict[str, int | None]:
     """Those of the options that a call of the pipeline takes."""
-    return {name: getattr(args, name) for name in ("num_timesteps", "num_inference_steps", "num_repeats")}
+    return {name: getattr(args, name) for name in PIPELINE_SETTINGS}
 
 
-# -- who a face belongs to --------------------------------------------------------------------------------------------
+# -- which images, and who a face belongs to --------------------------------------------------------------------------
+
+
+def find_images(paths: list[str], recursive: bool = False) -> tuple[list[str], list[str]]:
+    """The images that the arguments of `diffiqa score` stand for.
+
+    A file that is named is taken whatever its ending is (and whether or not it is there: scoring it says what is wrong
+    with it). In a folder those with the ending of an image are taken, in the order of their names. Symbolic links are
+    followed; a folder is looked into once, however many links lead to it.
+
+    Returns:
+        The files, each once, and a line for each folder that could not be read or has no images.
+    """
+    files: dict[str, None] = {}
+    problems = []
+    seen: set[tuple[int, int]] = set()
+    for argument in paths:
+        if not os.path.isdir(argument):
+            files[argument] = None
+            continue
+        found = 0
+        readable = True
+        has_folders = False
+        folders = [argument]
+        while folders:
+            folder = folders.pop()
+            try:
+                status = os.stat(folder)
+                if (status.st_dev, status.st_ino) in seen:
+                    found += 1  # its images, if any, are in the list
+                    continue
+                seen.add((status.st_dev, status.st_ino))
+                names = sorted(os.listdir(folder))
+            except OSError as error:
+                problems.append(f"cannot read the folder {folder}: {reason(error)}")
+                readable = False
+                continue
+            inside = [os.path.join(folder, name) for name in names]
+            folders_inside = [path for path in inside if os.path.isdir(path)]
+            has_folders = has_folders or bool(folders_inside)
+            if recursive:
+                folders += reversed(folders_inside)
+            for path in inside:
+                # A link that leads nowhere is kept, to be reported; a folder, pipe or socket is not an image.
+                if path.lower().endswith(IMAGE_ENDINGS) and (os.path.isfile(path) or not os.path.exists(path)):
+                    files[path] = None
+                    found += 1
+        if not found and readable:
+            hint = ", only folders: --recursive looks into them" if has_folders and not recursive else ""
+            problems.append(f"no images in the folder {argument}{hint}")
+    return list(files), problems
 
 
 def read_table(path: Path) -> list[dict[str, Any]]:
