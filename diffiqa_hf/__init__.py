@@ -60,6 +60,7 @@ _MODULE_OF = {
     "PFEConfig": "models",
     "PFEForFaceQuality": "models",
     "QualityLabeller": "labelling",
+    "RayQualityLabeller": "ray_labelling",
     "SDDFIQAConfig": "models",
     "SDDFIQAForFaceQuality": "models",
     "SphereNetConfig": "models",
@@ -78,6 +79,7 @@ _MODULE_OF = {
     "export_onnx": "onnx",
     "fit_calibration": "calibration",
     "fold": "folding",
+    "label_ray_dataset": "ray_labelling",
     "load_method": "methods",
     "metrics_path": "metrics",
     "sample_classes": "losses",
@@ -132,6 +134,7 @@ __all__ = [
     "PFEConfig",
     "PFEForFaceQuality",
     "QualityLabeller",
+    "RayQualityLabeller",
     "SDDFIQAConfig",
     "SDDFIQAForFaceQuality",
     "SphereNetConfig",
@@ -151,6 +154,7 @@ __all__ = [
     "export_onnx",
     "fit_calibration",
     "fold",
+    "label_ray_dataset",
     "load_method",
     "metrics_path",
     "sample_classes",
@@ -224,4 +228,5 @@ if TYPE_CHECKING:
     from .onnx import export_onnx
     from .pipeline_diffiqa import DifFIQAPipeline
     from .pipeline_output import FaceQualityOutput, FaceQualityRecord
+    from .ray_labelling import RayQualityLabeller, label_ray_dataset
     from .transformers_pipeline import FaceQualityPipeline

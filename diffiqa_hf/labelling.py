@@ -1,14 +1,14 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 """
 Quality labels for batches of rows of a dataset: what `training/label_quality.py` maps over its shards, and what
-`datasets`, Ray Data and Spark can map over theirs.
+`datasets`, Ray Data (see `diffiqa_hf.ray_labelling`) and Spark can map over theirs.
 """
 
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,10 +16,15 @@ import torch
 from .pipeline_output import TERMS, FaceQualityOutput
 
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
 # The columns are the same for every method, so that their labels can be compared; a term that it has not is NaN.
 TERM_COLUMNS = tuple(f"quality_{term}" for term in TERMS)
 ERROR_COLUMN = "quality_error"
 LABEL_COLUMNS = ("quality", *TERM_COLUMNS, ERROR_COLUMN)
+ROWS_AT_A_TIME = 32  # go to the method together, counted from the first row of a batch
 
 
 class QualityLabeller:
@@ -34,8 +39,7 @@ class QualityLabeller:
     ```python
     labelled = dataset.map(QualityLabeller().label, batched=True, batch_size=64,                # datasets
                            features=labelled_features(dataset.features))
-    labelled = rows.map_batches(QualityLabeller, fn_constructor_kwargs={"model": "default"},
-                                batch_size=64, concurrency=4, num_gpus=1)                       # Ray Data
+    labelled = label_ray_dataset(rows, num_actors=4, num_gpus=1, model="default")                # Ray Data
     labelled = frame.mapInPandas(QualityLabeller().map_frames, schema)                          # Spark
     ```
 
@@ -92,7 +96,8 @@ class QualityLabeller:
 
     def label(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """
-        The new columns alone.
+        The new columns alone. The same rows in the same order give the same labels to the bit on one kind of device;
+        among other rows the last bits may differ, because what goes through a network together does.
 
         Args:
             batch: Columns by name, each a list or an array of N.
@@ -104,8 +109,17 @@ class QualityLabeller:
         landmarks = None if self.landmarks_column is None else list(batch[self.landmarks_column])
         columns: dict[str, Any] = {name: np.full(len(images), np.nan, np.float32) for name in LABEL_COLUMNS[:-1]}
         columns[ERROR_COLUMN] = np.full(len(images), None, object)
-        if not images:
-            return columns
+        for start in range(0, len(images), ROWS_AT_A_TIME):
+            rows = slice(start, start + ROWS_AT_A_TIME)
+            self._label_rows(
+                images[rows],
+                None if landmarks is None else landmarks[rows],
+                {name: values[rows] for name, values in columns.items()},
+            )
+        return columns
+
+    def _label_rows(self, images: list, landmarks: list | None, columns: dict[str, np.ndarray]) -> None:
+        """Fills the columns of a few rows."""
         output = self._load()(images, landmarks)
         if len(output.scores) != len(images):
             raise ValueError(
@@ -123,10 +137,29 @@ class QualityLabeller:
                 for column in LABEL_COLUMNS[:-1]:
                     columns[column][i] = np.nan
                 columns[ERROR_COLUMN][i] = error
-        return columns
+
+    def label_table(self, table: "pa.Table") -> "pa.Table":
+        """
+        An Arrow table with the new columns behind its own, which stay as they are.
+
+        Raises:
+            ValueError: It has a column of one of these names already.
+        """
+        import pyarrow as pa
+
+        taken = [name for name in LABEL_COLUMNS if name in table.column_names]
+        if taken:
+            raise ValueError(f"the rows have a column {taken[0]!r} already; rename it, or are they labelled?")
+        names = [name for name in (self.image_column, self.landmarks_column) if name is not None]
+        labels = self.label({name: table[name].to_pylist() for name in names})
+        for name in LABEL_COLUMNS:
+            # The type is said, for a column of errors may hold none; a score that is NaN stays so and is not null.
+            kind = pa.string() if name == ERROR_COLUMN else pa.float32()
+            table = table.append_column(name, pa.array(labels[name], kind, from_pandas=False))
+        return table
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """The columns of the batch and the new ones, as Ray Data wants them."""
+        """The columns of the batch and the new ones."""
         return {**batch, **self.label(batch)}
 
     def map_frames(self, frames: Iterable) -> Iterator:
