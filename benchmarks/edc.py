@@ -55,10 +55,12 @@ def measure_ijbc(methods: int) -> None:
     similarities, mated, qualities, pairs = simulate_ijbc(methods)
     print(f"IJB-C's size: {MATED:,} + {NONMATED:,} comparisons of {TEMPLATES:,} templates, {methods} methods")
     print(f"  the data themselves: peak {peak():.2f} GiB")
+    whole = 0.0
     for name in ("default", "schlett", "diffiqa", "cr-fiqa"):
         start, cpu = time.perf_counter(), time.process_time()
         results = edc_curves(similarities, mated, qualities, name, pairs=pairs)
         wall, cpu = time.perf_counter() - start, time.process_time() - cpu
+        whole += wall
         limit = EDCProtocol.from_preset(name).limits[-1]
         paucs = [result.pauc[limit] for result in results.values()]
         print(
@@ -66,6 +68,7 @@ def measure_ijbc(methods: int) -> None:
             f"pAUC@{limit:g} {min(paucs):.4f} .. {max(paucs):.4f}",
             flush=True,
         )
+    print(f"  all four: {whole:.1f} s, peak of the whole process {peak():.2f} GiB")
 
 
 def measure_original(checkout: Path, count: int) -> None:

@@ -31,7 +31,7 @@ a study (YAML, or the same in JSON):
     - {name: ArcFace, model: arcface/}
   benchmarks:
     - {name: LFW, benchmark: lfw, root: faces/lfw, align: true}
-    - {name: mine, folder: faces/mine, mated_per_person: 20, nonmated: 100000, seed: 0}
+    - {name: mine, folder: faces/mine, min_images: 2, mated_per_person: 20, nonmated: 100000}
   ablations:
     - title: Without flip
       fr_model: ArcFace

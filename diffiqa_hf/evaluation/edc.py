@@ -707,15 +707,13 @@ def _trace_recomputed(data, keys, protocol, weights) -> _Trace:
     mated_weights, nonmated_weights, image_weights = (
         (None, None, None) if weights is None else (weights.mated, weights.nonmated, weights.images)
     )
-    nonmated = _bincount(keys.nonmated, nonmated_weights, size)
-    nonmated_doubles = None
+    mated, nonmated = _bincount(keys.mated, mated_weights, size), _bincount(keys.nonmated, nonmated_weights, size)
+    mated_doubles = nonmated_doubles = np.zeros(size)
     if keys.nonmated_doubles is not None:
+        mated_doubles = _bincount(keys.mated, mated_weights, size, keys.mated_doubles)
         nonmated_doubles = _bincount(keys.nonmated, nonmated_weights, size, keys.nonmated_doubles)
-    if protocol.discard == "images":
-        counts = _bincount(keys.images, image_weights, size)
-    else:
-        counts = _bincount(keys.mated, mated_weights, size) + nonmated
-    before, nonmated_before = _before(counts), _before(nonmated)
+    counts = _bincount(keys.images, image_weights, size) if protocol.discard == "images" else mated + nonmated
+    before = _before(counts)
     total = before[-1]
 
     if protocol.step is None and protocol.ties == "together":
@@ -723,37 +721,42 @@ def _trace_recomputed(data, keys, protocol, weights) -> _Trace:
         fractions = units / total
     else:
         fractions, units = _grid(total, protocol)
-    rows = []
-    for unit in units:
-        # The key at which not all units fit; those below it have left, of those at it a part (of random ones).
-        key = np.searchsorted(before[1:], unit, side="right")
-        gone = min(unit - before[key], counts[key]) if protocol.ties == "random" else 0
-        single, double = 1 - gone / counts[key], _kept_double(gone, counts[key])
+    if weights is not None:
+        # A replicate is an area alone: of the points past the last limit a line needs the first one.
+        shown = np.searchsorted(fractions, max(protocol.limits)) + 1
+        fractions, units = fractions[:shown], units[:shown]
+    # The key at which not all units fit; those below it have left, of those at it a part (of random ones).
+    key = np.searchsorted(before[1:], units, side="right")
+    gone = np.minimum(units - before[key], counts[key]) if protocol.ties == "random" else np.zeros(len(key))
+    single, double = 1 - gone / counts[key], _kept_double(gone, counts[key])
 
-        def weigh(key_of, doubles, own, key=key, single=single, double=double):
-            kept = (key_of > key).astype(float)
-            at = key_of == key
-            kept[at] = single if doubles is None else np.where(doubles[at], double, single)
+    def left_of(all_of, doubles_of):
+        after = np.cumsum(all_of[::-1])[::-1] - all_of
+        return after[key] + (all_of[key] - doubles_of[key]) * single + doubles_of[key] * double
+
+    pairs, nonmated_left = left_of(mated, mated_doubles), left_of(nonmated, nonmated_doubles)
+    some = (pairs > 0) & (nonmated_left > 0)
+    end = len(some) if some.all() else int(np.argmin(some))
+    errors, thresholds = np.zeros(end), np.zeros(end)
+    for at in range(end):
+
+        def weigh(key_of, doubles, own, at=at):
+            kept = (key_of > key[at]).astype(float)
+            here = key_of == key[at]
+            kept[here] = single[at] if doubles is None else np.where(doubles[here], double[at], single[at])
             return kept if own is None else kept * own
-
-        left = weigh(keys.mated, keys.mated_doubles, mated_weights)
-        pairs = left.sum()
-        nonmated_left = nonmated_before[-1] - nonmated_before[key] - nonmated[key] * (1 - single)
-        if nonmated_doubles is not None:
-            nonmated_left += nonmated_doubles[key] * (double - single)
-        if pairs <= 0 or nonmated_left <= 0:
-            break
 
         def weigh_nonmated(size, weigh=weigh):
             parts = (keys.nonmated, keys.nonmated_doubles, nonmated_weights)
             return weigh(*(None if part is None else part[:size] for part in parts))
 
-        leading = _leading(data.nonmated, weigh_nonmated, protocol.fmr * nonmated_left)
-        threshold = _threshold(*leading, nonmated_left, data.mated[left > 0], protocol)
-        rows.append((left[data.mated < threshold].sum(), pairs, threshold, nonmated_left))
-    errors, pairs, thresholds, nonmated_left = np.array(rows, dtype=float).reshape(-1, 4).T
-    end = float(fractions[len(rows)]) if len(rows) < len(fractions) else 1.0
-    return _Trace(fractions[: len(rows)], errors, pairs, thresholds, end, nonmated_left)
+        left = weigh(keys.mated, keys.mated_doubles, mated_weights)
+        leading = _leading(data.nonmated, weigh_nonmated, protocol.fmr * nonmated_left[at])
+        present = data.mated[left > 0] if protocol.fmr_rule == "nearest" else data.mated
+        thresholds[at] = _threshold(*leading, nonmated_left[at], present, protocol)
+        errors[at] = left @ (data.mated < thresholds[at])
+    last = float(fractions[end]) if end < len(fractions) else 1.0
+    return _Trace(fractions[:end], errors, pairs[:end], thresholds, last, nonmated_left[:end])
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -37,12 +37,14 @@ class Runtime:
         method, device (`str`): Names; the device with what one has to know of it.
         milliseconds (`np.ndarray` of shape `(N,)`): Of each of N images, one at a time, reading the file included.
         stages (`dict[str, np.ndarray]`): The parts of the same, each `(N,)`, where they were measured.
+        note (`str`): What was timed, where it isn't the method as it was computed.
     """
 
     method: str
     device: str
     milliseconds: np.ndarray
     stages: Mapping[str, np.ndarray] = field(default_factory=dict)
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -216,18 +218,74 @@ def average_table(evaluations: Sequence[Evaluation], methods: Sequence[str], lim
 def ablation_table(
     ablation: Ablation, evaluations: Sequence[Evaluation], limit: float, runtimes: Sequence[Runtime] = ()
 ) -> Table:
-    """Variants of a method in the layout of Table 4, with the mean share and, where measured, the time they take."""
+    """
+    Variants of a method in the layout of Table 4, with the mean share, whether the mean pAUC can be told apart from
+    that of the complete one, and, where measured, the time that they take.
+    """
     own = [evaluation for evaluation in evaluations if evaluation.fr_model == ablation.fr_model]
     table = pauc_table(own, ablation.methods, limit)
     shares = pauc_table(own, ablation.methods, limit, share=True)
-    times = {runtime.method: float(np.mean(runtime.milliseconds)) for runtime in runtimes}
+    own_runtimes = {runtime.method: runtime for runtime in runtimes if runtime.method in ablation.methods}
+    complete = ablation.methods[-1]
+    with_verdict = all(evaluation.bootstrap is not None for evaluation in own)
     rows = []
     for row, share in zip(table.rows, shares.rows, strict=True):
-        time = (number(times.get(row[0].text), 1),) if times else ()
-        rows.append((*row, share[-1], *time))
-    header = (*table.header, "mean share", *(("ms a face",) if times else ()))
+        name = row[0].text
+        verdict = (_against(own, name, complete, limit),) if with_verdict else ()
+        runtime = own_runtimes.get(name)
+        time = (number(None if runtime is None else float(np.mean(runtime.milliseconds)), 1),) if own_runtimes else ()
+        rows.append((*row, share[-1], *verdict, *time))
+    header = ["Variant", *table.header[1:], "mean share"]
+    header += [f"against {complete}"] if with_verdict else []
+    header += ["ms a face"] if own_runtimes else []
+    notes = []
+    if own_runtimes:
+        devices = "; ".join(dict.fromkeys(runtime.device for runtime in own_runtimes.values()))
+        notes.append(f"Times are means of one face at a time, reading it included, on {devices}.")
+        notes += _timing_notes(own_runtimes.values())
     caption = f"{ablation.title}. {table.caption}"
-    return Table(_slug(f"ablation_{ablation.title}_{limit:g}"), caption, ("Variant", *header[1:]), tuple(rows))
+    return Table(_slug(f"ablation_{ablation.title}_{limit:g}"), caption, tuple(header), tuple(rows), tuple(notes))
+
+
+def _against(evaluations: Sequence[Evaluation], method: str, other: str, limit: float) -> Cell:
+    """Whether the mean pAUC is another than that of `other`; where the mouse is, the difference and its interval."""
+    present = all({method, other} <= set(evaluation.results) for evaluation in evaluations)
+    if method == other or not present:
+        return Cell("–")
+    drawn = [
+        evaluation.bootstrap.replicates[:, [evaluation.bootstrap.methods.index(name) for name in (method, other)]]
+        for evaluation in evaluations
+    ]
+    at = evaluations[0].bootstrap.limits.index(limit)
+    replicates = np.mean([paucs[:, 0, at] - paucs[:, 1, at] for paucs in drawn], axis=0)
+    replicates = replicates[np.isfinite(replicates)]
+    if not len(replicates):
+        return Cell("–")
+    low, high = np.quantile(replicates, (0.025, 0.975))
+    estimate = np.mean([e.results[method].pauc[limit] - e.results[other].pauc[limit] for e in evaluations])
+    verdict = "better" if high < 0 else "worse" if low > 0 else "not told apart"
+    digits = _digits(evaluations[0])
+    return Cell(verdict, hint=f"difference {estimate:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]")
+
+
+def cost_table(
+    evaluations: Sequence[Evaluation], methods: Sequence[str], runtimes: Sequence[Runtime], limit: float
+) -> Table:
+    """What each method takes and what it reaches, in order of time: the numbers of [`plot_time`]'s second picture."""
+    times = {runtime.method: float(np.mean(runtime.milliseconds)) for runtime in runtimes}
+    timed = sorted((name for name in methods if name in times), key=times.__getitem__)
+    columns = [[number(times[name], 2) for name in timed]]
+    for kind in ("pauc", "share"):
+        values = [
+            [getattr(e.results[n], kind)[limit] if n in e.results else math.nan for e in evaluations] for n in timed
+        ]
+        columns.append(ranked([float(np.mean(row)) for row in values], kind == "pauc", places=3))
+    rows = tuple((Cell(name), *cells) for name, *cells in zip(timed, *columns, strict=True))
+    caption = (
+        f"Time for one face, and mean pAUC and share over {len(evaluations)} pairs of FR model and benchmark at a "
+        f"discard rate of {limit:g}."
+    )
+    return Table("cost", caption, ("FIQA method", "ms a face", "mean pAUC", "mean share"), rows)
 
 
 def runtime_table(runtimes: Sequence[Runtime]) -> Table:
@@ -237,7 +295,17 @@ def runtime_table(runtimes: Sequence[Runtime]) -> Table:
     devices = "; ".join(dict.fromkeys(runtime.device for runtime in runtimes))
     count = min(len(runtime.milliseconds) for runtime in runtimes)
     caption = f"Run time in ms for one face at a time, reading it included ({count} faces, mean ± standard deviation)."
-    return Table("runtime", caption, header, ((Cell("ms"), *cells),), (f"Measured on {devices}.",))
+    notes = (f"Measured on {devices}.", *_timing_notes(runtimes))
+    return Table("runtime", caption, header, ((Cell("ms"), *cells),), notes)
+
+
+def _timing_notes(runtimes: Iterable[Runtime]) -> list[str]:
+    """Whose times are those of what."""
+    names: dict[str, list[str]] = {}
+    for runtime in runtimes:
+        if runtime.note:
+            names.setdefault(runtime.note, []).append(runtime.method)
+    return [f"{', '.join(methods)}: {note}." for note, methods in names.items()]
 
 
 def stage_table(runtime: Runtime) -> Table:
@@ -387,7 +455,8 @@ def study_tables(study: Study) -> dict[str, list[Table]]:
     runtimes = [runtime for runtime in study.runtimes if runtime.method in study.methods]
     if runtimes:
         staged = [stage_table(runtime) for runtime in runtimes if runtime.stages]
-        sections["Run time"] = [runtime_table(runtimes), *staged]
+        cost = cost_table(main, study.methods, runtimes, limits[-1])
+        sections["Run time"] = [cost, runtime_table(runtimes), *staged]
     sections["Intervals, floors and shares"] = [
         detail_table(evaluation, study.methods, limit) for evaluation in main for limit in limits
     ]
@@ -397,6 +466,7 @@ def study_tables(study: Study) -> dict[str, list[Table]]:
 
 
 QUOTED = "Quoted from the paper"
+MANY = 9  # methods, with more of which a picture of a panel for each is folded up
 LEGEND = (
     "pAUC: area under the error-versus-discard curve up to the discard rate, divided by the starting error and by the "
     "rate: 1 is as good as discarding at random. The best that any scores could reach, the floor, lies above 0 and "
@@ -409,8 +479,8 @@ LEGEND = (
 def write_report(study: Study, folder: str | os.PathLike, pictures: bool = True) -> list[Path]:
     """
     Writes the report: `report.html` (one page that needs nothing else), `report.md`, `tables.tex`, `tables/*.csv`,
-    `results.csv`, `results.json`, and with `pictures` `edc`, `scores` and `faces` as `.png` and `.svg`. Each file is
-    written beside and renamed, and older ones go.
+    `results.csv`, `results.json`, and with `pictures` `edc`, `time`, `time_share`, `scores` and `faces` as `.png` and
+    `.svg`. Each file is written beside and renamed, and older ones go.
 
     Returns:
         The files.
@@ -436,6 +506,7 @@ def write_report(study: Study, folder: str | os.PathLike, pictures: bool = True)
                 "device": runtime.device,
                 "milliseconds": runtime.milliseconds.tolist(),
                 "stages": {name: values.tolist() for name, values in runtime.stages.items()},
+                **({"note": runtime.note} if runtime.note else {}),
             }
             for runtime in study.runtimes
         ],
@@ -456,7 +527,7 @@ def write_report(study: Study, folder: str | os.PathLike, pictures: bool = True)
 
 
 def _write_pictures(study: Study, folder: Path) -> tuple[list[Path], dict[str, Any]]:
-    from .plots import plot_edc, plot_faces, plot_scores, save_figure
+    from .plots import plot_edc, plot_faces, plot_scores, plot_time, save_figure
 
     figures = {}
     for number_, (protocol, evaluations) in enumerate(study.evaluations.items()):
@@ -465,8 +536,23 @@ def _write_pictures(study: Study, folder: Path) -> tuple[list[Path], dict[str, A
         if shown:
             name = "edc" if number_ == 0 else f"edc_{_slug(protocol)}"
             figures[name] = (plot_edc(shown), f"EDC curves, protocol {protocol}")
+    main = [_select(evaluation, study.methods) for evaluation in next(iter(study.evaluations.values()))]
+    main = [evaluation for evaluation in main if evaluation.results]
+    times = {runtime.method: runtime.milliseconds for runtime in study.runtimes if runtime.method in study.methods}
+    if any(name in times for evaluation in main for name in evaluation.results):
+        device = "; ".join(dict.fromkeys(r.device for r in study.runtimes if r.method in times))
+        limit = main[0].protocol.limits[-1]
+        caption = f"pAUC at a discard rate of {limit:g} against the time for one face; bars are intervals of 95 %."
+        if len(main) > 1:
+            share = (
+                f"Mean share of the reachable gain over {len(main)} pairs of FR model and benchmark, at a discard "
+                f"rate of {limit:g}, against the time for one face; bars are intervals of 95 % with the floors held."
+            )
+            figures["time_share"] = (plot_time(main, times, device=device, mean_share=True), share)
+        figures["time"] = (plot_time(main, times, device=device), caption)
     if any(entry for entry in study.scores.values()):
-        figures["scores"] = (plot_scores(study.scores), "Distributions of the scores")
+        columns = 3 if len(study.scores) <= MANY else 4
+        figures["scores"] = (plot_scores(study.scores, columns=columns), "Distributions of the scores")
     if study.faces is not None:
         figures["faces"] = (plot_faces(*study.faces), "Example faces with their scores, worst first")
     files = [file for name, (figure, _) in figures.items() for file in save_figure(figure, folder / name)]
@@ -505,10 +591,12 @@ def _page(study: Study, sections: Mapping[str, Sequence[Table]], drawn: Mapping[
         file = io.BytesIO()
         figure.savefig(file, format="png", dpi=150)
         source = base64.b64encode(file.getvalue()).decode()
-        pictures.append(
-            f'<figure><img alt="{html.escape(caption)}" src="data:image/png;base64,{source}">'
-            f"<figcaption>{html.escape(caption)}</figcaption></figure>"
-        )
+        picture = f'<img alt="{html.escape(caption)}" src="data:image/png;base64,{source}">'
+        if len(study.methods) > MANY and not name.startswith("time"):
+            # Of many methods they are long: the tables are not to be looked for below them.
+            pictures.append(f"<details><summary><h2>{html.escape(caption)}</h2></summary>{picture}</details>")
+        else:
+            pictures.append(f"<figure>{picture}<figcaption>{html.escape(caption)}</figcaption></figure>")
     body = []
     for title, tables in sections.items():
         inside = "".join(map(to_html, tables))
@@ -567,6 +655,14 @@ def _slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_").lower()
 
 
-__all__ = ["Ablation", "Runtime", "Study", "ablation_table", "average_table", "curves_csv", "detail_table"]
-__all__ += ["paper_figures", "pauc_table", "quoted_tables", "results_csv", "runtime_table", "stage_table"]
+__all__ = ["Ablation", "Runtime", "Study", "ablation_table", "average_table", "cost_table", "curves_csv"]
+__all__ += [
+    "detail_table",
+    "paper_figures",
+    "pauc_table",
+    "quoted_tables",
+    "results_csv",
+    "runtime_table",
+    "stage_table",
+]
 __all__ += ["study_tables", "write_report"]

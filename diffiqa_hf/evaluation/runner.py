@@ -123,10 +123,18 @@ def _own_benchmark(config: BenchmarkConfig) -> Benchmark:
     images = _parquet_images(config) if config.parquet is not None else _folder_images(config.folder)
     identities = np.array([str(identity) for identity in images["identity"][:]])
     if config.pairs is None:
+        people = "person"
+        if config.min_images > 1:
+            people = f"person with {config.min_images} images or more"
+            _, label, counts = np.unique(identities, return_inverse=True, return_counts=True)
+            kept = np.flatnonzero(counts[label] >= config.min_images)
+            if not len(kept):
+                raise TableError(f"nobody has {config.min_images} images; the most are {counts.max()}")
+            images, identities = images.select(kept), identities[kept]
         pairs, mated = sample_pairs(identities, config.mated_per_person, config.nonmated, config.seed)
         protocol = (
-            f"all mated pairs, at most {config.mated_per_person} of each person, and up to {config.nonmated:,} "
-            f"non-mated ones, drawn with seed {config.seed}"
+            f"all mated pairs, at most {config.mated_per_person} of each {people}, and up to {config.nonmated:,} "
+            f"non-mated ones{' of the same people' if config.min_images > 1 else ''}, drawn with seed {config.seed}"
         )
     else:
         listed = read_pairs(config.pairs)
@@ -299,10 +307,19 @@ class StudyRunner:
         with noted(BenchmarkWarning) as self.notes:
             self.benchmarks = {entry.name: open_benchmark(entry, config.paired_only) for entry in config.benchmarks}
         self.images = {name: _Images(benchmark.images) for name, benchmark in self.benchmarks.items()}
+        # Where mated pairs alone are discarded, the quality of images in no mated pair changes nothing.
+        mated_only = all(self._protocol(name).discard == "mated" for name in config.protocols)
+        self.scored_rows = {
+            name: benchmark.image_rows(benchmark.pairs[benchmark.mated])
+            if mated_only
+            else np.arange(len(benchmark.images))
+            for name, benchmark in self.benchmarks.items()
+        }
+        self.scored = {name: _Images(self.images[name].rows.select(rows)) for name, rows in self.scored_rows.items()}
         self.align = {entry.name: entry.align for entry in config.benchmarks}
         if config.faces is not None:
             try:
-                self.images[FACES] = _Images(_folder_images(config.faces))
+                self.scored[FACES] = _Images(_folder_images(config.faces))
             except TableError as error:
                 raise ConfigError(str(error)) from error
             self.align[FACES] = False
@@ -323,13 +340,15 @@ class StudyRunner:
                 self._embed(fr_model, name, only_find)
         for method in self.config.all_methods:
             for fr_model in self._fr_models_of(method):
-                for name in self.images:
+                for name in self.scored:
                     self._score(method, fr_model, name, only_find)
         # Methods that differ in their terms alone have one entry.
         return sum(entry.missing() for entry in {entry.folder: entry for entry in self.entries.values()}.values())
 
     def _fr_models_of(self, method: MethodConfig) -> list[FRModelConfig | None]:
-        return list(self.config.fr_models) if method.fr_model == "each" else [None]
+        if method.fr_model != "each":
+            return [None]
+        return [entry for entry in self.config.fr_models if method in self.config.methods_with(entry.name)]
 
     def _key(self, method: str, fr_model: FRModelConfig | None, images: str) -> tuple[str, ...]:
         return ("scores", method, "" if fr_model is None else fr_model.name, images)
@@ -353,7 +372,7 @@ class StudyRunner:
             "images": self.images[name].digest(self._bar),
             "dtype": self.config.dtype,
         }
-        entry = self._entry("embeddings", settings, name, f"{fr_model.name}, {name}")
+        entry = self._entry("embeddings", settings, self.images[name], f"{fr_model.name}, {name}")
         self.entries["embeddings", fr_model.name, name] = entry
         if only_find or not entry.missing():
             return
@@ -379,8 +398,6 @@ class StudyRunner:
         )
 
     def _score(self, config: MethodConfig, fr_model: FRModelConfig | None, name: str, only_find: bool) -> None:
-        import torch
-
         from ..labelling import fingerprint
 
         method = self._load_method(config, fr_model, name)
@@ -389,7 +406,7 @@ class StudyRunner:
             "method": config.method,
             "options": config.options,
             "weights": fingerprint(method),
-            "images": self.images[name].digest(self._bar),
+            "images": self.scored[name].digest(self._bar),
             "dtype": self.config.dtype,
             "batch_size": config.batch_size,
             "seed": config.seed,
@@ -397,14 +414,14 @@ class StudyRunner:
         if hasattr(method, "pipeline"):
             pipe = method.pipeline.config
             settings["pipeline"] = {k: v for k, v in pipe.items() if isinstance(v, int | float | None)}
-        entry = self._entry("scores", settings, name, f"{config.name}, {name}")
+        entry = self._entry("scores", settings, self.scored[name], f"{config.name}, {name}")
         self.entries[self._key(config.name, fr_model, name)] = entry
         if only_find or not entry.missing():
             return
-        method.to(torch.device(self.device), getattr(torch, self.config.dtype))
+        self._place(method)
 
         def rows_of(rows: range) -> dict[str, np.ndarray]:
-            images, landmarks = self.images[name].take(rows)
+            images, landmarks = self.scored[name].take(rows)
             records = list(method.stream(images, landmarks, batch_size=config.batch_size, seed=config.seed))
             names = dict.fromkeys(term for record in records for term in record.terms)
             terms = {f"term_{n}": np.array([r.terms.get(n, np.nan) for r in records]) for n in names}
@@ -413,6 +430,15 @@ class StudyRunner:
 
         entry.compute(rows_of, self.share, self._bar)
 
+    def _place(self, method: Any) -> None:
+        """To where it runs; the parts of a DifFIQA pipeline folded, as `diffiqa score` does."""
+        import torch
+
+        device, dtype = torch.device(self.device), getattr(torch, self.config.dtype)
+        method.to(device, dtype)
+        if hasattr(method, "pipeline") and dtype == torch.float32:
+            method.pipeline.enable_folding(winograd=device.type == "cpu")
+
     def _load(self, name: str, load: Callable[[], Any]) -> Any:
         try:
             return load()
@@ -420,9 +446,9 @@ class StudyRunner:
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise ConfigError(f"{name}: {lines[0]}") from error
 
-    def _entry(self, kind: str, settings: dict, images: str, what: str) -> _Entry:
+    def _entry(self, kind: str, settings: dict, images: _Images, what: str) -> _Entry:
         # What is only said to people is no part of the key.
-        entry = _Entry(self.cache / kind, settings, len(self.images[images]), self.config.shard_size)
+        entry = _Entry(self.cache / kind, settings, len(images), self.config.shard_size)
         entry.settings = {"what": what, **settings}
         return entry
 
@@ -436,7 +462,7 @@ class StudyRunner:
     # -- putting it together ------------------------------------------------------------------------------------------
 
     def scores(self, method: str, fr_model: FRModelConfig | None, images: str) -> tuple[np.ndarray, list[str]] | None:
-        """(I,) scores of a method, and for each image the reason why it has none, or ""; `None`: not in the cache."""
+        """Scores of the rows in `scored_rows`, and for each the reason why it has none, or ""; `None`: not there."""
         config = next(entry for entry in self.config.all_methods if entry.name == method)
         entry = self.entries[self._key(method, fr_model if config.fr_model == "each" else None, images)]
         if entry.missing():
@@ -469,16 +495,18 @@ class StudyRunner:
         self, protocol: str, fr_model: FRModelConfig, benchmark: Benchmark, comparisons
     ) -> Evaluation | None:
         similarities, mated, pairs, notes = comparisons
-        qualities, notes = {}, list(notes)
-        for method in self.config.all_methods:
+        qualities, notes, rows = {}, list(notes), self.scored_rows[benchmark.name]
+        for method in self.config.methods_with(fr_model.name):
             found = self.scores(method.name, fr_model, benchmark.name)
             if found is None:
                 continue
             scores, errors = found
             if failed := [row for row, score in enumerate(scores) if np.isnan(score)]:
-                first = f"{benchmark.images[failed[0]]['file']}: {errors[failed[0]]}"
+                first = f"{benchmark.images[int(rows[failed[0]])]['file']}: {errors[failed[0]]}"
                 notes.append(f"{method.name} could not score {len(failed):,} images, the first is {first}.")
-            qualities[method.name] = benchmark.pool_qualities(scores)
+            qualities[method.name] = np.zeros(len(benchmark.images))
+            qualities[method.name][rows] = scores
+            qualities[method.name] = benchmark.pool_qualities(qualities[method.name])
         if not qualities:
             return None
         identities = benchmark.unit_identities()
@@ -562,7 +590,7 @@ class StudyRunner:
         scores = {name: entry[0] for name, entry in found.items() if entry is not None}
         if not scores:
             return None
-        images, _ = self.images[FACES].take(range(len(self.images[FACES])))
+        images, _ = self.scored[FACES].take(range(len(self.scored[FACES])))
         return [load_image(image) for image in images], scores
 
     # -- run times ----------------------------------------------------------------------------------------------------
@@ -571,30 +599,27 @@ class StudyRunner:
         first = next(iter(self.benchmarks))
         runtimes = []
         for config in self.config.all_methods:
-            if config.terms is not None:
-                continue  # no computation of its own
             fr_model = self._fr_models_of(config)[0]
             entry = self.entries[self._key(config.name, fr_model, first)]
             device = device_in_words(self.device, self.config.dtype)
-            name = hashlib.sha256(f"{device} {self.config.runtime}".encode()).hexdigest()[:8]
-            path = entry.folder / f"runtime-{name}.json"
+            config, note = _timed(config)
+            key = f"{device} {self.config.runtime}" + (f" {note}" if note else "")
+            path = entry.folder / f"runtime-{hashlib.sha256(key.encode()).hexdigest()[:8]}.json"
             if path.exists():
                 found = json.loads(path.read_text(encoding="utf-8"))
             else:
                 found = self._measure(config, fr_model, first)
                 write_text(path, json.dumps(found) + "\n")
             stages = {stage: np.array(values) for stage, values in found["stages"].items()}
-            runtimes.append(Runtime(config.name, device, np.array(found["milliseconds"]), stages))
+            runtimes.append(Runtime(config.name, device, np.array(found["milliseconds"]), stages, note))
         return runtimes
 
     def _measure(self, config: MethodConfig, fr_model: FRModelConfig | None, name: str) -> dict:
         """Milliseconds of each of some images, one at a time, after two that warm up; of DifFIQA by stage."""
-        import torch
-
         method = self._load_method(config, fr_model, name)
-        method.to(torch.device(self.device), getattr(torch, self.config.dtype))
-        rows = np.linspace(0, len(self.images[name]) - 1, self.config.runtime).astype(int).tolist()
-        images, landmarks = self.images[name].take(rows)
+        self._place(method)
+        rows = np.linspace(0, len(self.scored[name]) - 1, self.config.runtime).astype(int).tolist()
+        images, landmarks = self.scored[name].take(rows)
         landmarks = landmarks or [None] * len(images)
         clock = _StageClock(getattr(method, "pipeline", None), self.device)
         times, stages = [], []
@@ -618,6 +643,24 @@ class StudyRunner:
             "milliseconds": times[2:],
             "stages": {stage: [entry[stage] for entry in stages] for stage in (stages[0] if stages else ())},
         }
+
+
+def _timed(config: MethodConfig) -> tuple[MethodConfig, str]:
+    """What is timed for a method, and how to call it where it isn't the method as it was computed."""
+    if config.terms is None:
+        return config, ""
+    if config.method != "diffiqa":
+        return config, "timed with all terms"
+    # The score out of fewer terms is computed with the whole; on its own it would not need all of it.
+    needed = {
+        "flip": any("flipped" in term for term in config.terms),
+        "forward": any("noisy" in term for term in config.terms),
+        "backward": any("restored" in term for term in config.terms),
+    }
+    off = [f"use_{name}" for name, is_needed in needed.items() if not is_needed]
+    if not off:
+        return config, "timed with all terms"
+    return replace(config, options={**config.options, **dict.fromkeys(off, False)}), f"timed with {', '.join(off)} off"
 
 
 class _StageClock:

@@ -30,7 +30,8 @@ class MethodConfig:
             the study the one that recognises.
         options (`dict`): The method's own.
         terms (`list[str]`, *optional*): The score is the mean of these parts of it (DifFIQA: noisy, restored, flipped,
-            noisy_flipped, restored_flipped), at no further cost.
+            noisy_flipped, restored_flipped), which are computed with the whole; of DifFIQA what none of them needs
+            (flip, forward, backward) is left out where the run time is measured.
         batch_size (`int`, *optional*): For the method; a part of what the cache goes by, since the last bits of a
             score may depend on it.
         seed (`int`): Of what the method draws.
@@ -68,6 +69,8 @@ class BenchmarkConfig:
 
     Args:
         name (`str`): As the tables call it.
+        min_images (`int`): People with fewer images are left out before pairs are drawn; for `parquet` and `folder`
+            without `pairs`.
         align (`bool`): Find the faces and align them; for images that are no aligned crops. Landmarks that a benchmark
             has are used whatever this says.
         image_column, identity_column, file_column (`str`): Of `parquet`; the last need not be there.
@@ -80,6 +83,7 @@ class BenchmarkConfig:
     parquet: list | str | None = None
     folder: str | None = None
     pairs: str | None = None
+    min_images: int = 1
     mated_per_person: int = 20
     nonmated: int = 100_000
     seed: int = 0
@@ -91,7 +95,10 @@ class BenchmarkConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AblationConfig:
-    """A table like the paper's Table 4: `variants` are methods, or the names of some; the complete one comes last."""
+    """
+    A table like the paper's Table 4: `variants` are methods, or the names of some; the complete one comes last. They
+    are evaluated with this FR model alone, unless they are among the methods of the study.
+    """
 
     title: str
     fr_model: str
@@ -119,7 +126,8 @@ class StudyConfig:
         shard_size (`int`): Images that are written together; what a kill costs.
         batch_size (`int`), dtype (`str`): Of the FR models; `dtype` of the methods as well.
         faces (`str`, *optional*): Folder of example faces, shown with their scores.
-        runtime (`int`): Each method is timed on so many images, one at a time; 0: not.
+        runtime (`int`): Each method is timed on so many images, one at a time, and the report shows quality against
+            time; 0: not.
         quoted (`bool`): Show the paper's figures.
     """
 
@@ -149,6 +157,12 @@ class StudyConfig:
         """Those of the main tables, and the variants of ablations."""
         variants = [variant for ablation in self.ablations for variant in ablation.variants]
         return [*self.methods, *(variant for variant in variants if isinstance(variant, MethodConfig))]
+
+    def methods_with(self, fr_model: str) -> list[MethodConfig]:
+        """Those that are evaluated with this FR model: all of the main tables, and the variants of its ablations."""
+        variants = [v for ablation in self.ablations if ablation.fr_model == fr_model for v in ablation.variants]
+        names = {method if isinstance(method, str) else method.name for method in [*self.methods, *variants]}
+        return [method for method in self.all_methods if method.name in names]
 
     @classmethod
     def from_file(cls, path: str | os.PathLike) -> StudyConfig:
@@ -214,6 +228,10 @@ class StudyConfig:
                 raise ConfigError(f"{benchmark.name}: give exactly one of benchmark, parquet and folder")
             if (benchmark.benchmark is None) != (benchmark.root is None):
                 raise ConfigError(f"{benchmark.name}: benchmark and root go together")
+            if benchmark.min_images < 1:
+                raise ConfigError(f"{benchmark.name}: min_images is a positive number")
+            if benchmark.min_images > 1 and (benchmark.benchmark is not None or benchmark.pairs is not None):
+                raise ConfigError(f"{benchmark.name}: min_images is for pairs that are drawn; these are listed")
         methods, fr_models = [m.name for m in self.all_methods], [fr.name for fr in self.fr_models]
         for ablation in self.ablations:
             if ablation.fr_model not in fr_models:

@@ -49,6 +49,9 @@ PROTOCOLS = {
     "cr-fiqa": EDCProtocol.from_preset("cr-fiqa", fmr=0.01, limits=(0.5,)),
     "pool": EDCProtocol(fmr=0.01, discard="all", interpolation="linear"),
     "images": EDCProtocol(fmr=0.01, discard="images", step=0.1),
+    "images, recomputed": EDCProtocol(
+        fmr=0.01, discard="images", threshold_update="recomputed", ties="random", step=0.1
+    ),
     "fmr": EDCProtocol(fmr=0.01, error="fmr", discard="nonmated"),
 }
 

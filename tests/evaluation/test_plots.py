@@ -11,6 +11,7 @@ from diffiqa_hf.evaluation.plots import (
     plot_edc,
     plot_faces,
     plot_scores,
+    plot_time,
     save_figure,
     style_of,
     thin_curve,
@@ -109,6 +110,102 @@ def test_faces_are_in_the_order_of_the_first_method():
     assert "0.100  #1" in texts and "failed" in texts and "5.00  #5" in texts
     shown = plot_faces(faces, {"a": np.arange(5.0)}, max_faces=3)
     assert [int(ax.images[0].get_array()[0, 0, 0]) // 20 for ax in shown.axes] == [0, 2, 4]
+
+
+def timed(methods=20, sets=1, replicates=30):
+    """Evaluations of many methods, and times of all but the last one."""
+    rng = np.random.default_rng(0)
+    identities = np.repeat(np.arange(40), 3)
+    pairs = np.stack(np.triu_indices(len(identities), 1), 1)
+    mated = identities[pairs[:, 0]] == identities[pairs[:, 1]]
+    noise = rng.gamma(1.0, 1.0, len(identities))
+    found = []
+    for number in range(sets):
+        similarities = 4.0 * mated - noise[pairs].sum(1) + 0.5 * rng.normal(size=len(pairs))
+        qualities = {f"method {at}": -noise + (0.2 + at / 10) * rng.normal(size=len(noise)) for at in range(methods)}
+        protocol = EDCProtocol(fmr=0.01)
+        found.append(
+            evaluate_methods(
+                similarities, mated, qualities, protocol, pairs=pairs, identities=identities, replicates=replicates,
+                benchmark=f"set {number}", fr_model="FR",
+            )
+        )  # fmt: skip
+    times = {f"method {at}": 10 ** rng.uniform(0, 3) * rng.uniform(0.9, 1.1, 5) for at in range(methods - 1)}
+    return found, times
+
+
+def points_of(ax):
+    return sorted(
+        (float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in ax.lines if len(line.get_xdata()) == 1
+    )
+
+
+def test_quality_against_time():
+    (entry,), times = timed()
+    figure = plot_time([entry], times, device="a CPU")
+    (ax,) = figure.axes
+    assert ax.get_xscale() == "log" and ax.get_ylabel() == "FR\npAUC at 0.3"
+    expected = sorted((values.mean(), entry.results[name].pauc[0.3]) for name, values in times.items())
+    np.testing.assert_allclose(points_of(ax), expected)
+    low, high = ax.get_ylim()
+    levels = {line.get_linestyle(): line.get_ydata()[0] for line in ax.lines if line.get_linestyle() in (":", "--")}
+    assert levels == {":": 1.0, "--": entry.results["method 0"].floor[0.3]} and low < levels["--"] < 1 < high
+    interval = entry.interval("method 3", 0.3)
+    mean = times["method 3"].mean()
+    bars = [line.get_ydata() for line in ax.lines if list(line.get_xdata()) == [mean, mean]]
+    np.testing.assert_allclose(bars, [[interval.low, interval.high]])
+    # Whoever has no time isn't there.
+    assert {text.get_text() for text in ax.texts} == set(times)
+    assert figure.legends[0].get_title().get_text() == "Times on a CPU"
+    with pytest.raises(ValueError, match="no method has both"):
+        plot_time([entry], {"another": [1.0]})
+
+
+def test_random_is_where_the_protocol_has_it():
+    raw = evaluation(divide_by_start=False, divide_by_limit=False)
+    ax = plot_time([raw], {"one": [1.0], "two": [2.0]}).axes[0]
+    levels = [line.get_ydata()[0] for line in ax.lines if line.get_linestyle() == ":"]
+    assert levels == [pytest.approx(0.3 * raw.results["one"].rates[0])]
+
+
+def test_a_set_without_an_error_has_an_empty_panel():
+    some, none = evaluation(), evaluation(benchmark="easy", fmr=None, threshold=-1000.0)
+    figure = plot_time([some, none], {"one": [1.0], "two": [2.0]})
+    assert [len(points_of(ax)) for ax in figure.axes] == [2, 0]
+    assert points_of(plot_time([some, none], {"one": [1.0]}, mean_share=True).axes[0]) == []
+
+
+def test_the_mean_share_against_time():
+    entries, times = timed(methods=4, sets=2)
+    ax = plot_time(entries, times, mean_share=True).axes[0]
+    shares = {name: np.mean([entry.results[name].share[0.3] for entry in entries]) for name in times}
+    np.testing.assert_allclose(points_of(ax), sorted((times[name].mean(), shares[name]) for name in times))
+    levels = {line.get_linestyle(): line.get_ydata()[0] for line in ax.lines if line.get_linestyle() in (":", "--")}
+    assert levels == {":": 0, "--": 1}
+    mean = times["method 1"].mean()
+    low, high = next(line.get_ydata() for line in ax.lines if list(line.get_xdata()) == [mean, mean])
+    drawn = [(1 - e.bootstrap.replicates[:, 1, 1]) / (1 - e.results["method 1"].floor[0.3]) for e in entries]
+    np.testing.assert_allclose((low, high), np.quantile(np.mean(drawn, 0), (0.025, 0.975)))
+
+
+@pytest.mark.parametrize("sets", [1, 2])
+def test_labels_are_beside_their_points_and_do_not_overlap(sets):
+    entries, times = timed(sets=sets)
+    figure = plot_time(entries, times)
+    figure.draw_without_rendering()
+    for ax in figure.axes:
+        boxes = [text.get_window_extent() for text in ax.texts]
+        frame = ax.get_window_extent()
+        assert len(boxes) == 19
+        for at, box in enumerate(boxes):
+            assert frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
+            assert not any(box.overlaps(other) for other in boxes[:at])
+            point = ax.transData.transform(ax.texts[at].xy)
+            assert not box.contains(*point)
+    if sets == 2:
+        ordered = sorted(times, key=lambda name: times[name].mean())
+        entries = [text.get_text() for text in figure.legends[0].get_texts()][2:]
+        assert [entry.rsplit(" (", 1)[0] for entry in entries] == [f"{at} {n}" for at, n in enumerate(ordered, 1)]
 
 
 def test_saved_pictures_are_the_same_each_time(tmp_path):

@@ -20,6 +20,7 @@ from diffiqa_hf.evaluation.report import (
     Study,
     ablation_table,
     average_table,
+    cost_table,
     curves_csv,
     detail_table,
     paper_figures,
@@ -163,19 +164,52 @@ def test_areas_that_are_not_divided_have_more_digits():
 def test_ablation_and_run_times(evaluations):
     runtimes = [
         Runtime("good", "a CPU", np.array([1.0, 2.0, 3.0]), {"reading": np.array([0.5, 0.5, 0.5])}),
-        Runtime("random", "a CPU", np.array([4.0])),
+        Runtime("random", "a CPU", np.array([4.0]), note="timed with use_flip off"),
     ]
     ablation = Ablation("Without", "CosFace", ("random", "as good", "good"))
     table = ablation_table(ablation, evaluations, 0.2, runtimes)
-    assert table.header == ("Variant", "LFW", "XQLFW", "mean", "mean share", "ms a face")
+    assert table.header == ("Variant", "LFW", "XQLFW", "mean", "mean share", "against good", "ms a face")
     assert [row[0].text for row in table.rows] == ["random", "as good", "good"]
     assert table.rows[0][1].value == evaluations[2].results["random"].pauc[0.2]
-    assert [row[5].text for row in table.rows] == ["4.0", "–", "2.0"]
+    shares = [evaluations[at].results["random"].share[0.2] for at in (2, 3)]
+    assert table.rows[0][4].value == pytest.approx(np.mean(shares))
+    assert [row[5].text for row in table.rows] == ["worse", "not told apart", "–"]
+    assert [row[6].text for row in table.rows] == ["4.0", "–", "2.0"]
+    assert table.notes == (
+        "Times are means of one face at a time, reading it included, on a CPU.",
+        "random: timed with use_flip off.",
+    )
+    without = ablation_table(ablation, [replace(entry, bootstrap=None) for entry in evaluations], 0.2)
+    assert without.header == ("Variant", "LFW", "XQLFW", "mean", "mean share") and without.notes == ()
     times = runtime_table(runtimes)
     assert [cell.text for cell in times.rows[0]] == ["ms", "2.00 ± 1.00", "4.00"]
-    assert times.notes == ("Measured on a CPU.",)
+    assert times.notes == ("Measured on a CPU.", "random: timed with use_flip off.")
     assert stage_table(runtimes[0]).header == ("", "reading", "total")
     assert [cell.text for cell in stage_table(runtimes[0]).rows[0]] == ["ms", "0.50 ± 0.00", "2.00 ± 1.00"]
+
+
+def test_the_mean_difference_of_an_ablation_is_on_the_same_draws(evaluations):
+    table = ablation_table(Ablation("Without", "CosFace", ("random", "good")), evaluations, 0.3)
+    own = evaluations[2:]
+    differences = np.mean(
+        [[entry.bootstrap.replicates[:, METHODS.index(name), 1] for name in ("random", "good")] for entry in own],
+        axis=0,
+    )
+    low, high = np.quantile(differences[0] - differences[1], (0.025, 0.975))
+    estimate = np.mean([entry.results["random"].pauc[0.3] - entry.results["good"].pauc[0.3] for entry in own])
+    assert table.rows[0][5].hint == f"difference {estimate:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def test_costs(evaluations):
+    runtimes = [Runtime("good", "a CPU", np.array([3.0, 5.0])), Runtime("random", "a CPU", np.array([1.0]))]
+    table = cost_table(evaluations, ("good", "as good", "random"), runtimes, 0.3)
+    assert [row[0].text for row in table.rows] == ["random", "good"]  # in order of time
+    assert [row[1].value for row in table.rows] == [1.0, 4.0]
+    for row in table.rows:
+        for cell, kind in zip(row[2:], ("pauc", "share"), strict=True):
+            values = [getattr(entry.results[row[0].text], kind)[0.3] for entry in evaluations]
+            assert cell.value == pytest.approx(np.mean(values))
+    assert "best" in table.rows[1][2].marks and "over 4 pairs" in table.caption
 
 
 # -- the paper's ------------------------------------------------------------------------------------------------------
@@ -373,7 +407,7 @@ def test_sections(study):
         QUOTED,
     ]
     # Two limits: pAUC and share for each FR model, and the averages.
-    assert [len(tables) for tables in sections.values()][:5] == [10, 6, 2, 1, 8]
+    assert [len(tables) for tables in sections.values()][:5] == [10, 6, 2, 2, 8]
     names = [table.name for tables in sections.values() for table in tables]
     assert len(set(names)) == len(names) and all(re.fullmatch(r"[a-z0-9_]+", name) for name in names)
     # A variant is in its ablation alone.
@@ -389,12 +423,17 @@ def test_the_files_of_a_report(study, tmp_path):
     written = write_report(study, tmp_path)
     there = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert there == {path.relative_to(tmp_path).as_posix() for path in written}
-    pictures = {f"{name}.{kind}" for name in ("edc", "edc_second", "scores", "faces") for kind in ("png", "svg")}
+    pictures = {
+        f"{name}.{kind}"
+        for name in ("edc", "edc_second", "time", "time_share", "scores", "faces")
+        for kind in ("png", "svg")
+    }
     assert there >= {"report.html", "report.md", "tables.tex", "results.json", "results.csv", *pictures}
     assert "tables/default_pauc_0_2_arcface.csv" in there and "tables/of_an_earlier_run.csv" not in there
     results = json.loads((tmp_path / "results.json").read_text())
     assert [entry["protocol_name"] for entry in results["evaluations"]] == ["default"] * 4 + ["second"] * 2
     markdown = (tmp_path / "report.md").read_text()
+    assert "](time_share.png)" in markdown and "](time.png)" in markdown
     assert markdown.startswith("# A <study> & more") and "](edc_second.png)" in markdown
     assert "## Quoted from the paper" in markdown and "not measured here" in markdown
     assert (tmp_path / "tables.tex").read_text().count(r"\toprule") == sum(map(len, study_tables(study).values()))

@@ -224,10 +224,13 @@ class Benchmark:
         """The same comparisons over only the images that take part in one: LFW's View 2 needs 7,701 of 13,233."""
         used, renumbered = np.unique(self.pairs, return_inverse=True)
         pairs = renumbered.reshape(self.pairs.shape).astype(np.int32)
-        if self.templates is None:
-            return replace(self, images=self.images.select(used), pairs=pairs)
-        images = self.images.select(np.flatnonzero(np.isin(self._template_rows(), used)))
-        return replace(self, images=images, templates=self.templates[used], pairs=pairs)
+        templates = None if self.templates is None else self.templates[used]
+        return replace(self, images=self.images.select(self.image_rows(self.pairs)), templates=templates, pairs=pairs)
+
+    def image_rows(self, pairs: np.ndarray) -> np.ndarray:
+        """The images, as ascending rows of `images`, that some of the comparisons (P, 2) are made of."""
+        used = np.unique(pairs)
+        return used if self.templates is None else np.flatnonzero(np.isin(self._template_rows(), used))
 
     def _template_rows(self) -> np.ndarray:
         """(I,) position in `templates` of the template of each image."""
