@@ -2,6 +2,7 @@
 """Never half a file: what is under a name is whole, the old or the new."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
@@ -34,4 +35,25 @@ def write_text(path: str | os.PathLike, text: str) -> Path:
     return replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline=""))
 
 
-__all__ = ["replace_file", "write_text"]
+def replace_folder(path: str | os.PathLike, write: Callable[[Path], object]) -> Path:
+    """
+    Has a folder written beside (`.tmp`), which gets its name when it is whole; the one before is deleted then. A
+    process that is killed between the two leaves that one as `.old`.
+
+    Args:
+        path: The folder.
+        write: Is given the path beside, where nothing is.
+    """
+    path = Path(path)
+    temporary, old = (path.with_name(path.name + ending) for ending in (".tmp", ".old"))
+    shutil.rmtree(temporary, ignore_errors=True)
+    write(temporary)
+    if path.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        os.replace(path, old)
+    os.replace(temporary, path)
+    shutil.rmtree(old, ignore_errors=True)
+    return path
+
+
+__all__ = ["replace_file", "replace_folder", "write_text"]

@@ -3,12 +3,17 @@
 
 import argparse
 import copy
+import errno
 import logging
 import os
 import re
 import shutil
+import sys
 import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -17,11 +22,18 @@ from accelerate.utils import ProjectConfiguration
 from diffusers.training_utils import EMAModel
 from tqdm.auto import tqdm
 
+from .file_utils import replace_file
 from .image_processing_face import FaceImageError, FaceImageProcessor
 
 
 # Written last: a checkpoint folder without it does not count.
 MARKER = "complete"
+
+# What PyTorch and safetensors (in Rust) say of a full disk; they raise errors of their own, without a number.
+FULL_DISK = re.compile(
+    r"PytorchStreamWriter failed writing|unexpected pos \d+|basic_ios::clear|No space left|File too large"
+)
+ROWS_NAMED = 64  # of a batch whose loss is not finite
 
 
 def list_checkpoints(output_dir: str | os.PathLike) -> list[Path]:
@@ -59,10 +71,11 @@ def find_checkpoint(output_dir: str | os.PathLike, resume_from: str | None) -> P
 
 
 def remove_checkpoint(path: Path) -> None:
-    """Unmarked first: half a deleted folder must not pass for a whole one."""
-    (path / MARKER).unlink(missing_ok=True)
+    """Out of its name first: half a deleted folder must not pass for a whole one."""
     if path.exists():
-        shutil.rmtree(path)
+        leaving = path.with_name(path.name + ".old")
+        os.replace(path, leaving)
+        shutil.rmtree(leaving)
 
 
 def save_checkpoint(accelerator: Accelerator, output_dir: str | os.PathLike, step: int, limit: int | None) -> Path:
@@ -73,13 +86,26 @@ def save_checkpoint(accelerator: Accelerator, output_dir: str | os.PathLike, ste
     path = Path(output_dir) / f"checkpoint-{step}"
     temporary = path.with_name(path.name + ".tmp")
     if accelerator.is_main_process:
-        shutil.rmtree(temporary, ignore_errors=True)
+        # What runs that were killed while they wrote or deleted have left.
+        for left in [*Path(output_dir).glob("checkpoint-*.tmp"), *Path(output_dir).glob("checkpoint-*.old")]:
+            shutil.rmtree(left)
         temporary.mkdir(parents=True)
     accelerator.wait_for_everyone()
-    accelerator.save_state(str(temporary))
-    accelerator.wait_for_everyone()
+    try:
+        accelerator.save_state(str(temporary))
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    # Some file systems say only now that the disk is full.
+                    with open(file, "rb") as written:
+                        os.fsync(written.fileno())
+            (temporary / MARKER).touch()
+    except Exception:
+        if accelerator.is_main_process:
+            shutil.rmtree(temporary, ignore_errors=True)  # half a checkpoint takes room, and is good for nothing
+        raise
     if accelerator.is_main_process:
-        (temporary / MARKER).touch()
         remove_checkpoint(path)
         os.replace(temporary, path)
         if limit is not None:
@@ -91,10 +117,89 @@ def save_checkpoint(accelerator: Accelerator, output_dir: str | os.PathLike, ste
     return path
 
 
+@contextmanager
+def full_disk_in_one_line(output_dir: str | os.PathLike, remedy: str | None = None) -> Iterator[None]:
+    """
+    Has a run that finds the disk full, or is allowed no larger file, end with one line: what could not be written, and
+    where to go on.
+
+    Args:
+        output_dir: The folder of the run.
+        remedy: What is there, and what to do (default: the last whole checkpoint, from which a run goes on).
+
+    Raises:
+        SystemExit: In place of the error.
+    """
+    try:
+        yield
+    except Exception as error:
+        cause = _full_disk_error(error)
+        if cause is None:
+            raise
+        if remedy is None:
+            kept = list_checkpoints(output_dir)
+            whole = f"the last whole checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
+            remedy = f"{whole}; make room, and go on with --resume_from_checkpoint latest"
+        free = shutil.disk_usage(output_dir).free / 1e6
+        what = str(cause).strip().splitlines()[0]
+        print(file=sys.stderr)  # below a progress bar
+        raise SystemExit(
+            f"the disk is full, or a file would be larger than is allowed ({what}; {free:,.0f} MB are free at "
+            f"{output_dir}): {remedy}"
+        ) from error
+
+
+def _full_disk_error(error: BaseException | None) -> BaseException | None:
+    """The error itself, or the one behind it, that a full disk, a quota or a limit on files is the cause of."""
+    numbers = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    while error is not None:
+        if (isinstance(error, OSError) and error.errno in numbers) or FULL_DISK.search(str(error)):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def save_array(path: str | os.PathLike, array: np.ndarray) -> None:
+    """An `.npy` file, whole or not at all."""
+
+    def write(beside: Path) -> None:
+        with open(beside, "wb") as file:
+            # To a file that it knows NumPy writes through C's buffers, and is silent when the last of them finds the
+            # disk full.
+            np.save(SimpleNamespace(write=file.write), array)
+
+    replace_file(path, write)
+
+
+def check_loss(loss: torch.Tensor, step: int, rows: Sequence[int], batch: str = "") -> None:
+    """
+    Stops a run whose loss is no number, before it moves the weights.
+
+    Args:
+        loss: Of one batch, a scalar.
+        step: Optimizer steps done.
+        rows: Of the dataset, which the batch is made of.
+        batch: Which batch of the step, where there are several: `"batch 1 of 4"`.
+
+    Raises:
+        FloatingPointError: It is infinite or NaN; the message names the step and the rows.
+    """
+    if torch.isfinite(loss):
+        return
+    rows = [int(row) for row in rows]
+    more = f" and {len(rows) - ROWS_NAMED} more" if len(rows) > ROWS_NAMED else ""
+    raise FloatingPointError(
+        f"the loss is {loss.item()} at step {step}{batch and ', ' + batch}, on a batch of {len(rows)} faces (rows "
+        f"{', '.join(map(str, rows[:ROWS_NAMED]))}{more} of the dataset)"
+    )
+
+
 class ShuffledKeys:
     """Endless (epoch, index) keys from a given batch on, so that a resumed run sees what it would have seen."""
 
     def __init__(self, length: int, batch_size: int, seed: int, start_batch: int, process: int, num_processes: int):
+        if not length:
+            raise ValueError("there is no face to train on")
         self.length, self.seed = length, seed
         self.batch_size, self.start_batch = batch_size, start_batch
         self.process, self.num_processes = process, num_processes
@@ -243,28 +348,21 @@ def load_face_dataset(
     train_data_dir: str | None = None,
     train_parquet: list[str] | None = None,
     split: str = "train",
-    identity_column: str | None = None,
-    holdout_modulo: int | None = None,
-    heldout: bool = False,
 ):
-    """
-    A `datasets.Dataset` from the source that [`face_dataset_source`] tells.
-
-    With `holdout_modulo` m, people whose CRC-32 of the identity's name is divisible by m are left out (or, with
-    `heldout`, they alone are kept): a split by person that depends on nothing but the name.
-    """
+    """A `datasets.Dataset` from the source that [`face_dataset_source`] tells."""
     from datasets import load_dataset
 
     dataset = load_dataset(**face_dataset_source(dataset_name, train_data_dir, train_parquet, split), split=split)
-    if holdout_modulo is not None:
-        dataset = hold_out(dataset, identity_column, holdout_modulo, heldout)
     if len(dataset) == 0:
         raise ValueError("the dataset is empty")
     return dataset
 
 
 def hold_out(dataset, identity_column: str | None, modulo: int, heldout: bool):
-    """The people whose name's CRC-32 is divisible by `modulo` (`heldout`), or all others."""
+    """
+    The people whose name's CRC-32 is divisible by `modulo` (`heldout`), or all others: a split by person that depends
+    on nothing but the name.
+    """
     if identity_column not in dataset.column_names:
         raise ValueError(f"the dataset has no column {identity_column!r}; it has {dataset.column_names}")
     out = [zlib.crc32(str(name).encode()) % modulo == 0 for name in dataset[identity_column]]
@@ -281,7 +379,12 @@ def read_face(dataset, index: int, image_column: str, processor: FaceImageProces
     try:
         return processor.extract_faces(dataset[index][image_column])[0].pixel_values
     except (FaceImageError, OSError, SyntaxError) as error:  # Pillow, where `datasets` decodes: OSError, SyntaxError
-        raise FaceImageError(f"row {index} of the training data: {error}") from error
+        raise FaceImageError(f"row {source_row(dataset, index)} of the training data: {error}") from error
+
+
+def source_row(dataset, index: int) -> int:
+    """The row of the source: of a part of it the scripts keep the numbers in a column `row`."""
+    return dataset["row"][index] if "row" in dataset.column_names else index
 
 
 @torch.no_grad()

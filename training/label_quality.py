@@ -39,15 +39,14 @@ from diffiqa_hf.degradations import degrade_face
 from diffiqa_hf.file_utils import replace_file, write_text
 from diffiqa_hf.hub import add_hub_arguments, check_hub_arguments, push_when_asked
 from diffiqa_hf.image_processing_face import face_to_pixels
-from diffiqa_hf.labelling import ERROR_COLUMN, LABEL_COLUMNS, QualityLabeller, labelled_features
-from diffiqa_hf.training_utils import add_source_arguments, face_dataset_source
+from diffiqa_hf.labelling import ERROR_COLUMN, LABEL_COLUMNS, ROWS_AT_A_TIME, QualityLabeller, labelled_features
+from diffiqa_hf.training_utils import add_source_arguments, face_dataset_source, full_disk_in_one_line
 
 
 logger = logging.getLogger(__name__)
 
 METADATA_KEY = b"diffiqa_hf"
 DEGRADED_COLUMN = "degraded"
-ROWS_AT_A_TIME = 32  # go to the method together, and to the progress bar
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -348,6 +347,12 @@ def find_share(args: argparse.Namespace) -> tuple[int, int, torch.device | str]:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
+    remedy = "the shards that are there are whole; make room, and start the same command again"
+    with full_disk_in_one_line(args.output_dir, remedy):
+        label(args)
+
+
+def label(args: argparse.Namespace) -> None:
     check_hub_arguments(args)
     process, num_processes, device = find_share(args)
     logging.basicConfig(level=logging.INFO, format=f"%(asctime)s [{process}/{num_processes}] %(message)s")

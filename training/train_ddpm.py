@@ -28,6 +28,7 @@ from transformers import AutoModel
 import diffiqa_hf.models  # noqa: F401 - makes the FR models known to AutoModel
 from diffiqa_hf import DifFIQAPipeline, FaceImageProcessor
 from diffiqa_hf.degradations import blend, degrade_face
+from diffiqa_hf.file_utils import replace_folder
 from diffiqa_hf.hub import add_hub_arguments, check_hub_arguments, push_when_asked, record_training, training_facts
 from diffiqa_hf.image_processing_face import face_to_pixels, pixels_to_face
 from diffiqa_hf.training_utils import (
@@ -35,7 +36,10 @@ from diffiqa_hf.training_utils import (
     TrainingState,
     add_data_arguments,
     add_output_arguments,
+    check_loss,
     find_checkpoint,
+    full_disk_in_one_line,
+    hold_out,
     load_face_dataset,
     make_accelerator,
     read_face,
@@ -93,8 +97,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 class FacePairs(Dataset):
     """
-    Clean and degraded faces (3, H, W) in [-1, 1], a time step and noise for each. An item depends on the seed, the
-    epoch and its index alone, so a run sees the same on any number of processes, resumed or not.
+    Clean and degraded faces (3, H, W) in [-1, 1], a time step and noise for each, and its index. An item depends on
+    the seed, the epoch and the index alone, so a run sees the same on any number of processes, resumed or not.
     """
 
     def __init__(self, dataset, args: argparse.Namespace):
@@ -112,6 +116,7 @@ class FacePairs(Dataset):
             face = np.ascontiguousarray(face[:, :, ::-1])
         degraded = degrade_face(face_to_pixels(face), rng, size=self.args.resolution)
         return {
+            "index": torch.tensor(index),
             "clean": torch.from_numpy(face),
             "degraded": torch.from_numpy(pixels_to_face(degraded)),
             "time": torch.tensor(rng.integers(self.args.max_train_timestep)),
@@ -152,17 +157,20 @@ def save_grid(pipe: DifFIQAPipeline, batch: dict[str, torch.Tensor], args: argpa
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
+    with full_disk_in_one_line(args.output_dir):
+        train(args, argv)
+
+
+def train(args: argparse.Namespace, argv: list[str] | None) -> None:
     output_dir = Path(args.output_dir)
     check_hub_arguments(args)
     accelerator = make_accelerator(args, gradient_accumulation_steps=args.gradient_accumulation_steps)
     resume = find_checkpoint(output_dir, args.resume_from_checkpoint)
-    dataset = load_face_dataset(
-        args.dataset_name,
-        args.train_data_dir,
-        args.train_parquet,
-        identity_column=args.identity_column,
-        holdout_modulo=args.holdout_modulo,
-    )
+    dataset = load_face_dataset(args.dataset_name, args.train_data_dir, args.train_parquet)
+    dataset = dataset.add_column("row", np.arange(len(dataset)))
+    if args.holdout_modulo:
+        dataset = hold_out(dataset, args.identity_column, args.holdout_modulo, heldout=False)
+    rows = np.array(dataset["row"])
 
     torch.manual_seed(args.seed)
     unet = make_unet(args)
@@ -233,10 +241,7 @@ def main(argv: list[str] | None = None) -> None:
                 restored = unet(noisy, times).sample
                 losses = (restored.float() - batch["clean"]).pow(2).mean((1, 2, 3))
                 loss = losses.mean()
-                if not torch.isfinite(loss):
-                    raise FloatingPointError(
-                        f"the loss is {loss.item()} at step {step}, batch {micro} of {accumulate}"
-                    )
+                check_loss(loss, step, rows[batch["index"].cpu()], f"batch {micro} of {accumulate}")
                 accelerator.backward(loss)
                 if accelerator.sync_gradients and args.max_grad_norm is not None:
                     accelerator.clip_grad_norm_(unet.parameters(), args.max_grad_norm)
@@ -273,16 +278,16 @@ def main(argv: list[str] | None = None) -> None:
     if accelerator.is_main_process:
         model = trained_copy(accelerator.unwrap_model(unet), ema)
         if args.fr_model:
-            fr_model = AutoModel.from_pretrained(args.fr_model)
-            DifFIQAPipeline(model, scheduler, fr_model, pairs.processor).save_pretrained(output_dir / "pipeline")
+            pipe = DifFIQAPipeline(model, scheduler, AutoModel.from_pretrained(args.fr_model), pairs.processor)
+            replace_folder(output_dir / "pipeline", pipe.save_pretrained)
             steps = progress_state.step
             facts = training_facts("training/train_ddpm.py", args, argv, dataset, accelerator, steps=steps)
             record_training(output_dir / "pipeline", facts)
             logger.info(f"saved {output_dir / 'pipeline'}, which DifFIQAPipeline.from_pretrained loads")
             push_when_asked(args, output_dir / "pipeline")
         else:
-            model.save_pretrained(output_dir / "pipeline" / "unet")
-            scheduler.save_pretrained(output_dir / "pipeline" / "scheduler")
+            for name, part in (("unet", model), ("scheduler", scheduler)):
+                replace_folder(output_dir / "pipeline" / name, part.save_pretrained)
             logger.info(f"saved unet and scheduler in {output_dir / 'pipeline'}; --fr_model would make it a pipeline")
     accelerator.end_training()
 

@@ -29,7 +29,6 @@ import json
 import logging
 import math
 import os
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +45,7 @@ from diffiqa_hf import AutoModelForFaceQuality, FaceImageError, FaceImageProcess
 from diffiqa_hf.alignment import align_face, arcface_template, similarity_transform
 from diffiqa_hf.degradations import degrade_face
 from diffiqa_hf.evaluation import bootstrap_pauc, compare_embeddings, edc_curve
-from diffiqa_hf.file_utils import replace_file
+from diffiqa_hf.file_utils import replace_folder
 from diffiqa_hf.hub import (
     ResultFacts,
     add_hub_arguments,
@@ -62,13 +61,17 @@ from diffiqa_hf.training_utils import (
     TrainingState,
     add_data_arguments,
     add_output_arguments,
+    check_loss,
     find_checkpoint,
+    full_disk_in_one_line,
     hold_out,
     load_face_dataset,
     make_accelerator,
     predict,
     read_face,
+    save_array,
     save_checkpoint,
+    source_row,
     start_tracker,
     trained_copy,
 )
@@ -357,7 +360,8 @@ class LabelledFaces(Dataset):
                     points = points + jitter / math.sqrt(np.linalg.det(similarity_transform(points)[:, :2]))
                 return self.processor.extract_faces(row[self.args.image_column], points)[0].pixel_values
             except ValueError as error:  # FaceImageError is one
-                raise FaceImageError(f"row {index} of the training data: {error}") from error
+                row = source_row(self.dataset, index)
+                raise FaceImageError(f"row {row} of the training data: {error}") from error
         face = read_face(self.dataset, index, self.args.image_column, self.processor)
         if jitter is not None:
             size = face.shape[1:]
@@ -379,21 +383,12 @@ def embed_dataset(
         bounds = np.linspace(0, len(faces), processes + 1).astype(int)
         backbone = copy.deepcopy(model.backbone).eval().to(accelerator.device)
         parts = [path.with_name(f"fr_embeddings-{p}-of-{processes}.npy") for p in range(processes)]
-        path.parent.mkdir(parents=True, exist_ok=True)
         rows = range(bounds[process], bounds[process + 1])
-        np.save(
-            parts[process],
-            predict(backbone, faces, rows, "embeddings")["embeddings"].numpy() if rows else np.empty((0, 0)),
-        )
+        made = predict(backbone, faces, rows, "embeddings")["embeddings"].numpy() if rows else np.empty((0, 0))
+        save_array(parts[process], made)
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
-            embeddings = np.concatenate([part for part in map(np.load, parts) if len(part)])
-
-            def write(beside: Path) -> None:
-                with open(beside, "wb") as file:
-                    np.save(file, embeddings)
-
-            replace_file(path, write)
+            save_array(path, np.concatenate([part for part in map(np.load, parts) if len(part)]))
             for part in parts:
                 part.unlink()
         accelerator.wait_for_everyone()
@@ -492,16 +487,13 @@ class DistillationState(TrainingState):
 
 def save_model(model: FacePreTrainedModel, figures: dict, path: Path) -> None:
     """A folder with the model, its image processor and its validation; the one before goes when the new one stands."""
-    temporary, old = (path.with_name(path.name + ending) for ending in (".tmp", ".old"))
-    shutil.rmtree(temporary, ignore_errors=True)
-    model.save_pretrained(temporary)
-    FaceImageProcessor().save_pretrained(temporary)
-    (temporary / "validation.json").write_text(json.dumps(figures, indent=2) + "\n")
-    if path.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        os.replace(path, old)
-    os.replace(temporary, path)
-    shutil.rmtree(old, ignore_errors=True)
+
+    def write(folder: Path) -> None:
+        model.save_pretrained(folder)
+        FaceImageProcessor().save_pretrained(folder)
+        (folder / "validation.json").write_text(json.dumps(figures, indent=2) + "\n")
+
+    replace_folder(path, write)
 
 
 class Validation:
@@ -583,6 +575,11 @@ class Validation:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
+    with full_disk_in_one_line(args.output_dir):
+        train(args, argv)
+
+
+def train(args: argparse.Namespace, argv: list[str] | None) -> None:
     output_dir = Path(args.output_dir)
     check_hub_arguments(args)
     accelerator = make_accelerator(args)
@@ -697,11 +694,7 @@ def main(argv: list[str] | None = None) -> None:
             clean = (~degraded).to(accelerator.device)
             distance = (distance * clean).sum() / clean.sum().clamp(min=1)
             loss = theta * distance + (1 - theta) * loss
-        if not torch.isfinite(loss):
-            some = ", ".join(map(str, rows[index.numpy()][:8]))
-            raise FloatingPointError(
-                f"the loss is {loss.item()} at step {state.step}, on a batch of {len(index)} faces (rows {some}, ...)"
-            )
+        check_loss(loss, state.step, rows[index])
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(model.parameters(), args.max_grad_norm)
         optimizer.step()

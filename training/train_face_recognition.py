@@ -36,6 +36,7 @@ from transformers import AutoConfig, AutoModel
 from diffiqa_hf import FaceImageProcessor
 from diffiqa_hf.degradations import degrade_face
 from diffiqa_hf.evaluation import compare_embeddings, error_rates
+from diffiqa_hf.file_utils import replace_folder
 from diffiqa_hf.hub import (
     ResultFacts,
     add_hub_arguments,
@@ -52,7 +53,9 @@ from diffiqa_hf.training_utils import (
     TrainingState,
     add_data_arguments,
     add_output_arguments,
+    check_loss,
     find_checkpoint,
+    full_disk_in_one_line,
     hold_out,
     load_face_dataset,
     make_accelerator,
@@ -202,33 +205,39 @@ class Faces(Dataset):
 
 
 def seeded(*key: int) -> torch.Generator:
-    """A generator for one step of one process: a resumed run needs no state of it."""
+    """A generator for one step: a resumed run needs no state of it."""
     return torch.Generator().manual_seed(int(np.random.default_rng(key).integers(2**62)))
 
 
-def augment(faces: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Small rotations, shifts and scales, loss of resolution, contrast, colour, brightness, and now and then grey."""
+def augment(faces: torch.Tensor, generator: torch.Generator, process: int = 0, processes: int = 1) -> torch.Tensor:
+    """
+    Small rotations, shifts and scales, loss of resolution, contrast, colour, brightness, and now and then grey.
+
+    The draws are those for the batches of all processes, one after the other: faces (B, 3, H, W) come out as they
+    would from one process with a batch of `processes * B`.
+    """
     n = len(faces)
 
-    def uniform(*shape: int, width: float) -> torch.Tensor:
-        return (torch.rand(shape, generator=generator) - 0.5) * width
+    def rand(*shape: int) -> torch.Tensor:
+        return torch.rand((processes * n, *shape), generator=generator)[process * n : (process + 1) * n]
 
-    angle, scale, shift = uniform(n, width=0.2), 1 + uniform(n, width=0.16), uniform(n, 2, width=0.12)
+    def uniform(*shape: int, width: float) -> torch.Tensor:
+        return (rand(*shape) - 0.5) * width
+
+    angle, scale, shift = uniform(width=0.2), 1 + uniform(width=0.16), uniform(2, width=0.12)
     cos, sin = scale * angle.cos(), scale * angle.sin()
     matrix = torch.stack([torch.stack([cos, -sin, shift[:, 0]], 1), torch.stack([sin, cos, shift[:, 1]], 1)], 1)
     grid = F.affine_grid(matrix, faces.shape, align_corners=False)
     faces = F.grid_sample(faces, grid, padding_mode="border", align_corners=False)
     if torch.rand((), generator=generator) < 0.25:
         size = int(torch.randint(20, 80, (), generator=generator))
-        small = F.interpolate(faces[: n // 2], (size, size), mode="area")
-        faces = torch.cat([F.interpolate(small, faces.shape[2:], mode="bilinear"), faces[n // 2 :]])
-    contrast, colour, light = (
-        uniform(n, 1, 1, 1, width=0.5),
-        uniform(n, 3, 1, 1, width=0.15),
-        uniform(n, 1, 1, 1, width=0.3),
-    )
+        # The first half of all.
+        if blurred := min(max(processes * n // 2 - process * n, 0), n):
+            small = F.interpolate(faces[:blurred], (size, size), mode="area")
+            faces = torch.cat([F.interpolate(small, faces.shape[2:], mode="bilinear"), faces[blurred:]])
+    contrast, colour, light = uniform(1, 1, 1, width=0.5), uniform(3, 1, 1, width=0.15), uniform(1, 1, 1, width=0.3)
     faces = (faces * (1 + contrast) + colour + light).clamp(-1, 1)
-    grey = torch.rand((n, 1, 1, 1), generator=generator) < 0.1
+    grey = rand(1, 1, 1) < 0.1
     return torch.where(grey, faces.mean(1, keepdim=True), faces)
 
 
@@ -322,6 +331,11 @@ def make_margin_loss(args: argparse.Namespace, identities: list, size: int) -> t
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
+    with full_disk_in_one_line(args.output_dir):
+        train(args, argv)
+
+
+def train(args: argparse.Namespace, argv: list[str] | None) -> None:
     output_dir = Path(args.output_dir)
     check_hub_arguments(args)
     accelerator = make_accelerator(args)
@@ -365,6 +379,7 @@ def main(argv: list[str] | None = None) -> None:
     accelerator.register_for_checkpointing(state)
     if resume is not None:
         accelerator.load_state(str(resume))
+        logger.info(f"goes on from {resume}, step {state.step}")
     keys = ShuffledKeys(
         len(faces), args.train_batch_size, args.seed, state.step, accelerator.process_index, accelerator.num_processes
     )
@@ -385,8 +400,9 @@ def main(argv: list[str] | None = None) -> None:
         for group in optimizer.param_groups:
             group["lr"] = args.learning_rate * rate
         batch, index = next(batches)
-        key = (args.seed, state.step, accelerator.process_index)
-        batch = augment(batch, seeded(*key)).to(accelerator.device)
+        key = (args.seed, state.step, 0)  # the same on all processes
+        place = (accelerator.process_index, accelerator.num_processes)
+        batch = augment(batch, seeded(*key), *place).to(accelerator.device)
         embeddings = model(batch.contiguous(memory_format=torch.channels_last)).embeddings.float()
         if margin_loss is not None:
             loss = margin_loss(embeddings, classes[index].to(accelerator.device), generator=seeded(*key, 1))
@@ -397,8 +413,7 @@ def main(argv: list[str] | None = None) -> None:
                 chosen = torch.randperm(len(targets), generator=seeded(*key, 2))[:RELATION_FACES]
                 distance = distance + args.relation_weight * relation_loss(embeddings, wanted, targets[chosen])
             loss = distance if margin_loss is None else loss + args.distillation_weight * distance
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss.item()} at step {state.step}")
+        check_loss(loss, state.step, rows[index])
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(model.parameters(), 5.0)
         optimizer.step()
@@ -430,7 +445,7 @@ def main(argv: list[str] | None = None) -> None:
     progress.close()
     if accelerator.is_main_process:
         folder, script = output_dir / "model", "training/train_face_recognition.py"
-        trained_copy(accelerator.unwrap_model(model), ema).save_pretrained(folder)
+        replace_folder(folder, trained_copy(accelerator.unwrap_model(model), ema).save_pretrained)
         facts = training_facts(script, args, argv, dataset, accelerator, steps=state.step, results=results)
         record_training(folder, facts)
         logger.info(f"saved {folder}, which AutoModel loads after `import diffiqa_hf.models`")

@@ -49,7 +49,7 @@ from diffiqa_hf import (
 from diffiqa_hf.degradations import degrade_face
 from diffiqa_hf.evaluation import EDCProtocol, bootstrap_pauc, compare_embeddings, edc_curve
 from diffiqa_hf.evaluation.pair_sampling import sample_pairs
-from diffiqa_hf.file_utils import replace_file
+from diffiqa_hf.file_utils import replace_file, replace_folder
 from diffiqa_hf.hub import (
     ResultFacts,
     add_hub_arguments,
@@ -79,7 +79,9 @@ from diffiqa_hf.training_utils import (
     TrainingState,
     add_data_arguments,
     add_output_arguments,
+    check_loss,
     find_checkpoint,
+    full_disk_in_one_line,
     hold_out,
     load_face_dataset,
     make_accelerator,
@@ -717,6 +719,11 @@ class Validation:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
+    with full_disk_in_one_line(args.output_dir):
+        train(args, argv)
+
+
+def train(args: argparse.Namespace, argv: list[str] | None) -> None:
     output_dir = Path(args.output_dir)
     check_hub_arguments(args)
     accelerator = make_accelerator(args)
@@ -746,6 +753,7 @@ def main(argv: list[str] | None = None) -> None:
         else:
             labels = torch.from_numpy(found["labels"][usable].astype(np.float32))
         faces.rows, people = faces.rows[usable], people[usable]
+    rows = np.array(dataset["row"])
 
     torch.manual_seed(args.seed)
     model = make_model(args, fr_model).to(memory_format=torch.channels_last)
@@ -801,10 +809,7 @@ def main(argv: list[str] | None = None) -> None:
         batch, targets, index = next(batches)
         parts = recipe(batch.to(accelerator.device), targets.to(accelerator.device), index)
         loss = parts["loss"]
-        if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss is {loss.item()} at step {state.step}, on a batch of {len(index)} faces"
-            )
+        check_loss(loss, state.step, rows[faces.rows[index] % len(rows)])
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(parameters, args.max_grad_norm)
         optimizer.step()
@@ -835,8 +840,8 @@ def main(argv: list[str] | None = None) -> None:
         trained = trained_copy(accelerator.unwrap_model(recipe).model, ema).to(accelerator.device)
         if validate is not None and not figures:  # a run that had reached its end
             figures = {"step": state.step, **validate(trained)}
-        trained.save_pretrained(folder)
-        load_method(args.recipe, weights=trained).image_processor.save_pretrained(folder)
+        processor = load_method(args.recipe, weights=trained).image_processor
+        replace_folder(folder, lambda beside: (trained.save_pretrained(beside), processor.save_pretrained(beside)))
         facts = training_facts(
             "training/train_quality.py",
             args,

@@ -10,7 +10,7 @@ from diffusers.training_utils import EMAModel
 from fixtures.scripts import ROOT, load_script, run_anew, run_on_two_processes
 
 from diffiqa_hf import DifFIQAPipeline, FaceImageError, MobileFaceNetConfig, MobileFaceNetModel
-from diffiqa_hf.training_utils import MARKER, TrainingState, find_checkpoint, list_checkpoints
+from diffiqa_hf.training_utils import MARKER, ShuffledKeys, TrainingState, find_checkpoint, list_checkpoints
 
 
 train_ddpm = load_script("train_ddpm")
@@ -139,21 +139,24 @@ def test_averages_stay_on_the_device_of_the_model():
     assert {p.device.type for p in on_device.ema.shadow_params} == {"meta"}
 
 
-def test_nan_stops_with_its_step(faces, tmp_path):
-    with pytest.raises(FloatingPointError, match="at step"):
+def test_nan_stops_and_names_the_batch(faces, tmp_path):
+    named = r"at step \d, batch [01] of 2, on a batch of 2 faces \(rows [0-5], [0-5] of the dataset\)"
+    with pytest.raises(FloatingPointError, match=named):
         train(faces, tmp_path, "--max_train_steps", "8", "--learning_rate", "1e30")
 
 
 def test_people_are_held_out_by_name(tmp_path):
     from datasets import Dataset
 
-    from diffiqa_hf.training_utils import load_face_dataset
+    from diffiqa_hf.training_utils import hold_out, load_face_dataset
 
     file = str(tmp_path / "faces.parquet")
     Dataset.from_dict({"identity": [f"person {i // 2}" for i in range(60)]}).to_parquet(file)
-    kwargs = {"train_parquet": [file], "identity_column": "identity", "holdout_modulo": 3}
-    kept, out = load_face_dataset(**kwargs), load_face_dataset(**kwargs, heldout=True)
+    everyone = load_face_dataset(train_parquet=[file])
+    kept, out = (hold_out(everyone, "identity", 3, heldout) for heldout in (False, True))
     assert len(kept) + len(out) == 60 and len(out) > 0
     assert not set(kept["identity"]) & set(out["identity"])
     with pytest.raises(ValueError, match="exactly one"):
         load_face_dataset()
+    with pytest.raises(ValueError, match="no face to train on"):
+        ShuffledKeys(0, 4, 0, 0, 0, 1)

@@ -1,5 +1,7 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 import json
+import re
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -253,6 +255,33 @@ def test_augmented_faces_are_faces():
     out = train_fr.augment(faces, torch.Generator().manual_seed(1))
     assert out.shape == faces.shape and out.abs().max() <= 1 and not torch.equal(out, faces)
     assert torch.equal(out, train_fr.augment(faces, torch.Generator().manual_seed(1)))
+
+
+@pytest.mark.parametrize("processes", [2, 3, 8])
+def test_processes_augment_as_one_does(processes):
+    faces = torch.rand(24, 3, 40, 40, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    size, blurred = 24 // processes, 0
+    for seed in range(12):
+        one = train_fr.augment(faces, torch.Generator().manual_seed(seed))
+        parts = [
+            train_fr.augment(faces[p * size : (p + 1) * size], torch.Generator().manual_seed(seed), p, processes)
+            for p in range(processes)
+        ]
+        torch.testing.assert_close(torch.cat(parts), one)
+        # Half of them have lost their resolution, now and then.
+        steps = (one[..., 1:] - one[..., :-1]).abs().mean((1, 2, 3))
+        blurred += steps[:12].mean() < 0.7 * steps[12:].mean()
+    assert 0 < blurred < 12
+
+
+def test_nan_stops_and_names_the_batch(setup, tmp_path):
+    # Three of eight people are held out, and the rows are those of the file.
+    named = r"at step 1, on a batch of 4 faces \(rows .* of the dataset\)"
+    with pytest.raises(FloatingPointError, match=named) as error:
+        distil(setup, tmp_path, "--learning_rate", "inf", "--max_train_steps", "3", "--holdout_modulo", "3")
+    named = [int(row) for row in re.search(r"rows ([\d, ]+) of", str(error.value)).group(1).split(", ")]
+    people = [face["person"] for face in json.loads((ROOT / "examples" / "faces" / "faces.json").read_text())["faces"]]
+    assert len(set(named)) == 4 and all(zlib.crc32(people[row].encode()) % 3 for row in named)
 
 
 def test_relation_loss_is_a_divergence_from_the_teachers():
