@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .models.iresnet.modeling_iresnet import IResNetBlock, IResNetModel
+from .models.lightqnet.modeling_lightqnet import LightQNetConv
 from .models.mobilefacenet.modeling_mobilefacenet import MobileFaceNetConv, MobileFaceNetModel
 from .models.modeling_face_quality import SDDFIQAForFaceQuality
 from .models.unet_diffiqa.modeling_unet_diffiqa import Block, DifFIQAUNetModel, StandardizedConv2d
@@ -51,7 +52,8 @@ def fold(model: Model, winograd: bool = False) -> Model:
 
     It folds the face recognition and face quality models of this package and [`DifFIQAUNetModel`]; of any other module
     it gives a copy in evaluation mode. The copy's weights are in channels-last order and take no gradient (the pixels
-    do), `train()` changes nothing that it computes, and it refuses to be saved. The model itself is left as it is.
+    do), `train()` changes nothing that it computes, it says so by `is_folded`, and it refuses to be saved. The model
+    itself is left as it is.
 
     For half precision fold first and convert then: `fold(model).to(torch.bfloat16)`.
 
@@ -86,6 +88,7 @@ def fold(model: Model, winograd: bool = False) -> Model:
         if winograd:
             _use_winograd(folded)
     folded.to(memory_format=torch.channels_last)
+    folded.is_folded = True
     for name in ("save_pretrained", "push_to_hub"):
         if hasattr(folded, name):
             setattr(folded, name, _refuse_to_save)
@@ -121,7 +124,7 @@ def _fold_layers(module: nn.Module) -> None:
     elif isinstance(module, SDDFIQAForFaceQuality):
         module.bn1 = _fold_into(module.conv1, module.bn1)
         module.dropout = nn.Identity()
-    elif isinstance(module, MobileFaceNetConv):
+    elif isinstance(module, MobileFaceNetConv | LightQNetConv):
         module.norm = _fold_into(module.conv, module.norm)
     elif isinstance(module, MobileFaceNetModel):
         module.norm = _fold_into(module.embed, module.norm)

@@ -2,7 +2,10 @@
 """A card for each method: what a person has to know before using it or comparing with it. Read without torch."""
 
 import importlib
+import json
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,6 @@ class MethodCard:
         checked_against (`str`): How we know that it is right.
         notes (`tuple[str, ...]`): Known traps, choices and differences from the authors' code.
         options (`tuple[str, ...]`): What [`load_method`] takes by name besides.
-        speed (`str`, *optional*): As measured; `None` until it has been.
         method (`str`): `"module:class"` in this package.
         dialect (`str`, *optional*): How `diffiqa_hf.conversion` calls the published files.
         networks (`tuple[str, ...]`): Classes that weights of the method can be of; any FR model where empty.
@@ -54,7 +56,6 @@ class MethodCard:
     lower_is_better: bool = False
     notes: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
-    speed: str | None = None
     dialect: str | None = None
     networks: tuple[str, ...] = ()
     head: str | None = None
@@ -65,6 +66,11 @@ class MethodCard:
         if self.lower_is_better:
             return "its own number is lower for better images; the score is the negative of it, so higher is better"
         return "higher is better, as in the original"
+
+    @property
+    def speed(self) -> str | None:
+        """As `benchmarks/methods.py` measured it; `None` until it has."""
+        return _speeds().get(self.name)
 
     def load_class(self) -> type:
         """Imports the class of the method, and torch with it."""
@@ -92,6 +98,11 @@ class MethodCard:
             ("speed", self.speed or "not measured yet"),
         ]
         return rows + [("note", note) for note in self.notes]
+
+
+@cache
+def _speeds() -> dict[str, str]:
+    return json.loads(Path(__file__).with_name("speeds.json").read_text(encoding="utf-8"))
 
 
 _CANONICAL = "112x112 on the ArcFace template, RGB, [-1, 1]"

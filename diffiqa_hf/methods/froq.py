@@ -40,6 +40,7 @@ class FROQ(FaceQualityMethod):
 
     cpu_batch_size = 32
     accelerator_batch_size = 256
+    needs_layers = True
 
     def __init__(
         self,

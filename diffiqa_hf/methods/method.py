@@ -39,8 +39,14 @@ class FaceQualityMethod:
     # Faces that are scored at a time: on a CPU what fits its cache, with the copies that a method makes of each.
     cpu_batch_size = 16
     accelerator_batch_size = 128
+    # Whether it works inside of the FR model, where a folded one is another.
+    needs_layers = False
 
     def __init__(self, card: MethodCard, model: nn.Module, image_processor: FaceImageProcessor | None = None):
+        if self.needs_layers and getattr(model, "is_folded", False):
+            raise ValueError(
+                f"{card.name} looks into the FR model, whose layers fold() has joined: give it the model itself"
+            )
         self.card = card
         self.model = model.eval()
         self.image_processor = image_processor or FaceImageProcessor()

@@ -36,6 +36,7 @@ class SERFIQ(FaceQualityMethod):
     # Times num_passes copies, from the dropout on.
     cpu_batch_size = 8
     accelerator_batch_size = 32
+    needs_layers = True
 
     def __init__(
         self,
@@ -74,9 +75,8 @@ class SERFIQ(FaceQualityMethod):
             shape = hidden_states.shape[1:]
             if isinstance(module, nn.Dropout2d):
                 shape = (shape[0], 1, 1)
-            kept = torch.stack([self._kept(face, seed, shape) for face in faces]).to(hidden_states.device)
-            dropped = hidden_states[:, None] * kept / (1 - self.dropout)
-            return (dropped.flatten(0, 1).to(hidden_states.dtype),)
+            kept = torch.stack([self._kept(face, seed, shape) for face in faces]).to(hidden_states)
+            return (((hidden_states / (1 - self.dropout))[:, None] * kept).flatten(0, 1),)
 
         handle = self.layer.register_forward_pre_hook(drop)
         try:
@@ -84,17 +84,16 @@ class SERFIQ(FaceQualityMethod):
         finally:
             handle.remove()
         embeddings = normalize(embeddings).unflatten(0, (len(faces), self.num_passes))
-        # By matrix products the distances of embeddings so close to each other would drown in rounding.
-        distances = torch.cdist(embeddings, embeddings, compute_mode="donot_use_mm_for_euclid_dist")
-        pairs = self.num_passes * (self.num_passes - 1)  # each twice
-        scores = 2 * torch.sigmoid(-distances.double().sum((1, 2)) / pairs)
+        # Each pair once, and not by matrix products, where distances so small would drown in rounding.
+        distances = torch.stack([torch.pdist(passes).double().mean() for passes in embeddings])
+        scores = 2 * torch.sigmoid(-distances)
         if self.rescale:
             scores = torch.sigmoid(130 * (scores - 0.88))
         return scores, {}
 
     def _kept(self, face: torch.Tensor, seed: int, shape: tuple[int, ...]) -> torch.Tensor:
-        """Which values stay in each pass, `(num_passes, *shape)`, made of the seed and the pixels."""
-        return torch.rand((self.num_passes, *shape), generator=self.generator(face, seed)) >= self.dropout
+        """1 for the values that stay in each pass, else 0, `(num_passes, *shape)`, made of the seed and the pixels."""
+        return torch.rand((self.num_passes, *shape), generator=self.generator(face, seed)).ge_(self.dropout)
 
 
 __all__ = ["SERFIQ"]

@@ -11,9 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffiqa_hf import DifFIQAPipeline, FaceImageError
+from diffiqa_hf import DifFIQAPipeline, FaceImageError, fold
 from diffiqa_hf.conversion import DIALECTS
-from diffiqa_hf.methods import CARDS, FaceQualityMethod, get_card, load_method
+from diffiqa_hf.methods import CARDS, FaceQualityMethod, cards, get_card, load_method
 
 
 NAMES = [card.name for card in CARDS]
@@ -60,6 +60,16 @@ def test_the_options_on_a_card_are_those_of_the_method(name):
         }
         parameters -= {"pipeline", "options", "output_images"}
     assert parameters - {"self", "card", "model", "image_processor", "args", "kwargs"} == {*card.options}
+
+
+def test_the_speeds_are_of_methods():
+    assert set(cards._speeds()) <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", ["ser-fiq", "grafiqs", "froq"])
+def test_a_folded_fr_model_is_refused_by_what_looks_into_it(make_network, name):
+    with pytest.raises(ValueError, match="the model itself"):
+        get_card(name).load_class()(get_card(name), fold(make_network(name)))
 
 
 def test_names_are_unique_and_an_unknown_one_is_named():

@@ -15,6 +15,8 @@ from diffiqa_hf.models import (
     IResNetConfig,
     IResNetForFaceQuality,
     IResNetModel,
+    LightQNetConfig,
+    LightQNetForFaceQuality,
     MobileFaceNetConfig,
     MobileFaceNetForFaceQuality,
     MobileFaceNetModel,
@@ -48,6 +50,7 @@ MODELS = {
     ),
     "quality, iresnet": lambda: IResNetForFaceQuality(IResNetConfig(**SIZES, quality_hidden_size=8)),
     "quality, mobilefacenet": lambda: MobileFaceNetForFaceQuality(MobileFaceNetConfig(stages=STAGES)),
+    "quality, lightqnet": lambda: LightQNetForFaceQuality(LightQNetConfig(stem_width=8)),
     "quality, sdd-fiqa": lambda: SDDFIQAForFaceQuality(SDDFIQAConfig(depths=(2, 1), widths=(8, 16))),
 }
 
