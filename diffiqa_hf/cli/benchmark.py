@@ -16,8 +16,8 @@ benchmark, and writes a report: report.html (one page, to sort and to hover), re
 pictures as PNG and SVG. What was computed is kept by what it depends on (weights, images, settings), so that a run
 that was stopped goes on, and a method that is added costs itself alone. Several processes share the images:
 accelerate launch -m diffiqa_hf benchmark CONFIG (on CPUs torchrun, with the same arguments). Exit status: 0 the report
-is there (or another process will write it), 1 something is not computed, 2 the study can't be run as described, 130
-interrupted."""
+is there (or the first process will write it), 1 with --report-only something is not computed, 2 the study can't be run
+as described, 130 interrupted."""
 
 EPILOG = """\
 a study (YAML, or the same in JSON):
@@ -94,10 +94,8 @@ def _run(config, args: argparse.Namespace) -> int:
     try:
         runner = StudyRunner(config, device, process, num_processes, progress)
         missing = runner.compute(only_find=args.report_only)
-        if missing and not args.report_only:
-            # Each process does its share; who comes last finds everything there.
-            print(printable(f"{missing} shards are still missing: other processes are at them"), file=sys.stderr)
-            return 0 if num_processes > 1 else 1
+        if process:
+            return 0  # everything is computed; the first process makes the report
         if missing:
             print(f"diffiqa: {missing} shards are not computed; the report is of the rest", file=sys.stderr)
         study = runner.study()

@@ -3,8 +3,9 @@
 Runs a study: embeddings and scores are computed in shards, kept on disk by what they depend on, and put together.
 
 Any number of processes that see the same cache share the work without talking to each other: process p of P takes
-every P-th shard and skips those that are there. A shard is written beside and renamed, so that it is whole or absent;
-a run that was killed is started again by the same command. Whoever finds everything there makes the report.
+every P-th shard and skips those that are there, and then what others, slower or dead, have left, from the end. A shard
+is written beside and renamed, so that it is whole or absent; a run that was killed is started again by the same
+command. The first process makes the report.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -240,17 +242,26 @@ class _Entry:
     def missing(self) -> int:
         return sum(not path.exists() for path, _ in self.shards())
 
-    def compute(self, rows_of: Callable[[range], dict[str, np.ndarray]], share: tuple[int, int], bar) -> None:
-        """Makes the shards of this process that aren't there. `share`: which process this is, of how many."""
-        process, count = share
-        offset = int(self.folder.name, 16)  # or entries of a few shards would all fall to the first processes
-        own = [entry for at, entry in enumerate(self.shards()) if (at + offset) % count == process]
-        own = [(path, rows) for path, rows in own if not path.exists()]
-        if not own:
+    def compute(self, rows_of: Callable[[range], dict[str, np.ndarray]], share: tuple[int, int] | None, bar) -> None:
+        """
+        Makes shards that aren't there: those of the process `share[0]` of `share[1]`; with `None` all, from the last
+        one on.
+        """
+        todo = list(self.shards())
+        if share is None:
+            todo.reverse()
+        else:
+            offset = int(self.folder.name, 16)  # or entries of a few shards would all fall to the first processes
+            todo = [entry for at, entry in enumerate(todo) if (at + offset) % share[1] == share[0]]
+        todo = [(path, rows) for path, rows in todo if not path.exists()]
+        if not todo:
             return
         write_text(self.folder / "settings.json", json.dumps(self.settings, indent=2, default=str) + "\n")
-        with bar(total=sum(len(rows) for _, rows in own), desc=self.settings["what"], unit="image") as progress:
-            for path, rows in own:
+        with bar(total=sum(len(rows) for _, rows in todo), desc=self.settings["what"], unit="image") as progress:
+            for path, rows in todo:
+                if path.exists():  # another process has made it meanwhile
+                    progress.update(len(rows))
+                    continue
                 arrays = rows_of(rows)
 
                 def write(temporary: Path, arrays=arrays) -> None:
@@ -327,21 +338,29 @@ class StudyRunner:
 
     def compute(self, only_find: bool = False) -> int:
         """
-        Makes this process's share of what isn't in the cache.
+        Makes what isn't in the cache: this process's share, and then whatever others have left.
 
         Args:
             only_find: Compute nothing; models are loaded all the same, for their hash.
 
         Returns:
-            How many shards are missing afterwards: 0, or what other processes are still at.
+            How many shards are missing afterwards: 0, unless `only_find`.
         """
-        for fr_model in self.config.fr_models:
-            for name in self.benchmarks:
-                self._embed(fr_model, name, only_find)
-        for method in self.config.all_methods:
-            for fr_model in self._fr_models_of(method):
-                for name in self.scored:
-                    self._score(method, fr_model, name, only_find)
+        tasks = [
+            partial(self._embed, fr_model, name) for fr_model in self.config.fr_models for name in self.benchmarks
+        ]
+        tasks += [
+            partial(self._score, method, fr_model, name)
+            for method in self.config.all_methods
+            for fr_model in self._fr_models_of(method)
+            for name in self.scored
+        ]
+        for task in tasks:
+            task(self.share, only_find)
+        if self.share[1] > 1 and not only_find:
+            # What the others haven't come to, or never will: from the end, so that it is seldom made twice.
+            for task in reversed(tasks):
+                task(None)
         # Methods that differ in their terms alone have one entry.
         return sum(entry.missing() for entry in {entry.folder: entry for entry in self.entries.values()}.values())
 
@@ -353,12 +372,19 @@ class StudyRunner:
     def _key(self, method: str, fr_model: FRModelConfig | None, images: str) -> tuple[str, ...]:
         return ("scores", method, "" if fr_model is None else fr_model.name, images)
 
+    def _is_done(self, *key: str) -> bool:
+        return key in self.entries and not self.entries[key].missing()
+
     def _processor(self, images: str):
         from ..image_processing_face import FaceImageProcessor
 
         return FaceImageProcessor(do_align=self.align[images])
 
-    def _embed(self, fr_model: FRModelConfig, name: str, only_find: bool) -> None:
+    def _embed(
+        self, fr_model: FRModelConfig, name: str, share: tuple[int, int] | None, only_find: bool = False
+    ) -> None:
+        if self._is_done("embeddings", fr_model.name, name):
+            return
         import torch
 
         from ..labelling import fingerprint
@@ -385,7 +411,7 @@ class StudyRunner:
             )
             return {"embeddings": embeddings, "errors": _texts(errors)}
 
-        entry.compute(rows_of, self.share, self._bar)
+        entry.compute(rows_of, share, self._bar)
 
     def _load_method(self, config: MethodConfig, fr_model: FRModelConfig | None, images: str):
         from ..methods import load_method
@@ -397,7 +423,16 @@ class StudyRunner:
             lambda: load_method(config.method, config.weights, probed, image_processor=processor, **config.options),
         )
 
-    def _score(self, config: MethodConfig, fr_model: FRModelConfig | None, name: str, only_find: bool) -> None:
+    def _score(
+        self,
+        config: MethodConfig,
+        fr_model: FRModelConfig | None,
+        name: str,
+        share: tuple[int, int] | None,
+        only_find: bool = False,
+    ) -> None:
+        if self._is_done(*self._key(config.name, fr_model, name)):
+            return
         from ..labelling import fingerprint
 
         method = self._load_method(config, fr_model, name)
@@ -428,7 +463,7 @@ class StudyRunner:
             scores = np.array([record.score for record in records], np.float64)
             return {"scores": scores, "errors": _texts([record.error for record in records]), **terms}
 
-        entry.compute(rows_of, self.share, self._bar)
+        entry.compute(rows_of, share, self._bar)
 
     def _place(self, method: Any) -> None:
         """To where it runs; the parts of a DifFIQA pipeline folded, as `diffiqa score` does."""
