@@ -6,8 +6,8 @@ passes over the feature maps and the same outputs to rounding.
 - A batch normalisation after a convolution or linear layer becomes part of its weights (Jacob et al., CVPR 2018,
   section 3.2). One before a padded convolution can't, for the padding is not normalised: it becomes one multiply-add.
 - The standardised weights of [`DifFIQAUNetModel`] are computed once and not at each call.
-- There, a nearest upsampling and the 3x3 convolution after it become one transposed convolution, with 4 in place of
-  9 multiplications for each output value: of the pixels under a filter most are copies of each other.
+- In the UNets a nearest upsampling and the 3x3 convolution after it become one transposed convolution, with 4 in place
+  of 9 multiplications for each output value: of the pixels under a filter most are copies of each other.
 - On request, the wide 3x3 convolutions are computed by Winograd's algorithm.
 """
 
@@ -15,6 +15,8 @@ import copy
 from typing import TypeVar
 
 import torch
+from diffusers import UNet2DModel
+from diffusers.models.upsampling import Upsample2D
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -50,10 +52,10 @@ def fold(model: Model, winograd: bool = False) -> Model:
     """
     A copy of a model for inference alone: the outputs are the same to rounding, and it is faster.
 
-    It folds the face recognition and face quality models of this package and [`DifFIQAUNetModel`]; of any other module
-    it gives a copy in evaluation mode. The copy's weights are in channels-last order and take no gradient (the pixels
-    do), `train()` changes nothing that it computes, it says so by `is_folded`, and it refuses to be saved. The model
-    itself is left as it is.
+    It folds the face recognition and face quality models of this package, [`DifFIQAUNetModel`], and the upsampling of
+    diffusers' `UNet2DModel`; of any other module it gives a copy in evaluation mode. The copy's weights are in
+    channels-last order and take no gradient (the pixels do), `train()` changes nothing that it computes, it says so by
+    `is_folded`, and it refuses to be saved. The model itself is left as it is.
 
     For half precision fold first and convert then: `fold(model).to(torch.bfloat16)`.
 
@@ -134,6 +136,10 @@ def _fold_layers(module: nn.Module) -> None:
         for level in module.ups:
             if isinstance(level[3], nn.Sequential):
                 level[3] = _fold_upsampling(level[3][1])
+    elif isinstance(module, UNet2DModel):  # others may ask for another size than twice the one that there is
+        for part in module.modules():
+            if isinstance(part, Upsample2D) and _is_nearest_and_3x3(part):
+                part.interpolate, part.conv = False, _fold_upsampling(part.conv)
 
 
 def _parameter(value: torch.Tensor, like: torch.Tensor) -> nn.Parameter:
@@ -180,6 +186,12 @@ def _fold_standardization(conv: StandardizedConv2d) -> nn.Conv2d:
     folded.weight = _parameter(conv.standardized_weight(), conv.weight)
     folded.bias = conv.bias
     return folded
+
+
+def _is_nearest_and_3x3(module: Upsample2D) -> bool:
+    if not (module.use_conv and module.interpolate and module.name == "conv") or module.use_conv_transpose:
+        return False
+    return module.conv.kernel_size == (3, 3) and module.conv.padding == (1, 1)
 
 
 def _fold_upsampling(conv: nn.Conv2d) -> nn.ConvTranspose2d:

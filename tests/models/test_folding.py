@@ -5,6 +5,7 @@ import copy
 
 import pytest
 import torch
+from diffusers import UNet2DModel
 from fixtures.fill import fill_state_dict, make_images
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -111,6 +112,28 @@ def test_gradient_reaches_the_pixels_alone():
     torch.testing.assert_close(gradients[1], gradients[0], atol=1e-4 * gradients[0].abs().max().item(), rtol=0)
     assert not any(parameter.requires_grad for parameter in fold(model).parameters())
     assert all(parameter.requires_grad for name, parameter in model.named_parameters() if name != "features.weight")
+
+
+@pytest.mark.parametrize("up", ["UpBlock2D", "AttnUpBlock2D", "ResnetUpsampleBlock2D"])
+@torch.no_grad()
+def test_upsampling_of_diffusers(up):
+    torch.manual_seed(0)
+    unet = UNet2DModel(
+        sample_size=16,
+        block_out_channels=(8, 16, 24),
+        norm_num_groups=4,
+        attention_head_dim=4,
+        down_block_types=("DownBlock2D",) * 3,
+        up_block_types=(up,) * 3,
+    ).eval()
+    sample, time = torch.randn(3, 3, 16, 16), torch.tensor([1, 20, 300])
+    expected = unet(sample, time).sample
+    folded = fold(unet)
+    assert (folded(sample, time).sample - expected).abs().max() < 1e-5
+    # ResnetUpsampleBlock2D upsamples inside of a block, before two convolutions: nothing there is a pair.
+    changed = sum(isinstance(module, nn.ConvTranspose2d) for module in folded.modules())
+    assert changed == (0 if up == "ResnetUpsampleBlock2D" else 2)
+    assert torch.equal(unet(sample, time).sample, expected)
 
 
 @torch.no_grad()
