@@ -5,7 +5,8 @@ Labels a set of faces with their quality, the first stage of distilling DifFIQA(
     accelerate launch training/label_quality.py --train_data_dir faces/ --output_dir runs/labels
 
 The rows come out as they are, with `quality`, its five terms and `quality_error` (see diffiqa_hf.labelling), in shards
-of `--shard_size` rows: `datasets.load_dataset("parquet", data_files="runs/labels/data/*.parquet")`. Any number of
+of `--shard_size` rows: `datasets.load_dataset("parquet", data_files="runs/labels/data/*.parquet")`. With
+`--degraded_copies N` each is followed by N degraded copies of it, which have labels of their own. Any number of
 processes on any number of machines that see the same `--output_dir` share the work without talking to each other:
 process p of P takes shards p, p + P, ... and skips those that are there. A run that was killed is started again by the
 same command, with as many processes as there are then, and loses one shard for each process at most. Whoever finishes
@@ -58,11 +59,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     data.add_argument("--streaming", action="store_true", help="read the rows as they come, without a copy on disk")
     data.add_argument("--landmarks_column", help="column of five points (5, 2) in pixels, to align the faces by")
     data.add_argument(
-        "--degrade_probability",
-        type=float,
-        default=0.0,
-        help="of a face to be degraded as in training DifFIQA, before it is labelled and written, so that a student "
-        f"sees poor faces with labels of their own; adds the column {DEGRADED_COLUMN!r} (default: %(default)s)",
+        "--degraded_copies",
+        type=int,
+        default=0,
+        metavar="N",
+        help="have each row followed by N copies of it, each degraded in its own way, as in training DifFIQA, and "
+        "with a label of its own, so that a student sees poor faces, and each of them beside the clean one; "
+        f"adds the column {DEGRADED_COLUMN!r} (default: %(default)s)",
     )
     method = parser.add_argument_group("method")
     method.add_argument("--method", default="diffiqa", help="see `diffiqa methods` (default: %(default)s)")
@@ -88,7 +91,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     output = parser.add_argument_group("output")
     output.add_argument("--output_dir", required=True, help="folder of the labelled dataset")
-    output.add_argument("--shard_size", type=int, default=1000, help="rows of a shard (default: %(default)s)")
+    output.add_argument(
+        "--shard_size", type=int, default=1000, help="rows of a shard, copies not counted (default: %(default)s)"
+    )
     share = parser.add_argument_group("sharing the work (default: as accelerate launches it)")
     share.add_argument("--process_index", type=int, help="p, from 0: which of the processes this one is")
     share.add_argument("--num_processes", type=int, help="P: how many there are")
@@ -105,8 +110,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error("--process_index is from 0 to --num_processes - 1")
     if args.shard_size < 1:
         parser.error("--shard_size is a positive number")
-    if args.degrade_probability and args.landmarks_column:
-        parser.error("--degrade_probability writes aligned crops, to which --landmarks_column would not belong")
+    if args.degraded_copies < 0:
+        parser.error("--degraded_copies is 0 or a positive number")
+    if args.degraded_copies and args.landmarks_column:
+        parser.error("--degraded_copies writes aligned crops, to which --landmarks_column would not belong")
     return args
 
 
@@ -200,6 +207,19 @@ def degrade(image, rng: np.random.Generator, processor: FaceImageProcessor):
     return {"bytes": file.getvalue(), "path": None}
 
 
+def copies(images: list, first_row: int, args: argparse.Namespace) -> list:
+    """
+    Each of the images, which are those of the rows from `first_row` on, and behind it its degraded copies: by the
+    seed, the row and the number of the copy alone, the same in any shard and on any process.
+    """
+    processor, out = FaceImageProcessor(), []
+    for row, image in enumerate(images, first_row):
+        out.append(image)
+        for copy in range(args.degraded_copies):
+            out.append(degrade(image, np.random.default_rng([args.seed, row, copy]), processor))
+    return out
+
+
 # -- shards and manifest ----------------------------------------------------------------------------------------------
 
 
@@ -223,18 +243,14 @@ def read_shard(path: Path) -> dict | None:
 def label_shard(
     rows: Dataset, number: int, path: Path, labeller: QualityLabeller, settings: str, args: argparse.Namespace, bar
 ) -> int:
-    """Labels the rows of one shard, writes it, and returns how many could not be scored."""
+    """Labels the rows of one shard and their copies, writes it, and returns how many could not be scored."""
     table = rows.with_format("arrow")[:]
-    column = labeller.image_column
+    column, first_row = labeller.image_column, number * args.shard_size
     images = [with_bytes(image) for image in table[column].to_pylist()]
-    degraded = np.zeros(len(images), bool)
-    if args.degrade_probability:
-        processor = FaceImageProcessor()
-        for i in range(len(images)):
-            # By the row alone: the same in any shard, on any process.
-            rng = np.random.default_rng([args.seed, number * args.shard_size + i])
-            if rng.random() < args.degrade_probability:
-                degraded[i], images[i] = True, degrade(images[i], rng, processor)
+    # Which row of the shard each of the new ones is, or is a copy of.
+    sources = np.repeat(np.arange(len(images)), 1 + args.degraded_copies)
+    if args.degraded_copies:
+        table, images = table.take(sources), copies(images, first_row, args)
     landmarks = table[args.landmarks_column].to_pylist() if args.landmarks_column else None
     parts = []
     for start in range(0, len(images), ROWS_AT_A_TIME):
@@ -250,16 +266,16 @@ def label_shard(
         features[column] = Image()
     index = table.schema.get_field_index(column)
     table = table.set_column(index, column, pa.array(images, table.schema.field(column).type))
-    if args.degrade_probability:
+    if args.degraded_copies:
         features[DEGRADED_COLUMN] = Value("bool")
-        table = table.append_column(DEGRADED_COLUMN, pa.array(degraded))
+        table = table.append_column(DEGRADED_COLUMN, pa.array(np.diff(sources, prepend=-1) == 0))
     features = labelled_features(features)
     for name, values in labels.items():
         # A score that is NaN stays NaN, and does not become null.
         table = table.append_column(name, pa.array(values, features[name].pa_type, from_pandas=False))
     failed = [i for i, error in enumerate(labels[ERROR_COLUMN]) if error is not None]
     if failed:
-        first = f"row {number * args.shard_size + failed[0]}: {labels[ERROR_COLUMN][failed[0]]}"
+        first = f"row {first_row + sources[failed[0]]}: {labels[ERROR_COLUMN][failed[0]]}"
         logger.warning(f"{len(failed)} of {len(images)} rows of shard {number} could not be scored ({first})")
     ours = {METADATA_KEY: json.dumps({"settings": settings, "failed": len(failed)})}
     schema = features.arrow_schema
@@ -370,7 +386,7 @@ def label(args: argparse.Namespace) -> None:
         landmarks_column=args.landmarks_column,
         **args.method_options,
     )
-    names = ("split", "shard_size", "image_column", "landmarks_column", "degrade_probability", "seed")
+    names = ("split", "shard_size", "image_column", "landmarks_column", "degraded_copies", "seed")
     settings = {**labeller.settings, **{name: getattr(args, name) for name in names}, "dataset": files}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
     # What a reader wants to know and what may differ between machines: where the model and the faces were.
@@ -389,14 +405,15 @@ def label(args: argparse.Namespace) -> None:
             check_shard(shard_path(args, number), shard, None, digest)
         return shard is None
 
-    total = None
+    total, each = None, 1 + args.degraded_copies
     if isinstance(dataset, Dataset):
         lengths = [min(args.shard_size, len(dataset) - start) for start in range(0, len(dataset), args.shard_size)]
-        total = sum(length for number, length in enumerate(lengths) if number % num_processes == process)
+        total = each * sum(length for number, length in enumerate(lengths) if number % num_processes == process)
     lengths, labelled, failed, start = [], 0, 0, time.monotonic()
     # The bar knows how many faces a second there are, and the time that is left where the number of rows is known.
     bar = tqdm(total=total, unit="face", position=process, desc=f"process {process}", smoothing=0.05)
     for number, length, rows in split_rows(dataset, args.shard_size, wanted):
+        length *= each
         lengths.append(length)
         if rows is None:
             if total is not None and number % num_processes == process:

@@ -6,8 +6,9 @@ DifFIQA(R), section 3.6 of the paper (Babnik et al., IJCB 2023), and eDifFIQA (B
     accelerate launch training/train_diffiqa_r.py --train_parquet runs/labels/data/*.parquet \\
         --model_name_or_path fr_model/ --output_dir runs/diffiqa-r
 
-The labels are what training/label_quality.py writes; rows without a label are left out. A preset sets the options as
-the authors have them, and options that are given beside it still count:
+The labels are what training/label_quality.py and training/label_centres.py write, or the weighted mean of several of
+their columns; rows that lack one are left out. A preset sets the options as the authors have them, and options that
+are given beside it still count:
 
 - `--preset diffiqa-r`: a linear head, L1, one epoch, every tenth face in the order of the labels held out.
 - `--preset ediffiqa`: two layers; L = theta L_rc + (1 - theta) L_q (theta = 0.5), where L_rc keeps the embedding near
@@ -18,9 +19,9 @@ the authors have them, and options that are given beside it still count:
 Mixed precision, which the authors use as well, is left to `accelerate`.
 
 While it runs, Spearman's rank correlation with the labels of the faces held out is measured, and with
-`--validation_embeddings` the pAUC of their comparisons. The model with the best correlation so far is kept in `best`,
-the last one in `model`; AutoModelForFaceQuality loads both. A run that was stopped goes on with
-`--resume_from_checkpoint latest`.
+`--validation_embeddings` the pAUC of their comparisons. The model with the best correlation so far, or with the lowest
+pAUC (`--best_by pauc`), is kept in `best`, the last one in `model`; AutoModelForFaceQuality loads both. A run that was
+stopped goes on with `--resume_from_checkpoint latest`.
 """
 
 import argparse
@@ -36,7 +37,7 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
-from scipy.stats import bootstrap, spearmanr
+from scipy.stats import bootstrap, rankdata, spearmanr
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 from transformers import AutoConfig
@@ -44,7 +45,7 @@ from transformers import AutoConfig
 from diffiqa_hf import AutoModelForFaceQuality, FaceImageError, FaceImageProcessor
 from diffiqa_hf.alignment import align_face, arcface_template, similarity_transform
 from diffiqa_hf.degradations import degrade_face
-from diffiqa_hf.evaluation import bootstrap_pauc, compare_embeddings, edc_curve
+from diffiqa_hf.evaluation import Comparisons, bootstrap_pauc, compare_embeddings, edc_curve
 from diffiqa_hf.file_utils import replace_folder
 from diffiqa_hf.hub import (
     ResultFacts,
@@ -111,6 +112,8 @@ PRESETS = {
 
 RANK_TEMPERATURE = 0.1  # of normalised labels, whose range is 1
 RANK_LEVELS = 101  # quantiles that a rank normalisation keeps
+BEST_BY = {"spearman": ("spearman", 1), "pauc": ("pauc_0.3", -1)}  # figure, and whether higher or lower is better
+DEGRADED_COLUMN = "degraded"  # of label_quality.py: a copy of the last row before it that is not degraded
 MAX_COMPARED = 8000  # faces held out whose pairs, 32 million, are compared for the pAUC
 
 
@@ -119,7 +122,21 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--preset", choices=tuple(PRESETS), help="sets the options as the authors have them")
     add_data_arguments(parser)
     labels = parser.add_argument_group("labels")
-    labels.add_argument("--label_column", default="quality", help="column of the labels (default: %(default)s)")
+    labels.add_argument(
+        "--label_column",
+        nargs="+",
+        default=["quality"],
+        metavar="COLUMN",
+        help="column of the labels; of several, each is normalised and the label is their weighted mean (default: "
+        "quality)",
+    )
+    labels.add_argument(
+        "--label_weights",
+        nargs="+",
+        type=float,
+        metavar="WEIGHT",
+        help="of the columns, positive numbers in their order, whose sum does not matter (default: equal ones)",
+    )
     labels.add_argument(
         "--label_normalization",
         choices=("minmax", "rank", "none"),
@@ -131,12 +148,20 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--validation_split",
         choices=("identity", "label"),
         default="identity",
-        help="what --holdout_modulo M holds out (0: nothing): people, or every M-th face in the order of the labels, "
-        "as the authors do (default: %(default)s)",
+        help="what --holdout_modulo M holds out (0: nothing): people, or every M-th face in the order of the labels "
+        "(of several columns in that of the weighted mean of the ranks), as the authors do (default: %(default)s)",
     )
     labels.add_argument(
         "--validation_embeddings",
-        help=".npy file (N, D) of an FR model's embeddings, a row for each row of the dataset: measures the pAUC",
+        help=".npy file (N, D) of an FR model's embeddings, a row for each row of the dataset: measures the pAUC; a "
+        f"face is not compared with its own degraded copies (column {DEGRADED_COLUMN!r})",
+    )
+    labels.add_argument(
+        "--best_by",
+        choices=tuple(BEST_BY),
+        default="spearman",
+        help="figure of the faces held out that `best` is chosen by: the correlation, or the pAUC at discard 0.3, "
+        "which needs --validation_embeddings (default: %(default)s)",
     )
     model = parser.add_argument_group("model")
     model.add_argument(
@@ -200,7 +225,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=float,
         default=0.0,
         help="of a face to be degraded as for DifFIQA itself; only with --label_optimization, which lowers its label. "
-        "Otherwise it is label_quality.py that degrades faces, so that they have labels of their own "
+        "Otherwise label_quality.py --degraded_copies degrades faces, so that they have labels of their own "
         "(default: %(default)s)",
     )
     augmentation.add_argument(
@@ -251,6 +276,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error(
             "--degrade_probability needs --label_optimization: a degraded face has not the label of the clean one"
         )
+    weights = args.label_weights or [1.0] * len(args.label_column)
+    if len(weights) != len(args.label_column) or not min(weights) > 0:
+        parser.error("--label_weights are as many positive numbers as there are columns in --label_column")
+    if len(set(args.label_column)) < len(args.label_column):
+        parser.error("--label_column names a column twice")
+    args.label_weights = [weight / sum(weights) for weight in weights]
+    if args.best_by == "pauc" and not args.validation_embeddings:
+        parser.error("--best_by pauc needs --validation_embeddings")
     if needs_embeddings(args) and args.model_config and not args.fr_embeddings:
         parser.error("a new model has no embeddings to start from: --fr_embeddings is needed")
     return args
@@ -294,6 +327,25 @@ def normalize(labels: np.ndarray, constants: dict) -> np.ndarray:
     return labels.astype(np.float32)
 
 
+def fit_labels(labels: np.ndarray, args: argparse.Namespace) -> dict:
+    """
+    `config.quality_normalization` for columns of labels `(N, C)`: of one what [`fit_normalization`] gives, of several
+    the kind `"weighted_mean"`, whose `columns` have that for each of them, with its `column` and `weight`.
+    """
+    parts = [fit_normalization(column, args.label_normalization) for column in labels.T]
+    if len(parts) == 1:
+        return parts[0]
+    named = zip(args.label_column, args.label_weights, parts, strict=True)
+    columns = [{"column": column, "weight": weight, **part} for column, weight, part in named]
+    return {"kind": "weighted_mean", "columns": columns}
+
+
+def make_targets(labels: np.ndarray, constants: dict) -> np.ndarray:
+    """What is learnt, `(N,)` float32: the columns `(N, C)` by the constants of [`fit_labels`]."""
+    parts = constants.get("columns", [{"weight": 1.0, **constants}])
+    return sum(part["weight"] * normalize(column, part) for part, column in zip(parts, labels.T, strict=True))
+
+
 def split_dataset(dataset, args: argparse.Namespace):
     """The rows to train on and those held out, `None` where nothing is."""
     modulo = args.holdout_modulo
@@ -302,7 +354,9 @@ def split_dataset(dataset, args: argparse.Namespace):
     if args.validation_split == "identity":
         parts = [hold_out(dataset, args.identity_column, modulo, heldout) for heldout in (False, True)]
     else:
-        order = np.argsort(read_labels(dataset, args.label_column), kind="stable")
+        # Of one column the order of the labels themselves.
+        ranks = rankdata(read_labels(dataset, args.label_column), axis=0) @ args.label_weights
+        order = np.argsort(ranks, kind="stable")
         out = np.zeros(len(order), bool)
         out[order[::modulo]] = True
         parts = [dataset.select(np.flatnonzero(out == heldout)) for heldout in (False, True)]
@@ -313,10 +367,22 @@ def split_dataset(dataset, args: argparse.Namespace):
     return parts
 
 
-def read_labels(dataset, column: str) -> np.ndarray:
-    if column not in dataset.column_names:
-        raise ValueError(f"the dataset has no column {column!r}; it has {dataset.column_names}")
-    return np.array(dataset[column], dtype=np.float64)
+def read_labels(dataset, columns: list[str]) -> np.ndarray:
+    """The columns `(N, C)`, float64."""
+    for column in columns:
+        if column not in dataset.column_names:
+            raise ValueError(f"the dataset has no column {column!r}; it has {dataset.column_names}")
+    return np.stack([np.array(dataset[column], dtype=np.float64) for column in columns], axis=1)
+
+
+def find_sources(dataset) -> np.ndarray | None:
+    """
+    For each row `(R,)` the number of the face that it shows: a degraded copy shows that of the row that it follows.
+    `None` where there are no copies.
+    """
+    if DEGRADED_COLUMN not in dataset.column_names:
+        return None
+    return np.cumsum(~np.array(dataset[DEGRADED_COLUMN], dtype=bool))
 
 
 # -- faces ------------------------------------------------------------------------------------------------------------
@@ -471,18 +537,29 @@ def freeze_all_but_last(backbone: torch.nn.Module, tensors: int | None) -> None:
 
 
 class DistillationState(TrainingState):
-    """Also the best correlation so far, and the figures of the last validation."""
+    """Also the best figure so far, which one that is (`--best_by`), and the figures of the last validation."""
 
-    def __init__(self, ema: EMAModel | None):
+    def __init__(self, ema: EMAModel | None, best_by: str):
         super().__init__(ema)
-        self.best, self.figures = None, {}
+        self.best, self.best_by, self.figures = None, best_by, {}
 
     def state_dict(self) -> dict:
-        return {**super().state_dict(), "best": self.best, "figures": self.figures}
+        return {**super().state_dict(), "best": self.best, "best_by": self.best_by, "figures": self.figures}
 
     def load_state_dict(self, state: dict) -> None:
         super().load_state_dict(state)
+        # A checkpoint of earlier versions does not say it.
+        if state.get("best_by", "spearman") != self.best_by:
+            raise ValueError(f"the checkpoint is that of a run with --best_by {state.get('best_by', 'spearman')}")
         self.best, self.figures = state["best"], state["figures"]
+
+    def is_best(self) -> bool:
+        """Whether the last validation is better than the best one so far, whose place it takes then."""
+        name, sign = BEST_BY[self.best_by]
+        better = self.best is None or sign * self.figures[name] > sign * self.best
+        if better:
+            self.best = self.figures[name]
+        return better
 
 
 def save_model(model: FacePreTrainedModel, figures: dict, path: Path) -> None:
@@ -500,9 +577,15 @@ class Validation:
     """
     Measures on the faces held out: the mean absolute error to the normalised labels, Spearman's rank correlation with
     them and, with embeddings, the pAUC (the protocol `default` of diffiqa_hf.evaluation) of all their comparisons.
+
+    Args:
+        dataset: The faces held out, with their rows of the whole dataset in a column `row`.
+        targets (`np.ndarray` of shape `(N,)`): Their normalised labels.
+        sources (`np.ndarray` of shape `(R,)`, *optional*): For each row of the whole dataset the face that it shows: a
+            face and its degraded copies are not compared with each other, for they are one photo.
     """
 
-    def __init__(self, dataset, targets: np.ndarray, args: argparse.Namespace):
+    def __init__(self, dataset, targets: np.ndarray, args: argparse.Namespace, sources: np.ndarray | None = None):
         self.faces, self.targets, self.comparisons = LabelledFaces(dataset, args), targets, None
         if args.validation_embeddings:
             if args.identity_column not in dataset.column_names:
@@ -510,8 +593,18 @@ class Validation:
             rows = np.array(dataset["row"][:MAX_COMPARED])
             identities = np.array(dataset[args.identity_column][:MAX_COMPARED])
             embeddings = np.load(args.validation_embeddings, mmap_mode="r")[rows]
-            self.comparisons, self.identities = compare_embeddings(embeddings, identities), identities
-            logger.info(f"the labels themselves, on the faces held out: {self._pauc(targets)}")
+            found = compare_embeddings(embeddings, identities)
+            if sources is not None:
+                apart = np.not_equal(*sources[rows][found.pairs.T])
+                found = Comparisons(found.similarities[apart], found.mated[apart], found.pairs[apart])
+            self.comparisons, self.identities = found, identities
+            figures = self._pauc(targets)
+            logger.info(f"the labels themselves, on the faces held out: {figures}")
+            if args.best_by == "pauc" and not np.isfinite(figures[BEST_BY["pauc"][0]]):
+                raise ValueError(
+                    "--best_by pauc: there is none, because all mated pairs of the faces held out match by "
+                    "--validation_embeddings"
+                )
 
     def __call__(self, model: FacePreTrainedModel) -> dict[str, float]:
         scores = self._scores(model)
@@ -586,13 +679,14 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
     resume = find_checkpoint(output_dir, args.resume_from_checkpoint)
     everyone = load_face_dataset(args.dataset_name, args.train_data_dir, args.train_parquet)
     everyone = everyone.add_column("row", np.arange(len(everyone)))
-    labelled = np.flatnonzero(np.isfinite(read_labels(everyone, args.label_column)))
+    labelled = np.flatnonzero(np.isfinite(read_labels(everyone, args.label_column)).all(1))
     if not len(labelled):
-        raise ValueError(f"none of the {len(everyone)} rows has a label in {args.label_column!r}")
+        columns = " and ".join(map(repr, args.label_column))
+        raise ValueError(f"none of the {len(everyone)} rows has a label in {columns}")
     dataset, heldout = split_dataset(everyone.select(labelled), args)
     labels = read_labels(dataset, args.label_column)
-    constants = fit_normalization(labels, args.label_normalization)
-    targets = normalize(labels, constants)
+    constants = fit_labels(labels, args)
+    targets = make_targets(labels, constants)
 
     torch.manual_seed(args.seed)
     model = make_model(args)
@@ -637,7 +731,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
     optimizer = torch.optim.Adam([group for group in groups if group["params"]])
     peaks = [group["lr"] for group in optimizer.param_groups]
     model, optimizer = accelerator.prepare(model, optimizer)
-    state = DistillationState(ema)
+    state = DistillationState(ema, args.best_by)
     accelerator.register_for_checkpointing(state)
     if resume is not None:
         accelerator.load_state(str(resume))
@@ -655,8 +749,8 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
     batches = iter(loader)
     validate = None
     if heldout is not None and args.validation_steps and accelerator.is_main_process:
-        held_targets = normalize(read_labels(heldout, args.label_column), constants)
-        validate = Validation(heldout, held_targets, args)
+        held_targets = make_targets(read_labels(heldout, args.label_column), constants)
+        validate = Validation(heldout, held_targets, args, find_sources(everyone))
         # Killed between the two renames of `save_model`.
         if (output_dir / "best.old").exists() and not (output_dir / "best").exists():
             os.replace(output_dir / "best.old", output_dir / "best")
@@ -716,15 +810,15 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
             state.figures = figures = {"step": state.step, **validate(trained)}
             logger.info(f"held out: {figures}")
             accelerator.log({f"heldout/{name}": value for name, value in figures.items()}, step=state.step)
-            if state.best is None or figures["spearman"] > state.best:
-                state.best = figures["spearman"]
+            if state.is_best():
                 save_model(trained, figures, output_dir / "best")
         if state.step % args.checkpointing_steps == 0 or last:
             save_checkpoint(accelerator, output_dir, state.step, args.checkpoints_total_limit)
     progress.close()
     if accelerator.is_main_process:
         save_model(trained_copy(accelerator.unwrap_model(model), ema), state.figures, output_dir / "model")
-        best = "" if state.best is None else f"; {output_dir / 'best'} has the best correlation, {state.best:.4f}"
+        name = BEST_BY[args.best_by][0]
+        best = "" if state.best is None else f"; {output_dir / 'best'} has the best {name}, {state.best:.4f}"
         logger.info(f"saved {output_dir / 'model'}, which AutoModelForFaceQuality loads{best}")
         out = None
         if args.holdout_modulo and args.validation_split == "label":

@@ -36,7 +36,8 @@ class FaceModelConfig(PreTrainedConfig):
             `...ForFaceQuality` models read it.
         quality_normalization (`dict`, *optional*):
             How the labels that a quality head learnt were made of raw qualities, with the constants (`"kind"` is
-            `"minmax"`, `"rank"` or `"none"`). For people; nothing is computed from it.
+            `"minmax"`, `"rank"` or `"none"`, or, of several labels, `"weighted_mean"` with the `"columns"`). For
+            people; nothing is computed from it.
         training_data, weights_license (`str`, *optional*):
             What the weights were trained on and how they may be used. For people; nothing is computed from them.
     """

@@ -6,12 +6,13 @@ embeddings of an FR model, and losses. The losses of PFE and PCNet stand beside 
 """
 
 from .faceqgen import restoration_losses
-from .labels import choose_references, reference_labels, sdd_fiqa_labels, wasserstein_distances
+from .labels import centre_labels, choose_references, reference_labels, sdd_fiqa_labels, wasserstein_distances
 from .lightqnet import QualityBranch, identification_quality_loss, quality_distillation_loss
 
 
 __all__ = [
     "QualityBranch",
+    "centre_labels",
     "choose_references",
     "identification_quality_loss",
     "quality_distillation_loss",

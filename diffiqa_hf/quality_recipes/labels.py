@@ -1,5 +1,8 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
-"""Quality labels that are made of embeddings and identities alone: those of SDD-FIQA and FaceQnet."""
+"""
+Quality labels that are made of embeddings and identities alone: those of SDD-FIQA and FaceQnet, and the similarity to
+the centre of the person.
+"""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -114,6 +117,55 @@ def reference_labels(embeddings: ArrayLike, identities: ArrayLike, references: A
     return _scaled(raw)
 
 
+def centre_labels(
+    embeddings: ArrayLike, identities: ArrayLike, sources: ArrayLike | None = None, clean: ArrayLike | None = None
+) -> np.ndarray:
+    r"""
+    How near a face, degraded perhaps, is to the centre of its person: the cosine similarity to the mean of the unit
+    embeddings of the person's clean faces, without the face itself and without the one that it is a copy of,
+
+    $$q_i = \cos\Big(e_i, \sum_{j \in C_i} \frac{e_j}{\lVert e_j \rVert}\Big),\quad
+    C_i = \{j : j \text{ is clean and of the person of } i, s_j \ne s_i\}$$
+
+    with the source s of each face. Without the exclusion a person's few faces would be near a centre that they make
+    themselves, and a copy near its original. It is a choice of this package; eDifFIQA (Babnik et al., TBIOM 2024)
+    moves DifFIQA's labels towards the similarity to a centre that the face itself may be part of.
+
+    A person's faces are in memory at a time, so that `embeddings` may be a memory-mapped file.
+
+    Args:
+        embeddings: (N, D), normalised or not.
+        identities: (N,) labels of any kind.
+        sources: (N,) labels of any kind, equal for a face and its copies. Without them each face is its own.
+        clean: (N,) bool, which faces centres are made of. Without it all of them.
+
+    Returns:
+        (N,) float64 in [-1, 1], higher is better; NaN where no other face is left, or where the rest has the mean 0.
+
+    Raises:
+        ValueError: Shapes that do not fit, or an embedding that is zero or not finite.
+    """
+    embeddings, people = np.asarray(embeddings), np.unique(np.asarray(identities), return_inverse=True)[1]
+    if embeddings.ndim != 2 or people.shape != embeddings.shape[:1] or not len(embeddings):
+        raise ValueError(f"embeddings are (N, D) and identities (N,), got {embeddings.shape} and {people.shape}")
+    sources = np.arange(len(people)) if sources is None else np.asarray(sources)
+    clean = np.ones(len(people), bool) if clean is None else np.asarray(clean, dtype=bool)
+    if not sources.shape == clean.shape == people.shape:
+        raise ValueError(f"sources and clean have the shape {people.shape}, got {sources.shape} and {clean.shape}")
+    labels = np.full(len(people), np.nan)
+    order = np.argsort(people, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(people[order])) + 1):
+        unit, own = _unit(embeddings[rows], sources[rows])
+        # The sum, and the number, of the clean faces of each source.
+        sums, counts = np.zeros((own.max() + 1, unit.shape[1])), np.bincount(own, clean[rows])
+        np.add.at(sums, own[clean[rows]], unit[clean[rows]])
+        rest = (sums.sum(0) - sums)[own]
+        length = np.linalg.norm(rest, axis=1)
+        left = (counts.sum() - counts[own] > 0) & (length > 1e-9)  # what rounding leaves of 0 is far below
+        labels[rows[left]] = np.einsum("nd,nd->n", unit[left], rest[left]) / length[left]
+    return np.clip(labels, -1, 1)
+
+
 def choose_references(embeddings: ArrayLike, identities: ArrayLike, marked: ArrayLike | None = None) -> np.ndarray:
     """
     A reference face for each person.
@@ -166,4 +218,4 @@ def _scaled(raw: np.ndarray) -> np.ndarray:
     return (raw - low) / (high - low)
 
 
-__all__ = ["choose_references", "reference_labels", "sdd_fiqa_labels", "wasserstein_distances"]
+__all__ = ["centre_labels", "choose_references", "reference_labels", "sdd_fiqa_labels", "wasserstein_distances"]

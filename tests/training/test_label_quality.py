@@ -202,6 +202,7 @@ def test_launched_processes_share_the_work(setup, labelled, tmp_path):
         (["--seed", "1"], "seed: 0 there, 1 now"),
         (["--method_options", '{"num_repeats": 2}'], "num_repeats: 1 there, 2 now"),
         (["--shard_size", "4"], "shard_size: 3 there, 4 now"),
+        (["--degraded_copies", "1"], "degraded_copies: 0 there, 1 now"),
         (["--image_column", "picture"], "no column 'picture'"),
     ],
 )
@@ -222,16 +223,38 @@ def test_other_faces_and_foreign_shards_are_an_error(setup, labelled, tmp_path):
 
 def test_degraded_faces_are_labelled_as_they_are(setup, labelled, tmp_path):
     for name, size in (("three", "3"), ("four", "4")):
-        label(setup, tmp_path / name, "--degrade_probability", "0.5", "--shard_size", size)
+        label(setup, tmp_path / name, "--degraded_copies", "2", "--shard_size", size)
     after, other, before = load(tmp_path / "three"), load(tmp_path / "four"), load(labelled)
-    assert after["image"][:] == other["image"][:]  # by the row, not by the shard
-    degraded = after["degraded"][:]
-    assert 2 < sum(degraded) < 9
-    for i, is_degraded in enumerate(degraded):
-        if i != DAMAGED:
-            assert (after["image"][i]["bytes"] != before["image"][i]["bytes"]) == is_degraded
+    assert after["image"][:] == other["image"][:]  # by row and copy, not by the shard
+    assert after.column_names == ["image", "identity", "degraded", *LABEL_COLUMNS]
+    assert after["degraded"][:] == [False, True, True] * 11
+    assert after["identity"][:] == [name for name in before["identity"] for _ in range(3)]
+    assert after["image"][::3] == before["image"][:]
+    files = [image["bytes"] for image in after["image"]]
+    for i in range(0, 33, 3):
+        # Nor is one copy the other; what can't be read stays as it is.
+        assert len(set(files[i : i + 3])) == (1 if i == 3 * DAMAGED else 3)
+    # The first copies do not change with their number.
+    label(setup, tmp_path / "one", "--degraded_copies", "1")
+    assert load(tmp_path / "one")["image"][1::2] == after["image"][1::3]
     scores = DifFIQAPipeline.from_pretrained(setup / "pipeline")(after["image"][:]).scores
     np.testing.assert_allclose(after["quality"][:], scores, atol=1e-4)
+    assert np.flatnonzero(np.isnan(after["quality"][:])).tolist() == [3 * DAMAGED + i for i in range(3)]
+    assert [i for i, error in enumerate(after["quality_error"]) if error] == [3 * DAMAGED + i for i in range(3)]
+
+
+def test_copies_are_shared_among_processes_and_counted(setup, tmp_path):
+    for name, processes, extra in (("one", 1, []), ("two", 2, ["--streaming"])):
+        for process in range(processes):
+            args = ["--degraded_copies", "1", *extra]
+            label(setup, tmp_path / name, *args, process=process, processes=processes)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    manifest = json.loads((tmp_path / "one" / "manifest.json").read_text())
+    assert (manifest["rows"], manifest["failed"], manifest["settings"]["degraded_copies"]) == (22, 2, 1)
+    assert [shard["rows"] for shard in manifest["shards"]] == [6, 6, 6, 4]
+    (tmp_path / "one" / "data" / "train-000002.parquet").unlink()
+    label(setup, tmp_path / "one", "--degraded_copies", "1")
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
 @pytest.mark.parametrize(
@@ -241,7 +264,8 @@ def test_degraded_faces_are_labelled_as_they_are(setup, labelled, tmp_path):
         (["--process_index", "0"], "go together"),
         (["--process_index", "2", "--num_processes", "2"], "from 0 to"),
         (["--shard_size", "0"], "positive"),
-        (["--degrade_probability", "1", "--landmarks_column", "points"], "aligned crops"),
+        (["--degraded_copies", "1", "--landmarks_column", "points"], "aligned crops"),
+        (["--degraded_copies", "-1"], "0 or a positive"),
     ],
 )
 def test_options_that_do_not_go_together(capsys, extra, message):

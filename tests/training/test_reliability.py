@@ -33,7 +33,8 @@ from diffiqa_hf.training_utils import ROWS_NAMED, check_loss, full_disk_in_one_l
 
 resource = pytest.importorskip("resource", reason="kills and limits are those of POSIX")
 
-NAMES = ("train_ddpm", "train_face_recognition", "train_diffiqa_r", "train_quality", "label_quality")
+NAMES = ("train_ddpm", "train_face_recognition", "train_diffiqa_r", "train_quality", "label_quality", "label_centres")
+LABELLERS = ("label_quality", "label_centres")  # which write shards in place of checkpoints
 SCRIPTS = {name: load_script(name) for name in NAMES}
 every_script = pytest.mark.parametrize("name", SCRIPTS)
 KILLS = 20
@@ -132,9 +133,10 @@ class Runs:
             "train_quality": "--recipe cr-fiqa --model_config {0}/mobile.json --fr_model {0}/fr --train_batch_size 4 "
             "--ema_decay 0.9",
             "label_quality": "--model {0}/pipeline --train_parquet {0}/many.parquet --shard_size 1 --device cpu",
+            "label_centres": "--fr_model {0}/fr --train_parquet {0}/many.parquet --shard_size 1 --device cpu",
         }[name]
         args = args.format(self.folder).split()
-        if name != "label_quality":
+        if name not in LABELLERS:
             args += ["--train_parquet", str(self.folder / "faces.parquet"), "--report_to", "none", *RESUME]
             args += ["--max_train_steps", str(STEPS), "--checkpointing_steps", "1"]
         if name == "train_ddpm":
@@ -173,13 +175,13 @@ def runs(tmp_path_factory) -> Runs:
 
 def progress(name: str, folder: Path) -> set[str]:
     """Names of checkpoints, or of shards, and of those that are being written."""
-    parent, what = (folder / "data", "train-*") if name == "label_quality" else (folder, "checkpoint-*")
+    parent, what = (folder / "data", "train-*") if name in LABELLERS else (folder, "checkpoint-*")
     return {path.name for pattern in (what, f".{what}") for path in parent.glob(pattern)}
 
 
 def assert_whole(name: str, folder: Path, straight: Path) -> int:
     """Whatever has the name of a checkpoint, or of a shard, is one. The number of steps, or shards, that are done."""
-    if name == "label_quality":
+    if name in LABELLERS:
         shards = list((folder / "data").glob("*.parquet"))
         for shard in shards:
             assert shard.read_bytes() == (straight / "data" / shard.name).read_bytes(), shard
@@ -198,14 +200,14 @@ def assert_whole(name: str, folder: Path, straight: Path) -> int:
 
 
 def assert_same_results(name: str, folder: Path, straight: Path) -> None:
-    """Bitwise: labels, or the weights of the model, of the best one and of the checkpoints."""
-    suffix = (".parquet", ".json") if name == "label_quality" else (".safetensors",)
+    """Bitwise: labels and embeddings, or the weights of the model, of the best one and of the checkpoints."""
+    suffix = (".parquet", ".json", ".npy") if name in LABELLERS else (".safetensors",)
     ours, theirs = (
         {path.relative_to(run): path for path in run.rglob("*") if path.suffix in suffix} for run in (folder, straight)
     )
     assert ours.keys() == theirs.keys() and ours
     for path in ours:
-        if name == "label_quality":
+        if name in LABELLERS:
             assert ours[path].read_bytes() == theirs[path].read_bytes(), path
         else:
             one, other = load_file(ours[path]), load_file(theirs[path])
@@ -237,7 +239,7 @@ def test_killed_at_random_moments(runs, tmp_path, name):
         assert process.exitcode in (0, -9), log.read_text()[-2000:]
         now = assert_whole(name, folder, straight)
         assert now >= done
-        if done and name != "label_quality" and "goes on from" in (text := log.read_text()):
+        if done and name not in LABELLERS and "goes on from" in (text := log.read_text()):
             assert f"checkpoint-{done}, step {done}" in text
             gone_on += 1
         kills += process.exitcode != 0
@@ -252,7 +254,7 @@ def test_killed_at_random_moments(runs, tmp_path, name):
     assert done or number
     runs.finish(name, folder)
     assert_same_results(name, folder, straight)
-    if name != "label_quality":
+    if name not in LABELLERS:
         assert torn  # some kills came while a checkpoint was being written, or deleted
         assert gone_on
         assert not list(folder.glob("checkpoint-*.tmp")) and not list(folder.glob("checkpoint-*.old"))
@@ -286,7 +288,7 @@ def fill(file: Path, free: int = 4096) -> None:
 
 def almost_finished(name: str, straight: Path, folder: Path) -> None:
     """A run that has to take its last step yet, or to label its last row."""
-    if name == "label_quality":
+    if name in LABELLERS:
         shutil.copytree(straight, folder)
         (folder / "data" / f"train-{STEPS - 1:06d}.parquet").unlink()
         return
@@ -302,7 +304,7 @@ def assert_stopped_in_one_line(name: str, folder: Path, straight: Path, process,
     assert "the disk is full, or a file would be larger than is allowed" in line
     assert "MB are free" in line
     assert assert_whole(name, folder, straight) == STEPS - 1
-    if name == "label_quality":
+    if name in LABELLERS:
         assert "start the same command again" in line
     else:
         assert f"the last whole checkpoint is {folder / f'checkpoint-{STEPS - 1}'}; make room" in line
@@ -314,7 +316,7 @@ def assert_stopped_in_one_line(name: str, folder: Path, straight: Path, process,
 def test_a_file_that_may_not_be_written(runs, tmp_path, name):
     straight, folder = runs.straight(name), tmp_path / "run"
     almost_finished(name, straight, folder)
-    last = f"data/train-{STEPS - 1:06d}.parquet" if name == "label_quality" else f"checkpoint-{STEPS}/optimizer.bin"
+    last = f"data/train-{STEPS - 1:06d}.parquet" if name in LABELLERS else f"checkpoint-{STEPS}/optimizer.bin"
     largest = (straight / last).stat().st_size - 1
     assert_stopped_in_one_line(name, folder, straight, *runs.start(name, runs.arguments(name, folder), largest))
     runs.finish(name, folder)

@@ -154,6 +154,37 @@ def test_it_learns_the_order_of_the_labels(setup, tmp_path):
     assert spearmanr(scores, dataset["quality"][:]).statistic > 0.8
 
 
+def test_two_columns_and_the_best_by_pauc(setup, tmp_path):
+    dataset = load_face_dataset(train_parquet=[str(setup / "faces.parquet")])
+    dataset = dataset.select(np.tile(np.arange(len(dataset)), 7))  # an FMR of 1e-3 takes 1000 non-mated pairs
+    rng = np.random.default_rng(0)
+    centre = rng.random(len(dataset))
+    centre[5] = np.nan
+    dataset = dataset.add_column("quality_centre", centre)
+    dataset.to_parquet(str(tmp_path / "faces.parquet"))
+    np.save(tmp_path / "embeddings.npy", rng.standard_normal((len(dataset), 8)))
+    args = ["--train_parquet", str(tmp_path / "faces.parquet"), "--label_column", "quality", "quality_centre"]
+    args += ["--label_weights", "1", "3", "--validation_embeddings", str(tmp_path / "embeddings.npy")]
+    args += ["--best_by", "pauc", "--validation_steps", "1", "--learning_rate", "1e-2", "--max_train_steps", "4"]
+    args += ["--checkpoints_total_limit", "5"]
+    distil(setup, tmp_path / "run", *args)
+    figures = [torch.load(path, weights_only=False)["figures"] for path in sorted(tmp_path.glob("run/*/custom*.pkl"))]
+    lowest = min(figures, key=lambda figures: figures["pauc_0.3"])
+    assert len(figures) == 4 and len({figure["pauc_0.3"] for figure in figures}) > 1
+    assert json.loads((tmp_path / "run" / "best" / "validation.json").read_text()) == lowest
+
+    constants = AutoModelForFaceQuality.from_pretrained(tmp_path / "run" / "model").config.quality_normalization
+    kept = dataset.select(np.flatnonzero(np.isfinite(dataset["quality"][:]) & np.isfinite(centre)))
+    train, _ = script.split_dataset(kept, parse("--holdout_modulo", "3"))
+    assert constants["kind"] == "weighted_mean"
+    for column, name, weight in zip(constants["columns"], ("quality", "quality_centre"), (0.25, 0.75), strict=True):
+        expected = {"kind": "minmax", "min": min(train[name]), "max": max(train[name])}
+        assert column == {"column": name, "weight": weight, **expected}
+    assert "quality_centre" in (tmp_path / "run" / "model" / "README.md").read_text()
+    with pytest.raises(ValueError, match="a run with --best_by pauc"):
+        distil(setup, tmp_path / "run", *args, "--best_by", "spearman", "--resume_from_checkpoint", "latest")
+
+
 def test_the_head_alone_or_the_last_tensors_are_trained(setup, tmp_path):
     rates = ["--learning_rate", "1e-2", "--head_learning_rate", "0", "--max_train_steps", "1"]
     distil(setup, tmp_path / "two", *rates, "--trainable_backbone_tensors", "2")
@@ -223,6 +254,10 @@ def test_presets():
         (["--model_config", "x"], "exactly one of"),
         (["--degrade_probability", "0.2"], "needs --label_optimization"),
         (["--representation_weight", "2"], "in [0, 1]"),
+        (["--label_weights", "1", "2"], "as many positive numbers"),
+        (["--label_column", "a", "b", "--label_weights", "1", "0"], "as many positive numbers"),
+        (["--label_column", "a", "a"], "names a column twice"),
+        (["--best_by", "pauc"], "needs --validation_embeddings"),
     ],
 )
 def test_options_that_do_not_go_together(capsys, extra, message):
@@ -255,6 +290,44 @@ def test_normalizations():
     assert script.normalize(np.array([500.0]), tied)[0] == 1
     with pytest.raises(ValueError, match="nothing to learn"):
         script.fit_normalization(np.ones(3), "minmax")
+
+
+def test_several_columns_of_labels():
+    labels = np.array([[2.0, 10.0], [1.0, 30.0], [5.0, 20.0], [3.0, 15.0]])
+    one = parse("--label_column", "a", "--label_weights", "7")
+    assert script.fit_labels(labels[:, :1], one) == script.fit_normalization(labels[:, 0], "minmax")
+    alone = script.make_targets(labels[:, :1], script.fit_labels(labels[:, :1], one))
+    expected = script.normalize(labels[:, 0], script.fit_normalization(labels[:, 0], "minmax"))
+    np.testing.assert_array_equal(alone, expected, strict=True)
+
+    two = parse("--label_column", "a", "b", "--label_weights", "3", "1")
+    constants = json.loads(json.dumps(script.fit_labels(labels, two)))
+    assert constants == {
+        "kind": "weighted_mean",
+        "columns": [
+            {"column": "a", "weight": 0.75, "kind": "minmax", "min": 1.0, "max": 5.0},
+            {"column": "b", "weight": 0.25, "kind": "minmax", "min": 10.0, "max": 30.0},
+        ],
+    }
+    targets = script.make_targets(labels, constants)
+    assert targets.dtype == np.float32
+    np.testing.assert_allclose(targets, [0.75 * 0.25, 0.25, 0.75 + 0.125, 0.375 + 0.0625])
+    # What is held out is scaled by the constants of what is trained on.
+    np.testing.assert_allclose(script.make_targets(np.array([[9.0, 20.0]]), constants), [0.875])
+    equal = parse("--label_column", "a", "b", "--label_normalization", "none")
+    np.testing.assert_allclose(script.make_targets(labels, script.fit_labels(labels, equal)), labels.mean(1))
+
+
+def test_split_by_several_labels():
+    from datasets import Dataset
+
+    rng = np.random.default_rng(0)
+    columns = {"a": rng.random(40), "b": 1000 * rng.random(40), "row": np.arange(40)}
+    args = parse("--preset", "diffiqa-r", "--label_column", "a", "b", "--label_weights", "2", "1")
+    train, heldout = script.split_dataset(Dataset.from_dict(columns), args)
+    ranks = 2 * rankdata(columns["a"]) + rankdata(columns["b"])
+    assert sorted(heldout["row"]) == sorted(np.argsort(ranks, kind="stable")[::10])
+    assert sorted([*train["row"], *heldout["row"]]) == list(range(40))
 
 
 def test_split_by_label_is_the_authors(setup):
@@ -365,3 +438,31 @@ def test_validation_measures_what_the_evaluation_does(setup, tmp_path):
         assert figures[f"pauc_{limit}"] == pytest.approx(expected.pauc[limit], abs=1e-6)
     with pytest.raises(ValueError, match="needs people"):
         script.Validation(dataset.remove_columns("identity"), targets, args)
+
+
+def test_a_face_is_not_compared_with_its_copies(setup, tmp_path):
+    one = load_face_dataset(train_parquet=[str(setup / "faces.parquet")])
+    # Each face and two copies of it, without the first face, which has no label.
+    everyone = one.select(np.repeat(np.arange(len(one)), 3)).add_column("degraded", [False, True, True] * len(one))
+    sources = script.find_sources(everyone)
+    assert script.find_sources(one) is None
+    rows = np.arange(1, len(everyone))
+    dataset = everyone.select(rows).add_column("row", rows)
+    rng = np.random.default_rng(0)
+    embeddings, targets = rng.standard_normal((len(everyone), 8)), rng.random(len(rows)).astype(np.float32)
+    np.save(tmp_path / "embeddings.npy", embeddings)
+    args = parse("--validation_embeddings", str(tmp_path / "embeddings.npy"))
+    pairs = script.Validation(dataset, targets, args, sources).comparisons
+    people = np.repeat(one["identity"][:], 3)
+    expected = [(i, j) for i in rows for j in rows if i < j and i // 3 != j // 3]
+    assert [tuple(pair) for pair in (pairs.pairs + 1).tolist()] == expected
+    assert pairs.mated.tolist() == [bool(people[i] == people[j]) for i, j in expected]
+    # Embeddings by which all mated pairs match leave nothing to choose by.
+    np.save(tmp_path / "embeddings.npy", np.eye(len(one))[np.unique(people, return_inverse=True)[1]])
+    with pytest.raises(ValueError, match="all mated pairs"):
+        script.Validation(
+            dataset,
+            targets,
+            parse(*"--best_by pauc --validation_embeddings".split(), f"{tmp_path}/embeddings.npy"),
+            sources,
+        )

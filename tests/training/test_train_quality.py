@@ -30,6 +30,7 @@ from diffiqa_hf.quality_recipes import (
     sdd_fiqa_labels,
     wasserstein_distances,
 )
+from diffiqa_hf.quality_recipes.labels import centre_labels
 
 
 script = load_script("train_quality")
@@ -428,6 +429,52 @@ def test_sdd_fiqa_labels_of_what_has_none():
     ):
         with pytest.raises(ValueError, match=message):
             sdd_fiqa_labels(*args)
+
+
+def test_centre_labels_by_a_plain_loop():
+    # Each face is followed by a copy; of the first person one face is clean, of the second none.
+    embeddings, people = make_embeddings(3)
+    embeddings = np.repeat(embeddings, 2, axis=0)
+    embeddings[1::2] += np.random.default_rng(4).standard_normal((30, 8)).astype(np.float32)
+    people, sources = np.repeat(people, 2), np.repeat(np.arange(30), 2)
+    clean = np.arange(60) % 2 == 0
+    clean[np.flatnonzero(people == "p0")[2:]] = False
+    clean[people == "p1"] = False
+    expected = np.full(60, np.nan)
+    for i in range(60):
+        total = np.zeros(8)
+        for j in range(60):
+            if clean[j] and people[j] == people[i] and sources[j] != sources[i]:
+                total += embeddings[j].astype(np.float64) / np.linalg.norm(embeddings[j].astype(np.float64))
+        if np.any(total):
+            one = embeddings[i].astype(np.float64)
+            expected[i] = one @ total / np.linalg.norm(one) / np.linalg.norm(total)
+    labels = centre_labels(embeddings, people, sources, clean)
+    np.testing.assert_allclose(labels, expected, atol=1e-12)
+    assert np.isnan(labels[people == "p1"]).all() and np.isnan(labels[people == "p0"]).sum() == 2
+    # The order of the rows does not matter, nor what a source is called.
+    order, names = np.random.default_rng(5).permutation(60), np.array([f"photo {i}" for i in sources])
+    shuffled = centre_labels(embeddings[order], people[order], names[order], clean[order])
+    np.testing.assert_allclose(shuffled, expected[order], atol=1e-12)
+
+
+def test_centre_labels_without_copies():
+    embeddings = np.array([[2.0, 0], [0, 3], [1, 1], [5, 0], [1, 0], [-1, 0], [0, 1]])
+    labels = centre_labels(embeddings, ["a", "a", "a", "b", "c", "c", "c"])
+    expected = [np.cos(3 * np.pi / 8), np.cos(3 * np.pi / 8), 1, np.nan]
+    np.testing.assert_allclose(labels[:4], expected, atol=1e-12)
+    # The mean of two opposite faces is no direction.
+    assert np.isnan(labels[6]) and np.isfinite(labels[4:6]).all()
+    for args, message in (
+        ((embeddings, np.arange(3)), r"\(N, D\)"),
+        ((embeddings[:0], []), r"\(N, D\)"),
+        ((embeddings, np.arange(7), np.arange(6)), "sources and clean"),
+        ((embeddings, np.arange(7), None, [True]), "sources and clean"),
+        ((embeddings * 0, np.arange(7)), "zero or not finite"),
+        ((embeddings * np.nan, np.arange(7)), "zero or not finite"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            centre_labels(*args)
 
 
 def test_references_and_labels_of_faceqnet():
