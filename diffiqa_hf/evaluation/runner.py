@@ -589,7 +589,8 @@ class StudyRunner:
             Ablation(entry.title, entry.fr_model, tuple(v if isinstance(v, str) else v.name for v in entry.variants))
             for entry in config.ablations
         ]
-        notes = [f"{name}: {benchmark.protocol.rstrip('.')}." for name, benchmark in self.benchmarks.items()]
+        notes = [*config.notes]
+        notes += [f"{name}: {benchmark.protocol.rstrip('.')}." for name, benchmark in self.benchmarks.items()]
         notes += [f"{note}." for note in self.notes]
         if each := [method.name for method in config.methods if method.fr_model == "each"]:
             notes.append(f"Distributions and faces show {' and '.join(each)} with {config.fr_models[0].name}.")

@@ -129,6 +129,7 @@ class StudyConfig:
         runtime (`int`): Each method is timed on so many images, one at a time, and the report shows quality against
             time; 0: not.
         quoted (`bool`): Show the paper's figures.
+        notes (`list[str]`): Sentences of your own for the head of the report: what a reader has to know of the data.
     """
 
     title: str = "Face image quality: benchmark"
@@ -151,6 +152,7 @@ class StudyConfig:
     faces: str | None = None
     runtime: int = 0
     quoted: bool = True
+    notes: list = field(default_factory=list)
 
     @property
     def all_methods(self) -> list[MethodConfig]:

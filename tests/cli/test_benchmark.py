@@ -88,6 +88,7 @@ def study(setup: Path, output: Path, **changes) -> Path:
     options = {"num_timesteps": 2, "num_repeats": 1}
     values = {
         "title": "Tiny",
+        "notes": ["Of pictures that nobody took."],
         "output": str(output),
         "methods": [
             {"name": "DifFIQA", **diffiqa, "options": options},
@@ -162,6 +163,7 @@ def test_the_report(done):
     markdown = (done / "report.md").read_text()
     assert "| w/o flip |" in markdown and "FR 1: pAUC at a discard rate of 0.3, FMR 0.05" in markdown
     assert "examples: all mated pairs, at most 5 of each person, and up to 100,000 non-mated ones" in markdown
+    assert "Of pictures that nobody took." in markdown[: markdown.index("## ")]
     main = markdown[: markdown.index("## Ablations")]
     assert "w/o flip" not in main and "| norm |" in main
     # In shards of 7: 24 faces by 2 FR models, and the 20 of mated pairs by DifFIQA (with its variant) and both norms.
