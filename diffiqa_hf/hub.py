@@ -5,15 +5,17 @@ the record that a training run leaves in it (`training.json`), never by hand.
 """
 
 import argparse
+import hashlib
 import importlib.metadata
 import json
 import logging
 import os
 import platform
+import re
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +55,12 @@ TEMPLATES = {
     "face_recognition": "an FR model",
     "quality_labels": "faces with quality labels",
 }
+PARTS = ("unet", "fr_model")  # of a pipeline, each with weights that a run of its own may have made
 _HERE = Path(__file__).parent
+# The last line of a card, with the repository that it was made for, and a digest of what is above: while that fits,
+# nobody has changed the card, and it is written anew where the folder says something else.
+_MARK = "<!-- Filled in by diffiqa_hf; a card that is changed by hand is only completed from then on. {} {} -->"
+_MARK_PATTERN = re.compile(re.escape(_MARK).replace(r"\{\}", "(.*)"))
 
 # What may hold code that runs when it is read, or weights in a form other than safetensors.
 UNSAFE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".h5", ".msgpack", ".npz", ".npy")
@@ -136,8 +143,15 @@ class TrainingFacts:
     """
     What a training run knows of itself, as it stands in `training.json`.
 
+    A part of a pipeline that a run of its own has made has a `training.json` in its own folder (`unet/`, `fr_model/`),
+    so that it goes with the part wherever that is copied to, and the part's folder is as complete as when its run left
+    it. The one beside `model_index.json` is then about the whole: what was measured with it, notes, licence; after
+    `train_ddpm.py` also the UNet's run. Neither goes through `pipeline.save_pretrained`, which writes weights and
+    configurations alone: whoever puts a pipeline together gives [`record_training`] the records of the parts.
+
     Args:
-        command (`str`): What starts it, without paths of the machine that it ran on.
+        command (`str`): What starts it, without paths of the machine that it ran on; several runs one below the other.
+            Empty where nothing is known of a run.
         data (`list[DataFacts]`): What it was trained on.
         results (`list[ResultFacts]`): What it measured.
         heldout (`str`, *optional*): What was not trained on.
@@ -146,9 +160,11 @@ class TrainingFacts:
         license_text (`str`, *optional*): Of the weights, in words.
         version (`str`): Of diffiqa_hf.
         versions (`dict[str, str]`): Of what it was run with.
+        notes (`list[str]`): What no run can know and a person adds, in Markdown: why a setting is what it is, what to
+            keep in mind with a figure.
     """
 
-    command: str
+    command: str = ""
     data: list[DataFacts] = field(default_factory=list)
     results: list[ResultFacts] = field(default_factory=list)
     heldout: str | None = None
@@ -159,6 +175,7 @@ class TrainingFacts:
     license_text: str | None = None
     version: str = __version__
     versions: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> "TrainingFacts":
@@ -223,6 +240,7 @@ def training_facts(
         license_id=args.weights_license_id,
         license_text=args.weights_license,
         versions=versions,
+        notes=args.card_note,
     )
 
 
@@ -242,12 +260,29 @@ def _command(script: str, argv: Sequence[str]) -> str:
     return f"accelerate launch {script} {shlex.join(kept)}".rstrip()
 
 
-def record_training(folder: str | os.PathLike, facts: TrainingFacts) -> None:
-    """Writes `training.json` and the model card into a folder that a run has saved; what was there is replaced."""
+def record_training(
+    folder: str | os.PathLike, facts: TrainingFacts, parts: Mapping[str, TrainingFacts | None] | None = None
+) -> None:
+    """
+    Writes `training.json` and the model card into a folder that a run has saved; what was there is replaced.
+
+    Args:
+        folder: Of a model or a pipeline.
+        facts ([`TrainingFacts`]): Of the run.
+        parts (`dict[str, TrainingFacts]`, *optional*): Of the parts of a pipeline that other runs have made, by the
+            names of their folders: `{"fr_model": read_training("runs/fr/model")}`. `None` for a part: it has none.
+    """
     folder = Path(folder)
     (folder / CARD_FILE).unlink(missing_ok=True)
-    write_text(folder / TRAINING_FILE, json.dumps(asdict(facts), indent=2) + "\n")
+    for name, part in (parts or {}).items():
+        if part is not None:
+            write_text(folder / name / TRAINING_FILE, _record_text(part))
+    write_text(folder / TRAINING_FILE, _record_text(facts))
     write_model_card(folder, facts=facts)
+
+
+def _record_text(facts: TrainingFacts) -> str:
+    return json.dumps(asdict(facts), indent=2, ensure_ascii=False) + "\n"
 
 
 def read_training(folder: str | os.PathLike) -> TrainingFacts | None:
@@ -266,6 +301,123 @@ def read_training(folder: str | os.PathLike) -> TrainingFacts | None:
         raise HubError(f"{path}: {_first_line(error)}") from error
 
 
+# -- figures of a benchmark -------------------------------------------------------------------------------------------
+
+
+def benchmark_results(results_json: str | os.PathLike, method: str) -> list[ResultFacts]:
+    """
+    What `diffiqa benchmark` has measured of one method, for each protocol, FR model and benchmark: FNMR(0), the FNMR
+    with nothing discarded, and the pAUC at each limit. A pAUC that is undefined (no error to begin with) is left out.
+    The report has intervals of pAUCs and none of FNMR(0).
+
+    Args:
+        results_json: The report's `results.json`.
+        method (`str`): As the report calls it.
+
+    Returns:
+        `list[ResultFacts]`: `dataset` is the benchmark and the FR model whose errors are counted; `basis` has the
+        counts behind the rates, floor and share, the draws of the bootstrap, the pairs, and what the report notes.
+
+    Raises:
+        HubError: The file is no such report, or has no such method.
+    """
+    try:
+        report = json.loads(Path(results_json).read_text(encoding="utf-8"))
+        present = dict.fromkeys(name for entry in report["evaluations"] for name in entry["methods"])
+        if method in present:
+            evaluations = [entry for entry in report["evaluations"] if method in entry["methods"]]
+            return [result for entry in evaluations for result in _evaluation_results(report, entry, method)]
+    except (OSError, ValueError) as error:
+        raise HubError(f"{results_json}: {_first_line(error)}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise HubError(f"{results_json} is no results.json of `diffiqa benchmark`: {_first_line(error)}") from error
+    raise HubError(f"{results_json} has no method {method!r}; it has {', '.join(present)}")
+
+
+def _evaluation_results(report: Mapping[str, Any], evaluation: Mapping[str, Any], method: str) -> list[ResultFacts]:
+    figures, protocol, benchmark = evaluation["methods"][method], evaluation["protocol"], evaluation["benchmark"]
+    names = {"fmr": "FMR", "threshold": "threshold", "starting_fnmr": "starting FNMR"}
+    point = next(f"{said} {protocol[name]:g}" for name, said in names.items() if protocol[name] is not None)
+    point = f"{point}, protocol {evaluation['protocol_name']}"
+    dataset = f"{benchmark}, FR model {evaluation['fr_model']}"
+    pairs = [report["settings"]["benchmarks"][benchmark]["protocol"], *evaluation["notes"]]
+    errors = f"{figures['false_non_matches']:,} errors in {figures['mated']:,} mated pairs"
+    false_matches = f"{figures['false_matches']:,} false matches in {figures['nonmated']:,} non-mated pairs"
+    found = []
+    if figures["fnmr"] is not None:
+        basis = "; ".join([errors, false_matches, *pairs])
+        found.append(ResultFacts("fnmr", f"FNMR at {point}", figures["fnmr"], dataset, basis=basis))
+    for limit, value in figures["pauc"].items():
+        if value is None:
+            continue
+        basis = [errors]
+        context = {kind: figures[kind][limit] for kind in ("floor", "share")}
+        basis += [f"{kind} {number:.3g}" for kind, number in context.items() if number is not None]
+        interval = figures["interval"][limit]
+        bounds = {}
+        if interval is not None:
+            bounds = {"low": interval[0], "high": interval[1], "confidence": 0.95}
+            basis.append(f"{evaluation['replicates']:,} bootstrap draws of {evaluation['identities']:,} people")
+        name = f"{method}: pAUC at discard {limit}, {point}"
+        found.append(ResultFacts("pauc", name, value, dataset, **bounds, basis="; ".join([*basis, *pairs])))
+    return found
+
+
+def add_results(
+    folder: str | os.PathLike,
+    results: Iterable[ResultFacts] = (),
+    notes: Iterable[str] = (),
+    forget: str | None = None,
+) -> list[str]:
+    """
+    Adds figures and notes to the record of a folder, `training.json`, and to its card. A card that is as it was filled
+    in is written anew; one that somebody has changed is only completed, so a section Results that it has stays.
+
+    Args:
+        folder: Of a pipeline or a model.
+        results: In place of those in the record that have the same metric, name and dataset.
+        notes: As in [`TrainingFacts`]; those that the record has already are not added again.
+        forget (`str`, *optional*): Figures of the record whose dataset begins with this (`""`: all) go first.
+
+    Returns:
+        `list[str]`: the names of the files that were written.
+
+    Raises:
+        HubError: The folder is none that has a card, or its record or its card can't be read.
+
+    Example:
+
+    ```python
+    add_results("runs/ddpm/pipeline", benchmark_results("report/results.json", "DifFIQA"))
+    ```
+    """
+    folder = Path(folder)
+    parts = _extended(folder, folder_kind(folder), _with_results(folder, results, notes, forget))
+    for name, text in parts.items():
+        write_text(folder / name, text)
+    return list(parts)
+
+
+def _with_results(
+    folder: Path, results: Iterable[ResultFacts], notes: Iterable[str], forget: str | None = None
+) -> TrainingFacts:
+    facts = read_training(folder) or TrainingFacts()
+    known = [entry for entry in facts.results if forget is None or not entry.dataset.startswith(forget)]
+    merged = {(result.metric, result.name, result.dataset): result for result in [*known, *results]}
+    return replace(facts, results=list(merged.values()), notes=list(dict.fromkeys([*facts.notes, *notes])))
+
+
+def _extended(folder: Path, kind: str, facts: TrainingFacts, repo_id: str | None = None) -> dict[str, str]:
+    """The texts of the card and of the record with these facts, as far as they are other than what is there."""
+    texts = {CARD_FILE: complete_card(folder, kind, facts, repo_id), TRAINING_FILE: _record_text(facts)}
+    paths = {name: folder / name for name in texts}
+    return {
+        name: text
+        for name, text in texts.items()
+        if not paths[name].exists() or paths[name].read_text(encoding="utf-8") != text
+    }
+
+
 # -- cards ------------------------------------------------------------------------------------------------------------
 
 
@@ -276,8 +428,8 @@ def write_model_card(
     repo_id: str | None = None,
 ) -> bool:
     """
-    Writes `README.md` into a folder, or completes the one that is there: sections and metadata that it has not are
-    added, what it has stays.
+    Writes `README.md` into a folder, also in place of one that is as it was written so. One that somebody has written
+    or changed is completed: sections and metadata that it has not are added, what it has stays.
 
     Args:
         folder: As `save_pretrained` has written it, or of labels.
@@ -311,20 +463,23 @@ def complete_card(
     if template not in TEMPLATES:
         raise HubError(f"there is no card template {template!r}; there are {', '.join(TEMPLATES)}")
     facts = facts or read_training(folder)
+    path = folder / CARD_FILE
+    try:
+        text = path.read_text(encoding="utf-8") if path.exists() else None
+    except (OSError, ValueError) as error:
+        raise HubError(f"{path}: {_first_line(error)}") from error
+    earlier = None if text is None else _filled_in_for(text)
+    repo_id = repo_id or earlier
     card_class = DatasetCard if template == "quality_labels" else ModelCard
     new = card_class(_render(folder, template, facts, repo_id))
-    path = folder / CARD_FILE
-    if not path.exists():
-        return str(new)
+    if text is None or earlier is not None:
+        return _signed(str(new), repo_id)
     try:
-        text = path.read_text(encoding="utf-8")
         card = card_class(text)
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise HubError(f"{path}: {_first_line(error)}") from error
     except yaml.YAMLError as error:
         raise HubError(f"{path}: its metadata is no YAML: {_first_line(error)}") from error
-    if text == str(card_class(_render(folder, template, facts, None))):
-        return str(new)  # ours, with the name of the folder in its examples
     known = card.data.to_dict()
     for name, value in new.data.to_dict().items():
         # The name of a licence belongs to the licence that it came with.
@@ -338,6 +493,22 @@ def complete_card(
     text = card.text.rstrip() + "".join(f"\n\n{section}" for section in added) + "\n"
     line_break = "\r\n" if "\r\n" in card.content else "\n"
     return f"---{line_break}{card.data.to_yaml(line_break=line_break)}{line_break}---{line_break}{text.lstrip()}"
+
+
+def _signed(text: str, repo_id: str | None) -> str:
+    text = text.rstrip()
+    return f"{text}\n\n{_MARK.format(repo_id or '', _digest(text))}\n"
+
+
+def _filled_in_for(text: str) -> str | None:
+    """The repository of a card that is as it was filled in, "" where it had none; `None` for any other card."""
+    above, _, last = text.rstrip().rpartition("\n\n")
+    found = _MARK_PATTERN.fullmatch(last)
+    return found[1] if found is not None and found[2] == _digest(above) else None
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _sections(text: str) -> list[tuple[str, str]]:
@@ -360,7 +531,7 @@ def _render(folder: Path, template: str, facts: TrainingFacts | None, repo_id: s
     shown = {item.name: getattr(facts, item.name, None) for item in fields(TrainingFacts)}
     shown |= {name: value for name, value in described.items() if shown.get(name) is None}
     repo_id = repo_id or folder.resolve().name
-    shown |= {"repo_id": repo_id}
+    shown |= {"repo_id": repo_id, **_describe_runs(folder, template, facts)}
     metadata: dict[str, Any] = {"tags": described["tags"]}
     if shown["license_id"]:
         metadata["license"] = shown["license_id"]
@@ -383,8 +554,46 @@ def _render(folder: Path, template: str, facts: TrainingFacts | None, repo_id: s
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["number"] = lambda value: f"{value:.4g}"
-    return environment.get_template(f"{template}.md").render(card_data=data.to_yaml(), f=shown)
+    environment.filters |= {
+        "number": lambda value: f"{value:.4g}",
+        "cell": lambda text: " ".join(text.split()).replace("|", "\\|"),
+        "how": _how_it_ran,
+    }
+    text = environment.get_template(f"{template}.md").render(card_data=data.to_yaml(), f=shown)
+    return re.sub(r"\n{3,}", "\n\n", text)
+
+
+def _describe_runs(folder: Path, template: str, facts: TrainingFacts | None) -> dict[str, Any]:
+    """
+    The records of the runs behind a folder by the part that they made, "" where there is one alone; what they say of
+    data, by the parts that say it; and the parts without a run.
+    """
+    names = PARTS if template == "diffiqa" else ()
+    found = {name: read_training(folder / name) for name in names}
+    parts = {f"`{name}`": part for name, part in found.items() if part is not None}
+    records = {} if facts is None else {"the pipeline" if parts else "": facts}
+    records |= parts
+    data: dict[DataFacts, list[str]] = {}
+    heldout: dict[str, list[str]] = {}
+    for name, record in records.items():
+        for entry in record.data:
+            data.setdefault(entry, []).append(name)
+        if record.heldout:
+            heldout.setdefault(record.heldout, []).append(name)
+    known = {name for name, part in found.items() if part is not None and part.command}
+    if facts is not None and facts.command:
+        known |= {"unet"}  # train_ddpm.py saves a pipeline
+    unrecorded = [name for name in names if name not in known] if known else []
+    return {"records": records, "labelled": bool(parts), "data": data, "heldout": heldout, "unrecorded": unrecorded}
+
+
+def _how_it_ran(facts: TrainingFacts) -> str:
+    """`"1234 steps, 2 processes on cuda; torch 2.13.0."`, as far as it is known."""
+    counts = [(facts.steps, "step", "steps"), (facts.processes, "process", "processes")]
+    ran = ", ".join(f"{count} {one if count == 1 else many}" for count, one, many in counts if count)
+    ran = f"{ran} on {facts.device}".strip() if facts.device else ran
+    said = "; ".join(filter(None, (ran, ", ".join(f"{name} {version}" for name, version in facts.versions.items()))))
+    return f"{said}." if said else ""
 
 
 def _describe_model(folder: Path, template: str) -> dict[str, Any]:
@@ -394,6 +603,8 @@ def _describe_model(folder: Path, template: str) -> dict[str, Any]:
         for name in ("unet", "fr_model"):
             config = json.loads((folder / name / "config.json").read_text())
             rows[name] = f"{index[name][1]}, {_count_parameters(folder / name):,} parameters"
+            if config.get("embedding_size"):
+                rows[name] += f", embeddings of {config['embedding_size']} values"
             for key, said in (("training_data", "trained on"), ("weights_license", "licence")):
                 if value := config.pop(key, None):  # of this part alone
                     rows[f"{name}, {said}"] = value
@@ -559,10 +770,18 @@ def _check_weights(name: str, model: Any, info: Mapping[str, Any]) -> None:
         raise HubError(f"{name} has NaN or infinite weights ({broken[0]}, ...)")
 
 
-def complete_folder(folder: str | os.PathLike, kind: str, repo_id: str | None = None) -> dict[str, str]:
+def complete_folder(
+    folder: str | os.PathLike, kind: str, repo_id: str | None = None, facts: TrainingFacts | None = None
+) -> dict[str, str]:
     """
     What a folder still needs to be loaded from the Hub in every way: the text of `README.md` where it is missing or
     not whole, and where there is none, of `pipeline.py` for a pipeline, of `preprocessor_config.json` for a model.
+
+    Args:
+        folder, repo_id: As in [`write_model_card`].
+        kind (`str`): One of `TEMPLATES`.
+        facts ([`TrainingFacts`], *optional*): In place of those in the folder, whose `training.json` is then among the
+            files.
 
     Returns:
         `dict[str, str]`: texts by the names of the files.
@@ -582,6 +801,8 @@ def complete_folder(folder: str | os.PathLike, kind: str, repo_id: str | None = 
             size=size if config["model_type"] in ("faceqnet", "lightqnet", "pcnet") else None
         )
         parts["preprocessor_config.json"] = processor.to_json_string()
+    if facts is not None:
+        return parts | _extended(folder, kind, facts, repo_id)
     card, path = complete_card(folder, kind, repo_id=repo_id), folder / CARD_FILE
     if not path.exists() or path.read_text(encoding="utf-8") != card:
         parts[CARD_FILE] = card
@@ -630,6 +851,8 @@ def push_folder(
     commit_message: str | None = None,
     token: str | None = None,
     dry_run: bool = False,
+    results: Iterable[ResultFacts] = (),
+    notes: Iterable[str] = (),
 ) -> tuple[str | None, list[str], list[str]]:
     """
     Uploads a folder to the Hub, in one commit, so that no revision has half a model. What is missing in it (see
@@ -644,6 +867,7 @@ def push_folder(
         commit_message (`str`, *optional*): In place of ours.
         token (`str`, *optional*): In place of the one that `hf auth login` or HF_TOKEN has left.
         dry_run (`bool`, *optional*, defaults to `False`): Checks the folder, and writes and uploads nothing.
+        results, notes: Are added to the record of the folder and to its card first, as [`add_results`] does.
 
     Returns:
         The address of the commit (`None` in a dry run), the files that were (or would be) written, and those that were
@@ -654,7 +878,9 @@ def push_folder(
     """
     folder = Path(folder)
     kind = check_folder(folder)
-    parts = complete_folder(folder, kind, repo_id)
+    results, notes = list(results), list(notes)
+    facts = _with_results(folder, results, notes) if results or notes else None
+    parts = complete_folder(folder, kind, repo_id, facts)
     beside = component_files(folder) if kind == "diffiqa" else {}
     uploaded = {path.relative_to(folder).as_posix() for path in _pushed_files(folder)} | {*parts, *beside}
     uploaded = sorted(uploaded)
@@ -673,7 +899,7 @@ def push_folder(
         if revision is not None:
             api.create_branch(repo_id, branch=revision, exist_ok=True, repo_type=repo_type)
         # Once more with the owner in it, which the Hub has told us.
-        parts = complete_folder(folder, kind, repo_id)
+        parts = complete_folder(folder, kind, repo_id, facts)
         for name, text in parts.items():
             write_text(folder / name, text)
         common = {"repo_id": repo_id, "revision": revision, "repo_type": repo_type, "commit_message": message}
@@ -737,6 +963,7 @@ def _first_line(error: BaseException) -> str:
 # -- the training scripts ---------------------------------------------------------------------------------------------
 
 _HUB_OPTIONS = (
+    "--card_note",
     "--push_to_hub",
     "--hub_model_id",
     "--hub_private",
@@ -757,6 +984,13 @@ def add_hub_arguments(parser: argparse.ArgumentParser, card: bool = True) -> Non
         group.add_argument("--training_data_license", help="of the faces, in words")
         group.add_argument("--weights_license", help='of the weights, in words: "for research only"')
         group.add_argument("--weights_license_id", help="of the weights, as the Hub names it: apache-2.0, other, ...")
+        group.add_argument(
+            "--card_note",
+            action="append",
+            default=[],
+            metavar="TEXT",
+            help="what no run can know and a reader has to; may be given several times",
+        )
     hub = parser.add_argument_group("Hub")
     hub.add_argument(
         "--push_to_hub",
@@ -809,6 +1043,8 @@ __all__ = [
     "ResultFacts",
     "TrainingFacts",
     "add_hub_arguments",
+    "add_results",
+    "benchmark_results",
     "check_folder",
     "check_hub_arguments",
     "check_login",

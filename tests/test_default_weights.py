@@ -2,6 +2,9 @@
 """The weights that come with the package. An earlier version saved them, so loading them also tests that saved
 pipelines keep loading."""
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,10 +12,12 @@ import torch
 
 import diffiqa_hf
 from diffiqa_hf import DifFIQAPipeline
+from diffiqa_hf.hub import complete_card, read_training
 
 
 FOLDER = Path(diffiqa_hf.__file__).parent / "checkpoints"
-FACES = Path(__file__).parents[1] / "examples" / "faces"
+ROOT = Path(__file__).parents[1]
+FACES = ROOT / "examples" / "faces"
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +56,33 @@ def test_the_same_person_is_closer(pipe):
         embeddings = torch.nn.functional.normalize(pipe.embed(pixels))
     similarity = embeddings @ embeddings.T
     assert min(similarity[0, 1], similarity[2, 3]) > max(similarity[0, 2], similarity[0, 3], similarity[1, 2])
+
+
+def test_the_card_is_what_the_records_say(tmp_path):
+    default = FOLDER / "default"
+    card = (default / "README.md").read_text(encoding="utf-8")
+    assert complete_card(default) == card, "python docs/make_default_card.py"
+    for name in ("unet", "fr_model"):
+        facts = read_training(default / name)
+        assert facts.command in card and facts.heldout in card and facts.steps
+        assert all(data.name in card for data in facts.data)
+    whole = read_training(default)
+    assert whole.results and all(note in card for note in whole.notes)
+    assert all(result.basis and f"| {result.name} | {result.value:.4g} | " in card for result in whole.results)
+    assert "for research only" in card and "was not tested" in card and "left no record" not in card
+    # What makes it makes the same again.
+    folder = shutil.copytree(default, tmp_path / "default")
+    (folder / "README.md").write_text("# By hand\n")
+    command = [sys.executable, ROOT / "docs" / "make_default_card.py", "--folder", folder]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "README.md\n"
+    assert (folder / "README.md").read_text(encoding="utf-8") == card
+    assert (folder / "training.json").read_bytes() == (default / "training.json").read_bytes()
+
+
+@pytest.mark.parametrize("part", ["unet", "fr_model"])
+def test_options_in_the_records_are_those_of_the_scripts(part):
+    from fixtures.scripts import load_script
+
+    for line in read_training(FOLDER / "default" / part).command.splitlines():
+        _, _, script, *arguments = line.split()
+        load_script(Path(script).stem).parse_args(arguments)

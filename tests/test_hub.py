@@ -28,6 +28,8 @@ from diffiqa_hf.hub import (
     ResultFacts,
     TrainingFacts,
     add_hub_arguments,
+    add_results,
+    benchmark_results,
     check_folder,
     check_hub_arguments,
     complete_card,
@@ -152,17 +154,10 @@ def test_cards_that_cannot_be(quality, tmp_path):
     (quality / "training.json").write_text('{"command": "x", "speed": 3}')
     with pytest.raises(HubError, match="training.json: unknown facts: speed"):
         complete_card(quality)
-    with pytest.raises(ValueError, match="command"):
-        TrainingFacts.from_dict({})
+    with pytest.raises(ValueError, match="metric"):
+        TrainingFacts.from_dict({"results": [{"value": 0.5}]})
     with pytest.raises(ValueError, match="interval"):
         ResultFacts("pauc", "pAUC", 0.5, "faces", low=0.4)
-
-
-def test_cards_of_converted_and_of_default_weights_can_be_completed():
-    default = Path(diffiqa_hf.__file__).parent / "checkpoints" / "default"
-    text = complete_card(default)
-    assert (default / "README.md").read_text().split("---\n", 2)[2].strip() in text
-    assert "\n## People\n" in text
 
 
 def test_templates_and_pipelines_are_in_the_package():
@@ -182,13 +177,188 @@ def test_facts_of_a_run_have_no_paths_of_the_machine():
         parser.add_argument(option)
     parser.set_defaults(dataset_name=None, train_parquet=None, holdout_modulo=10, identity_column="person")
     argv = ["--train_data_dir", "/home/ann/faces of people", "--out=/tmp/run", "--push_to_hub", "--hub_model_id"]
-    argv += ["ann/secret", "--resume_from_checkpoint", "latest", "--weights_license", "for research"]
+    argv += [
+        "ann/secret",
+        "--card_note",
+        "a first run",
+        "--card_note=not the last",
+        "--resume_from_checkpoint",
+        "latest",
+        "--weights_license",
+        "for research",
+    ]
     args = parser.parse_args(argv)
     dataset = Dataset.from_dict({"person": ["a", "b", "a"]})
     facts = training_facts("training/train_ddpm.py", args, argv, dataset, Accelerator(cpu=True), steps=7)
     assert facts.command == "accelerate launch training/train_ddpm.py --train_data_dir 'faces of people' --out=run"
     assert facts.data == [DataFacts("`faces of people`", 3, 2)] and facts.steps == 7
+    assert facts.notes == ["a first run", "not the last"]
     assert "divisible by 10" in facts.heldout and facts.license_text == "for research"
+
+
+PART = TrainingFacts(
+    command="accelerate launch training/train_face_recognition.py --seed 1\naccelerate launch training/again.py",
+    data=FACTS.data,
+    results=[ResultFacts("fnmr", "FNMR at FMR 1e-3", 0.226, "people held out", basis="817 mated pairs")],
+    heldout="nobody",
+    notes=["The second run\ngoes on where the first | ended."],
+)
+
+
+def test_card_of_a_pipeline_says_how_each_part_was_made(made, tmp_path):
+    pipe = Path(shutil.copytree(made / "pipe", tmp_path / "pipe"))
+    record_training(pipe, FACTS, {"fr_model": PART, "unet": None})
+    text = (pipe / "README.md").read_text()
+    assert "| faces of volunteers | 9,525 | 403 | CC BY 4.0 | the pipeline, `fr_model` |\n" in text
+    assert "Held out (the pipeline): every tenth of them." in text and "Held out (`fr_model`): nobody." in text
+    results, reproduce = (
+        text.split(f"## {title}\n")[1].split("\n## ")[0] for title in ("Results", "How to reproduce")
+    )
+    of_pipe, of_part = results.split("### Of `fr_model`")
+    assert "0.5512" in of_pipe and "random gives 1" in of_pipe and "0.226" in of_part and "random" not in of_part
+    of_pipe, of_part = reproduce.split("### Of `fr_model`")
+    assert FACTS.command in of_pipe and PART.command in of_part and "left no record" not in reproduce
+    assert "- `fr_model`: The second run\n  goes on where the first | ended.\n" in text
+    # It goes with the part, and neither a pipeline nor an FR model minds it.
+    assert check_folder(pipe) == "diffiqa"
+    part = Path(shutil.copytree(pipe / "fr_model", tmp_path / "part"))
+    assert read_training(part) == PART and check_folder(part) == "face_recognition"
+    assert PART.command in complete_card(part) and "### Of" not in complete_card(part)
+    # Of the pipeline alone.
+    (pipe / "fr_model" / "training.json").unlink()
+    assert "The run that made `fr_model` left no record." in complete_card(pipe)
+    # Of the part alone: what was measured with the whole has no run.
+    record_training(pipe, TrainingFacts(results=FACTS.results), {"fr_model": PART})
+    text = (pipe / "README.md").read_text()
+    assert "The run that made `unet` left no record." in text and text.count("pip install") == 1
+
+
+def test_a_broken_record_of_a_part_is_named(made, tmp_path):
+    pipe = Path(shutil.copytree(made / "pipe", tmp_path / "pipe"))
+    (pipe / "fr_model" / "training.json").write_text('{"colour": 1}')
+    with pytest.raises(HubError, match="fr_model/training.json: unknown facts: colour"):
+        complete_card(pipe)
+
+
+# -- figures of a benchmark -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory) -> tuple[Path, list]:
+    """`results.json` of two methods with two FR models, the second without any error; and the evaluations in it."""
+    from diffiqa_hf.evaluation import evaluate_methods
+    from diffiqa_hf.evaluation.report import Study, write_report
+
+    generator = np.random.default_rng(0)
+    people = np.repeat(np.arange(60), 4)
+    pairs = np.array([(i, j) for i in range(len(people)) for j in range(i)])
+    mated = people[pairs[:, 0]] == people[pairs[:, 1]]
+    quality = generator.uniform(size=len(people))
+    noise = generator.normal(scale=0.05, size=len(pairs))
+    weak = np.where(mated, 0.8 * np.minimum(*quality[pairs.T]), 0.1) + noise
+    perfect = np.where(mated, 0.9, 0.0)
+    scores = {"ours": quality, "random": generator.uniform(size=len(people))}
+    evaluations = [
+        evaluate_methods(
+            similarities, mated, scores, pairs=pairs, identities=people, replicates=50, benchmark="B|1", fr_model=name
+        )
+        for name, similarities in (("weak", weak), ("perfect", perfect))
+    ]
+    settings = {"benchmarks": {"B|1": {"protocol": "all pairs"}}}
+    folder = tmp_path_factory.mktemp("report")
+    write_report(Study("T", {"default": evaluations}, ("ours", "random"), settings=settings), folder, pictures=False)
+    return folder / "results.json", evaluations
+
+
+def test_figures_of_a_report(report):
+    path, (weak, perfect) = report
+    results = {(result.metric, result.name, result.dataset): result for result in benchmark_results(path, "ours")}
+    point = "FMR 0.001, protocol default"
+    assert list(results) == [
+        ("fnmr", f"FNMR at {point}", "B|1, FR model weak"),
+        ("pauc", f"ours: pAUC at discard 0.2, {point}", "B|1, FR model weak"),
+        ("pauc", f"ours: pAUC at discard 0.3, {point}", "B|1, FR model weak"),
+        ("fnmr", f"FNMR at {point}", "B|1, FR model perfect"),  # and no pAUC: 0 / 0
+    ]
+    fnmr, _, pauc, none = results.values()
+    curve, interval = weak.results["ours"], weak.interval("ours", 0.3)
+    assert fnmr.value == curve.fnmr == curve.false_non_matches / 360 and none.value == 0
+    assert fnmr.basis.startswith(
+        f"{curve.false_non_matches} errors in 360 mated pairs; {curve.false_matches} false matches in 28,320 non-mated"
+    )
+    assert (pauc.value, pauc.low, pauc.high) == (curve.pauc[0.3], interval.low, interval.high)
+    assert pauc.confidence == interval.confidence and pauc.low < pauc.value < 0.9
+    assert pauc.basis == "; ".join(
+        [
+            f"{curve.false_non_matches} errors in 360 mated pairs",
+            f"floor {curve.floor[0.3]:.3g}",
+            f"share {curve.share[0.3]:.3g}",
+            "50 bootstrap draws of 60 people",
+            "all pairs",
+            *weak.notes,
+        ]
+    )
+    assert none.basis.endswith("; ".join(["all pairs", *perfect.notes])) and perfect.notes
+
+
+def test_reports_that_have_not_the_figures(report, tmp_path):
+    with pytest.raises(HubError, match="has no method 'theirs'; it has ours, random"):
+        benchmark_results(report[0], "theirs")
+    with pytest.raises(HubError, match="none.json: No such file"):
+        benchmark_results(tmp_path / "none.json", "ours")
+    for text, reason in (
+        ("{", "Expecting"),
+        ("{}", "no results.json of `diffiqa benchmark`"),
+        ("[]", "no results.json"),
+    ):
+        (tmp_path / "results.json").write_text(text)
+        with pytest.raises(HubError, match=reason):
+            benchmark_results(tmp_path / "results.json", "ours")
+
+
+def test_figures_are_added_to_the_record_and_to_the_card(quality, report):
+    record_training(quality, FACTS)
+    push_name = complete_folder(quality, "face_quality", "ann/best")["README.md"]
+    (quality / "README.md").write_text(push_name)
+    found = benchmark_results(report[0], "ours")
+    assert add_results(quality, found, ["Not for cats."]) == ["README.md", "training.json"]
+    facts = read_training(quality)
+    assert facts.results == [*FACTS.results, *found] and facts.notes == ["Not for cats."]
+    assert facts.command == FACTS.command
+    card = ModelCard.load(quality / "README.md")
+    assert [result.metric_value for result in card.data.eval_results] == [result.value for result in facts.results]
+    assert f"| B\\|1, FR model weak | FNMR at FMR 0.001, protocol default | {found[0].value:.4g} | none" in card.text
+    assert "\n## Notes\n\n- Not for cats.\n\n## How" in card.text and '"ann/best"' in card.text
+    # The same again: nothing. Another value of the same figure: in its place.
+    assert add_results(quality, found, ["Not for cats."]) == []
+    new = [ResultFacts("fnmr", found[0].name, 0.25, found[0].dataset)]
+    add_results(quality, new)
+    assert read_training(quality).results == [*FACTS.results, *new, *found[1:]]
+    add_results(quality, forget="B|1")
+    assert read_training(quality).results == FACTS.results
+    assert "B\\|1" not in (quality / "README.md").read_text()
+
+
+def test_figures_without_a_run(quality, report):
+    add_results(quality, benchmark_results(report[0], "ours"))
+    text = (quality / "README.md").read_text()
+    assert "The run that made these weights left no record." in text and "FR model perfect" in text
+
+
+def test_a_card_that_somebody_has_changed_is_theirs(quality, report):
+    record_training(quality, FACTS)
+    theirs = (quality / "README.md").read_text().replace("0.5512", "0.1")
+    (quality / "README.md").write_text(theirs)
+    found = benchmark_results(report[0], "ours")
+    add_results(quality, found)
+    card = (quality / "README.md").read_text()
+    assert "0.1 | 0.43 to 0.68" in card and "B\\|1" not in card
+    assert read_training(quality).results == [*FACTS.results, *found]
+    # What it has not is added.
+    (quality / "README.md").write_text("# Mine\n")
+    add_results(quality, notes=["Mind the gap."])
+    text = (quality / "README.md").read_text()
+    assert text.count("# Mine\n") == 1 and "- Mind the gap." in text and "B\\|1" in text and "Filled in" not in text
 
 
 # -- folders ----------------------------------------------------------------------------------------------------------

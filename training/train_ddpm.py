@@ -29,7 +29,14 @@ import diffiqa_hf.models  # noqa: F401 - makes the FR models known to AutoModel
 from diffiqa_hf import DifFIQAPipeline, FaceImageProcessor
 from diffiqa_hf.degradations import blend, degrade_face
 from diffiqa_hf.file_utils import replace_folder
-from diffiqa_hf.hub import add_hub_arguments, check_hub_arguments, push_when_asked, record_training, training_facts
+from diffiqa_hf.hub import (
+    add_hub_arguments,
+    check_hub_arguments,
+    push_when_asked,
+    read_training,
+    record_training,
+    training_facts,
+)
 from diffiqa_hf.image_processing_face import face_to_pixels, pixels_to_face
 from diffiqa_hf.training_utils import (
     ShuffledKeys,
@@ -282,7 +289,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
             replace_folder(output_dir / "pipeline", pipe.save_pretrained)
             steps = progress_state.step
             facts = training_facts("training/train_ddpm.py", args, argv, dataset, accelerator, steps=steps)
-            record_training(output_dir / "pipeline", facts)
+            record_training(output_dir / "pipeline", facts, {"fr_model": read_training(args.fr_model)})
             logger.info(f"saved {output_dir / 'pipeline'}, which DifFIQAPipeline.from_pretrained loads")
             push_when_asked(args, output_dir / "pipeline")
         else:

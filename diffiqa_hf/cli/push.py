@@ -5,7 +5,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from .errors import printable
+from .errors import CommandError, printable
 from .scoring import be_quiet
 
 
@@ -13,8 +13,9 @@ DESCRIPTION = """\
 Uploads a pipeline, an FR model, a face quality model, or labels of `training/label_quality.py` (as a dataset) to the
 Hub, in one commit. Before that it loads the folder, refuses weights that are not safetensors, and writes into it what
 is missing: sections of the card in README.md, filled in from the folder and its training.json; pipeline.py;
-preprocessor_config.json. The token is that of `hf auth login` or HF_TOKEN. Exit status: 0 done, 1 not (the reason is
-on stderr), 2 bad usage, 130 interrupted."""
+preprocessor_config.json. With --results the figures of a report of `diffiqa benchmark` are added to training.json and
+to the card, with their intervals. The token is that of `hf auth login` or HF_TOKEN. Exit status: 0 done, 1 not (the
+reason is on stderr), 2 bad usage, 130 interrupted."""
 
 
 def add_parser(commands: "argparse._SubParsersAction") -> None:
@@ -36,15 +37,33 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
     )
     parser.add_argument("--revision", help="branch to upload to, made when it is not there (default: main)")
     parser.add_argument("--commit-message", help="in place of ours")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        metavar="FILE",
+        help="results.json of `diffiqa benchmark`: its figures of --method go into training.json and the card, in "
+        "place of those of the same name",
+    )
+    parser.add_argument("--method", nargs="+", metavar="NAME", help="with --results: the folder's name in the report")
+    parser.add_argument(
+        "--note",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="what no run can know, for training.json and the card's notes; may be given several times",
+    )
     parser.add_argument("--dry-run", action="store_true", help="check the folder and say what would be done")
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs `diffiqa push`; returns its exit status."""
     be_quiet()
-    from ..hub import HubError, push_folder
+    from ..hub import HubError, benchmark_results, push_folder
 
+    if (args.results is None) != (args.method is None):
+        raise CommandError("--results and --method go together")
     try:
+        results = [result for name in args.method or () for result in benchmark_results(args.results, name)]
         url, written, uploaded = push_folder(
             args.folder,
             args.repo_id,
@@ -52,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
             revision=args.revision,
             commit_message=args.commit_message,
             dry_run=args.dry_run,
+            results=results,
+            notes=args.note,
         )
     except HubError as error:
         print(f"diffiqa: {printable(str(error))}", file=sys.stderr)
