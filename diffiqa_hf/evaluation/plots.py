@@ -337,8 +337,18 @@ def _label_points(ax, labels: Sequence[str], points, bars, colors: Sequence[str]
     """
     figure = ax.get_figure()
     texts = [
-        ax.annotate(label, point, (0, 0), textcoords="offset points", fontsize=8, ha="center", va="center", zorder=4)
-        for label, point in zip(labels, points, strict=True)
+        ax.annotate(
+            label,
+            point,
+            (0, 0),
+            textcoords="offset points",
+            fontsize=8,
+            ha="center",
+            va="center",
+            zorder=4,
+            color=color,
+        )
+        for label, point, color in zip(labels, points, colors, strict=True)
     ]
     for text in texts:
         text.set_in_layout(False)  # or the axes would move after the labels were placed
