@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     pipe = _load(args)
     terms = TERMS if args.method == "diffiqa" else _terms(pipe)
     table = _open_table(args, pipe, terms) if args.output else None
-    if args.method == "diffiqa" and args.dtype == "float32":
+    if args.dtype == "float32":
         pipe.enable_folding(winograd=pipe.device.type == "cpu")
     rows = [] if table is None else list(table.rows)
     kept = len(rows)

@@ -466,13 +466,13 @@ class StudyRunner:
         entry.compute(rows_of, share, self._bar)
 
     def _place(self, method: Any) -> None:
-        """To where it runs; the parts of a DifFIQA pipeline folded, as `diffiqa score` does."""
+        """To where it runs, its networks folded as `diffiqa score` does."""
         import torch
 
         device, dtype = torch.device(self.device), getattr(torch, self.config.dtype)
         method.to(device, dtype)
-        if hasattr(method, "pipeline") and dtype == torch.float32:
-            method.pipeline.enable_folding(winograd=device.type == "cpu")
+        if dtype == torch.float32:
+            method.enable_folding(winograd=device.type == "cpu")
 
     def _load(self, name: str, load: Callable[[], Any]) -> Any:
         try:

@@ -72,6 +72,10 @@ class DifFIQAMethod(FaceQualityMethod):
             images, landmarks, batch_size=batch_size, seed=seed, on_error=on_error, **self.options
         )
 
+    def enable_folding(self, winograd: bool = False) -> None:
+        self.pipeline.enable_folding(winograd)
+        self.model = self.pipeline.fr_model
+
     def to(self, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> "DifFIQAMethod":
         self.pipeline.to(*(argument for argument in (device, dtype) if argument is not None))
         return self

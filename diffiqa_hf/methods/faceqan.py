@@ -34,6 +34,7 @@ class FaceQAN(FaceQualityMethod):
     # Times num_starts copies.
     cpu_batch_size = 4
     accelerator_batch_size = 32
+    needs_gradients = True
 
     def __init__(
         self,

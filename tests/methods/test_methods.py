@@ -198,6 +198,17 @@ def test_in_double_precision_the_scores_are_the_same(make_method, faces, name):
 
 
 @every_method
+@pytest.mark.parametrize("winograd", [False, True])
+def test_folded_the_scores_are_the_same(make_method, faces, name, winograd):
+    method = make_method(name)
+    expected = method(faces).scores
+    network = method.model
+    method.enable_folding(winograd)
+    assert (method.model is network) == (name in ("ser-fiq", "grafiqs", "froq"))
+    torch.testing.assert_close(method(faces).scores, expected, atol=20 * tolerance(expected), rtol=1e-5)
+
+
+@every_method
 def test_a_tuple_and_a_progress_bar(make_method, faces, name):
     method = make_method(name)
     bar = io.StringIO()
