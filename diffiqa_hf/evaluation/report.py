@@ -282,8 +282,8 @@ def cost_table(
         columns.append(ranked([float(np.mean(row)) for row in values], kind == "pauc", places=3))
     rows = tuple((Cell(name), *cells) for name, *cells in zip(timed, *columns, strict=True))
     caption = (
-        f"Time for one face, and mean pAUC and share over {len(evaluations)} pairs of FR model and benchmark at a "
-        f"discard rate of {limit:g}."
+        f"Time for one face, and pAUC and share at a discard rate of {limit:g}, of several pairs of FR model and "
+        f"benchmark ({len(evaluations)}) the mean."
     )
     return Table("cost", caption, ("FIQA method", "ms a face", "mean pAUC", "mean share"), rows)
 
@@ -443,8 +443,9 @@ def study_tables(study: Study) -> dict[str, list[Table]]:
                     own = [evaluation for evaluation in evaluations if evaluation.fr_model == fr_model]
                     table = pauc_table(own, study.methods, limit, share)
                     tables.append(replace(table, name=f"{_slug(protocol)}_{table.name}"))
-            table = average_table(evaluations, study.methods, limit)
-            tables.append(replace(table, name=f"{_slug(protocol)}_{table.name}"))
+            if len(evaluations) > 1:
+                table = average_table(evaluations, study.methods, limit)
+                tables.append(replace(table, name=f"{_slug(protocol)}_{table.name}"))
     if not main:
         return sections
     limits = main[0].protocol.limits
