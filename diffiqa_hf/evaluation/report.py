@@ -282,8 +282,8 @@ def cost_table(
         columns.append(ranked([float(np.mean(row)) for row in values], kind == "pauc", places=3))
     rows = tuple((Cell(name), *cells) for name, *cells in zip(timed, *columns, strict=True))
     caption = (
-        f"Time for one face, and pAUC and share at a discard rate of {limit:g}, of several pairs of FR model and "
-        f"benchmark ({len(evaluations)}) the mean."
+        f"Time for one face, and mean pAUC and share over {len(evaluations)} pairs of FR model and benchmark at a "
+        f"discard rate of {limit:g}."
     )
     return Table("cost", caption, ("FIQA method", "ms a face", "mean pAUC", "mean share"), rows)
 
