@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 TERM_COLUMNS = tuple(f"quality_{term}" for term in TERMS)
 ERROR_COLUMN = "quality_error"
 LABEL_COLUMNS = ("quality", *TERM_COLUMNS, ERROR_COLUMN)
+DEGRADED_COLUMN = "degraded"  # true for the copies that label_quality.py makes, which lie behind their original
 ROWS_AT_A_TIME = 32  # go to the method together, counted from the first row of a batch
 
 
@@ -239,4 +240,12 @@ def _as_image(image: Any) -> Any:
     return image
 
 
-__all__ = ["ERROR_COLUMN", "LABEL_COLUMNS", "TERM_COLUMNS", "QualityLabeller", "fingerprint", "labelled_features"]
+__all__ = [
+    "DEGRADED_COLUMN",
+    "ERROR_COLUMN",
+    "LABEL_COLUMNS",
+    "TERM_COLUMNS",
+    "QualityLabeller",
+    "fingerprint",
+    "labelled_features",
+]

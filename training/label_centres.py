@@ -38,7 +38,7 @@ from tqdm.auto import tqdm
 
 from diffiqa_hf import FaceImageError, FaceImageProcessor
 from diffiqa_hf.file_utils import replace_file, write_text
-from diffiqa_hf.labelling import fingerprint
+from diffiqa_hf.labelling import DEGRADED_COLUMN, fingerprint
 from diffiqa_hf.methods.method import load_fr_model
 from diffiqa_hf.models import FacePreTrainedModel
 from diffiqa_hf.quality_recipes.labels import centre_labels
@@ -48,7 +48,6 @@ from diffiqa_hf.training_utils import add_source_arguments, full_disk_in_one_lin
 logger = logging.getLogger(__name__)
 
 CENTRE_COLUMN = "quality_centre"
-DEGRADED_COLUMN = "degraded"  # of label_quality.py
 METADATA_KEY = b"diffiqa_hf"
 
 

@@ -40,14 +40,20 @@ from diffiqa_hf.degradations import degrade_face
 from diffiqa_hf.file_utils import replace_file, write_text
 from diffiqa_hf.hub import add_hub_arguments, check_hub_arguments, push_when_asked
 from diffiqa_hf.image_processing_face import face_to_pixels
-from diffiqa_hf.labelling import ERROR_COLUMN, LABEL_COLUMNS, ROWS_AT_A_TIME, QualityLabeller, labelled_features
+from diffiqa_hf.labelling import (
+    DEGRADED_COLUMN,
+    ERROR_COLUMN,
+    LABEL_COLUMNS,
+    ROWS_AT_A_TIME,
+    QualityLabeller,
+    labelled_features,
+)
 from diffiqa_hf.training_utils import add_source_arguments, face_dataset_source, full_disk_in_one_line
 
 
 logger = logging.getLogger(__name__)
 
 METADATA_KEY = b"diffiqa_hf"
-DEGRADED_COLUMN = "degraded"
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

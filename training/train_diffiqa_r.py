@@ -56,6 +56,7 @@ from diffiqa_hf.hub import (
     training_facts,
 )
 from diffiqa_hf.image_processing_face import face_to_pixels, pixels_to_face
+from diffiqa_hf.labelling import DEGRADED_COLUMN
 from diffiqa_hf.models import FacePreTrainedModel
 from diffiqa_hf.training_utils import (
     ShuffledKeys,
@@ -113,7 +114,6 @@ PRESETS = {
 RANK_TEMPERATURE = 0.1  # of normalised labels, whose range is 1
 RANK_LEVELS = 101  # quantiles that a rank normalisation keeps
 BEST_BY = {"spearman": ("spearman", 1), "pauc": ("pauc_0.3", -1)}  # figure, and whether higher or lower is better
-DEGRADED_COLUMN = "degraded"  # of label_quality.py: a copy of the last row before it that is not degraded
 MAX_COMPARED = 8000  # faces held out whose pairs, 32 million, are compared for the pAUC
 
 
