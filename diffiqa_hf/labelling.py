@@ -189,8 +189,10 @@ class QualityLabeller:
             names = ("num_timesteps", "num_inference_steps", "num_repeats", "off_by_one", "duplicate_last_step")
             settings |= {name: config[name] for name in names if name not in self.options}
         self._settings = {"method": self.method, "weights": fingerprint(method), **settings}
-        device = self.device or torch.accelerator.current_accelerator(check_available=True) or "cpu"
-        method.to(torch.device(device), getattr(torch, self.dtype))
+        device = torch.device(self.device or torch.accelerator.current_accelerator(check_available=True) or "cpu")
+        if self.dtype == "float32":
+            method.enable_folding(winograd=device.type == "cpu")
+        method.to(device, getattr(torch, self.dtype))
         return partial(method, batch_size=self.batch_size, seed=self.seed)
 
 

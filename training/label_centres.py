@@ -36,7 +36,7 @@ import torch
 from datasets import Dataset, Features, Image, Value
 from tqdm.auto import tqdm
 
-from diffiqa_hf import FaceImageError, FaceImageProcessor
+from diffiqa_hf import FaceImageError, FaceImageProcessor, fold
 from diffiqa_hf.file_utils import replace_file, write_text
 from diffiqa_hf.labelling import DEGRADED_COLUMN, fingerprint
 from diffiqa_hf.methods.method import load_fr_model
@@ -137,14 +137,14 @@ def with_bytes(image):
 
 
 def load_models(sources: list[str], device: torch.device) -> dict[str, FacePreTrainedModel]:
-    """The FR models by name and hash of the weights."""
+    """The FR models by name and hash of the weights, folded for inference."""
     models = {}
     for source in sources:
         model = load_fr_model(source).eval()
         name = f"{Path(source).name}-{fingerprint(SimpleNamespace(components={'fr_model': model}))}"
         if name in models:
             raise ValueError(f"--fr_model names {source} twice")
-        models[name] = model.to(device)
+        models[name] = fold(model, winograd=device.type == "cpu").to(device)
     return models
 
 
