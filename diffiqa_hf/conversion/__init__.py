@@ -79,6 +79,15 @@ DIALECTS: tuple[Dialect, ...] = (
         license="non-commercial research only (the code is MIT)",
     ),
     Dialect(
+        name="insightface-mxnet",
+        description="IResNets of insightface's arcface_mxnet, as of LResNet100E-IR (MXNet, .params)",
+        converter="mxnet:convert_insightface_mxnet",
+        model_classes=("iresnet:IResNetModel",),
+        has=("conv0_weight", "bn0_gamma", "stage1_unit1_conv1_weight"),
+        source="https://github.com/deepinsight/insightface",
+        license="non-commercial research only (the code is MIT)",
+    ),
+    Dialect(
         name="insightface-mbf",
         description="MobileFaceNets of insightface's arcface_torch (get_mbf)",
         converter="mobilefacenet:convert_insightface_mbf",

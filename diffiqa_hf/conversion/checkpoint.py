@@ -15,6 +15,7 @@ from transformers import PreTrainedConfig
 
 from .. import __version__, models
 from ..image_processing_face import FaceImageProcessor
+from ..methods.cards import CARDS, MethodCard
 from . import DIALECTS, Dialect, get_dialect, recognise
 from .loading import CheckpointError, ForeignStateDict, find_state_dict, read_checkpoint
 from .unet import choose_weights
@@ -103,10 +104,11 @@ def save_converted(converted: ConvertedCheckpoint, dest: str | os.PathLike, *, o
     with _written_beside(dest) as folder:
         converted.model.save_pretrained(folder)
         if not isinstance(converted.model, models.DifFIQAUNetModel):
-            size = {}
-            if converted.model.config.model_type in ("faceqnet", "lightqnet"):  # faces are made at its size at once
-                size["size"] = dict(zip(("height", "width"), converted.model.config.crop_size, strict=True))
-            FaceImageProcessor(**size).save_pretrained(folder)
+            processor = FaceImageProcessor()
+            if _is_quality_model(converted.model):
+                card = _method_card(converted.dialect)
+                processor = card.load_class()(card, converted.model).image_processor  # of the size that it takes
+            processor.save_pretrained(folder)
         (folder / "README.md").write_text(model_card(converted), encoding="utf-8")
 
 
@@ -155,23 +157,28 @@ def model_card(converted: ConvertedCheckpoint) -> str:
         rows["weights"] = which[converted.weights]
     if converted.dropped:
         rows["left out"] = f"{len(converted.dropped)} tensors of the training ({_some(converted.dropped)})"
-    rows |= _interface(model)
+    quality = _is_quality_model(model)
+    rows |= _quality_interface(dialect) if quality else _interface(model)
     if isinstance(model, models.DifFIQAUNetModel):
         library, tags = "diffusers", "face-image-quality-assessment"
         use = f"from diffiqa_hf import DifFIQAPipeline, {class_name}\n\n"
         use += f'unet = {class_name}.from_pretrained("this folder")\n'
         use += 'pipe = DifFIQAPipeline.from_pretrained("default", unet=unet)'
+    elif quality:
+        library, tags = "transformers", "face-image-quality-assessment"
+        name = _method_card(dialect).name
+        use = "from diffiqa_hf import load_method\n\n"
+        use += f'method = load_method("{name}", weights="this folder")\n'
+        use += 'method(["face.png"]).scores  # of images that are aligned crops'
+        use += f"\n```\n\n```bash\ndiffiqa score faces/ --method {name} --weights 'this folder'"
     else:
-        quality = _is_quality_model(model)
-        library = "transformers"
-        tags = "face-image-quality-assessment" if quality else "face-recognition"
+        library, tags = "transformers", "face-recognition"
         use = f"from diffiqa_hf import FaceImageProcessor, {class_name}\n\n"
         use += f'model = {class_name}.from_pretrained("this folder")\n'
         use += 'faces = FaceImageProcessor()(["face.png"], return_tensors="pt")  # aligned 112x112 crops\n'
-        use += f"model(**faces).{'scores' if quality else 'embeddings'}"
-        if not quality:
-            use += "\n```\n\nAs the face recognition model of DifFIQA:\n\n```bash\n"
-            use += "diffiqa score faces/ --fr-model 'this folder'"
+        use += "model(**faces).embeddings"
+        use += "\n```\n\nAs the face recognition model of DifFIQA:\n\n```bash\n"
+        use += "diffiqa score faces/ --fr-model 'this folder'"
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     return f"""\
 ---
@@ -193,6 +200,23 @@ Converted by diffiqa_hf {__version__}. The weights are those of their authors: c
 """
 
 
+def _method_card(dialect: Dialect) -> MethodCard:
+    """That of the method whose published files are of this dialect."""
+    return next(card for card in CARDS if card.dialect == dialect.name)
+
+
+def _quality_interface(dialect: Dialect) -> dict[str, str]:
+    card = _method_card(dialect)
+    return {
+        "method": f"`{card.name}` (`diffiqa methods {card.name}` prints all that there is to know of it)",
+        "input": "crops aligned to the ArcFace template, of which the method makes what the network works on: "
+        + card.input,
+        "score": card.formula,
+        "range": card.raw_range,
+        "direction": card.direction,
+    }
+
+
 def _interface(model: nn.Module) -> dict[str, str]:
     config = model.config
     if isinstance(model, models.DifFIQAUNetModel):
@@ -203,15 +227,12 @@ def _interface(model: nn.Module) -> dict[str, str]:
         }
     mean, std = (tuple(round(value, 4) for value in values) for values in (config.image_mean, config.image_std))
     height, width = config.crop_size
-    output = "scores, higher is better, not bounded"
-    if not _is_quality_model(model):
-        length = "of unit length" if config.normalize_embedding else "not normalised"
-        output = f"embeddings of {config.embedding_size} values, {length}"
+    length = "of unit length" if config.normalize_embedding else "not normalised"
     return {
         "input": "canonical faces: RGB in [-1, 1], 112x112, aligned to the ArcFace template",
         "inside": f"the model itself makes of them what the weights were trained on: the middle {height}x{width} "
         f"pixels, {config.channel_order.upper()}, mean {mean} and standard deviation {std} on the [0, 1] scale",
-        "output": output,
+        "output": f"embeddings of {config.embedding_size} values, {length}",
     }
 
 

@@ -2,6 +2,9 @@
 """
 FaceQnet's Keras files (`FaceQnet.h5`, `FaceQnet_v1.h5`), read without Keras: the weights and, of the description of
 the layers that stands in the file as JSON, the few facts that leave no trace in them. Nothing in the file is run.
+
+Also, to train on, the trunk that FaceQnet began as, a ResNet-50 of keras-vggface: a file of weights alone
+(`rcmalli_vggface_tf_notop_resnet50.h5`).
 """
 
 import json
@@ -13,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..models.faceqnet import FaceQnetConfig
+from ..models.faceqnet import FaceQnetConfig, FaceQnetForFaceQuality
 from .loading import CheckpointError
 
 
@@ -24,6 +27,7 @@ _LAYERS += ("GlobalAveragePooling2D", "Add", "Flatten", "Dropout", "Dense")
 _ACTIVATIONS = ("linear", "relu", "sigmoid")
 _NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
 _PARTS = {"1x1_reduce": "reduce", "3x3": "conv", "1x1_increase": "increase", "1x1_proj": "proj"}
+_TRUNK = re.compile(rf"(?:conv1/7x7_s2|conv(\d+)_(\d+)_({'|'.join(_PARTS)}))(/bn)?")
 
 
 def read_keras_file(path: str | os.PathLike) -> dict[str, torch.Tensor]:
@@ -31,6 +35,9 @@ def read_keras_file(path: str | os.PathLike) -> dict[str, torch.Tensor]:
     The weights of a Keras model that was saved whole as HDF5, in the order of the layers, as `LAYER/KIND` (`kernel`,
     `bias`, `gamma`, ...). With each dense layer comes `LAYER/activation`, the position of its activation in linear,
     relu, sigmoid; with each batch normalisation `LAYER/epsilon`.
+
+    Of a file with weights alone those of a trunk are read, which say all but the epsilon (keras-vggface leaves it as
+    Keras has it). The `classifier` of VGGFace2's people is left out.
 
     Raises:
         CheckpointError: The file can't be read, is no such model, or h5py is missing; the message is the reason.
@@ -68,18 +75,49 @@ def convert_faceqnet(tensors: dict[str, torch.Tensor]) -> tuple[FaceQnetConfig, 
         ValueError: A tensor is not expected; it is named.
         KeyError: One that the sizes are read off is missing.
     """
+    config, converted = _convert(tensors)
+    if "dense.0.weight" not in converted:
+        raise ValueError(
+            "a trunk alone, which gives no scores: training/train_quality.py --recipe faceqnet trains on it"
+        )
+    return config, converted
+
+
+def load_faceqnet(path: str | os.PathLike) -> FaceQnetForFaceQuality:
+    """
+    The network of a Keras file, to train on: FaceQnet's own, or a trunk of keras-vggface with the default head, whose
+    weights are drawn by torch's generator. Pixels go in as into FaceQnet, BGR from 0 to 255, without VGGFace2's mean
+    taken off, which keras-vggface does for its trunk and the script of FaceQnet's authors does not.
+
+    Raises:
+        CheckpointError: The file can't be read or holds another network; the message is the reason.
+    """
+    try:
+        config, weights = _convert(read_keras_file(path))
+        model = FaceQnetForFaceQuality(config)
+        if "dense.0.weight" not in weights:
+            weights |= {name: tensor for name, tensor in model.state_dict().items() if name.startswith("dense.")}
+        model.load_state_dict(weights)
+    except CheckpointError:
+        raise
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise CheckpointError(f"not the tensors of faceqnet: {' '.join(str(error).split())}") from error
+    return model.eval()
+
+
+def _convert(tensors: dict[str, torch.Tensor]) -> tuple[FaceQnetConfig, dict[str, torch.Tensor]]:
+    """The same as [`convert_faceqnet`]; of a trunk the configuration has the default head, which has no tensors."""
     epsilons = {round(value.item(), 9) for name, value in tensors.items() if name.endswith("/epsilon")}
     if len(epsilons) > 1:
         raise ValueError(f"batch normalisations with several epsilons: {sorted(epsilons)}")
-    pattern = re.compile(rf"(?:conv1/7x7_s2|conv(\d+)_(\d+)_({'|'.join(_PARTS)}))(/bn)?")
-    blocks = sorted({(int(m[1]), int(m[2])) for m in map(pattern.match, tensors) if m and m[1]})
+    blocks = sorted({(int(m[1]), int(m[2])) for m in map(_TRUNK.match, tensors) if m and m[1]})
     position = {block: i for i, block in enumerate(blocks)}
     converted, dense, acts = {}, [], []
     for name, tensor in tensors.items():
         layer, _, kind = name.rpartition("/")
         if kind == "epsilon":
             continue
-        if m := pattern.fullmatch(layer):
+        if m := _TRUNK.fullmatch(layer):
             ours = f"blocks.{position[int(m[1]), int(m[2])]}.{_PARTS[m[3]]}" if m[1] else "stem"
             if m[4] and kind in _NORM:
                 converted[f"{ours}.norm.{_NORM[kind]}"] = tensor
@@ -101,14 +139,17 @@ def convert_faceqnet(tensors: dict[str, torch.Tensor]) -> tuple[FaceQnetConfig, 
     # Keras counts the stages from 2 on, the first being the stem.
     depths = [sum(stage == number for stage, _ in blocks) for number in sorted({stage for stage, _ in blocks})]
     starts = [sum(depths[:i]) for i in range(len(depths))]
-    if not dense or converted[f"dense.{len(dense) - 1}.weight"].shape[0] != 1:
-        raise ValueError("no dense layer with one output at the end")
+    head = {}
+    if dense:
+        if converted[f"dense.{len(dense) - 1}.weight"].shape[0] != 1:
+            raise ValueError("no dense layer with one output at the end")
+        widths = [converted[f"dense.{i}.weight"].shape[0] for i in range(len(dense) - 1)]
+        head = {"head_widths": widths, "head_acts": acts}
     config = FaceQnetConfig(
         depths=depths,
         widths=[converted[f"blocks.{start}.reduce.conv.weight"].shape[0] for start in starts],
         stem_width=converted["stem.conv.weight"].shape[0],
-        head_widths=[converted[f"dense.{i}.weight"].shape[0] for i in range(len(dense) - 1)],
-        head_acts=acts,
+        **head,
         **({"bn_eps": epsilons.pop()} if epsilons else {}),
     )
     return config, converted
@@ -116,7 +157,7 @@ def convert_faceqnet(tensors: dict[str, torch.Tensor]) -> tuple[FaceQnetConfig, 
 
 def _read(file: Any, h5py: Any) -> dict[str, torch.Tensor]:
     if "model_config" not in file.attrs or "model_weights" not in file:
-        raise ValueError("without a description of the layers: the weights alone do not say what is computed")
+        return _read_trunk(file, h5py)
     layers = list(_layers(json.loads(_text(file.attrs["model_config"]))))
     if unknown := {kind for kind, _ in layers} - {*_LAYERS}:
         raise ValueError(f"a layer of kind {unknown.pop()}, which FaceQnet has none of")
@@ -142,6 +183,14 @@ def _read(file: Any, h5py: Any) -> dict[str, torch.Tensor]:
     if not tensors:
         raise ValueError("no weights in it")
     return tensors
+
+
+def _read_trunk(file: Any, h5py: Any) -> dict[str, torch.Tensor]:
+    weights = _weights(file, h5py) if "layer_names" in file.attrs else {}
+    weights.pop("classifier", None)
+    if not weights or not all(map(_TRUNK.fullmatch, weights)):
+        raise ValueError("without a description of the layers: the weights alone do not say what is computed")
+    return {name: tensor for tensors in weights.values() for name, tensor in tensors.items()}
 
 
 def _layers(description: dict) -> Iterator[tuple[str, dict]]:
@@ -180,4 +229,4 @@ def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-__all__ = ["convert_faceqnet", "read_keras_file"]
+__all__ = ["convert_faceqnet", "load_faceqnet", "read_keras_file"]

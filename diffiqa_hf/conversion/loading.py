@@ -62,9 +62,9 @@ class _StandIn:
 
 def read_checkpoint(path: str | os.PathLike, allow_pickle_globals: Iterable[str] = ()) -> Any:
     """
-    What a `.pth`, `.pt`, `.ckpt`, `.bin` or `.safetensors` file holds, on the CPU. The kind of file is told by its
-    content; those of TensorFlow and Keras by their names: `.pb` (a frozen graph), `.index` (of a checkpoint, with its
-    data file beside it) and `.h5`.
+    What a `.pth`, `.pt`, `.ckpt`, `.bin`, `.safetensors` or MXNet's `.params` file holds, on the CPU. The kind of file
+    is told by its content; those of TensorFlow and Keras by their names: `.pb` (a frozen graph), `.index` (of a
+    checkpoint, with its data file beside it) and `.h5`.
 
     Args:
         path: Of the file.
@@ -88,6 +88,10 @@ def read_checkpoint(path: str | os.PathLike, allow_pickle_globals: Iterable[str]
 
         return read_keras_file(path)
     kind = _kind(path)
+    if kind == "mxnet":
+        from .mxnet import read_params
+
+        return read_params(path)
     if kind != "safetensors" and os.fspath(path).endswith(".safetensors"):
         raise CheckpointError("named .safetensors and is none")
     allowed = [(_StandIn, name) for name in allow_pickle_globals]
@@ -150,7 +154,7 @@ def find_state_dict(checkpoint: Any) -> ForeignStateDict:
 
 
 def _kind(path: str | os.PathLike) -> str:
-    """`"safetensors"`, `"zip"` (torch.save since 1.6) or `"pickle"` (before)."""
+    """`"safetensors"`, `"zip"` (torch.save since 1.6), `"pickle"` (before) or `"mxnet"`."""
     try:
         if os.path.isdir(path):
             raise CheckpointError("is a directory: name the checkpoint file in it")
@@ -170,10 +174,14 @@ def _kind(path: str | os.PathLike) -> str:
         return "zip"
     if head.startswith(b"\x80"):
         return "pickle"
+    if head.startswith(b"\x12\x01\0\0\0\0\0\0"):
+        return "mxnet"
     if head.startswith(b"version https://git-lfs"):
         raise CheckpointError("a Git LFS pointer and not the file itself: `git lfs pull` fetches it")
     if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
         raise CheckpointError("an HTML or XML page and no checkpoint: the download gave a web page")
+    if os.fspath(path).endswith(".params"):
+        raise CheckpointError("no .params file of MXNet")
     raise CheckpointError("neither a PyTorch nor a safetensors file")
 
 

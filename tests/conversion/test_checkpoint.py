@@ -3,15 +3,26 @@
 
 import hashlib
 import json
+import re
 
 import pytest
 import torch
 from fixtures.fill import fill_state_dict, make_images
+from methods.conftest import make_network
+from PIL import Image
 from transformers import AutoImageProcessor, AutoModel
 
 from diffiqa_hf import DifFIQAPipeline, DifFIQAUNetModel, FaceImageProcessor, IResNetConfig, IResNetModel
-from diffiqa_hf.conversion.checkpoint import _written_beside, check_dest, load_foreign, save_converted
+from diffiqa_hf.conversion import DIALECTS, get_dialect
+from diffiqa_hf.conversion.checkpoint import (
+    ConvertedCheckpoint,
+    _written_beside,
+    check_dest,
+    load_foreign,
+    save_converted,
+)
 from diffiqa_hf.conversion.loading import CheckpointError
+from diffiqa_hf.methods import CARDS, load_method
 
 
 def iresnet_tensors(**kwargs) -> dict[str, torch.Tensor]:
@@ -63,6 +74,47 @@ def test_a_converted_folder(source, tmp_path, dialect, channel_order, license_):
         converted.dialect.license,
     ):
         assert fact in card
+
+
+QUALITY = {card.dialect: card for card in CARDS if card.dialect and card.networks}
+
+
+def test_every_quality_dialect_has_the_card_of_its_method():
+    quality = {}
+    for dialect in DIALECTS:
+        classes = [name.partition(":")[2] for name in dialect.model_classes]
+        if any(name.endswith("ForFaceQuality") for name in classes):
+            quality[dialect.name] = classes
+    assert quality.keys() == QUALITY.keys()
+    for name, classes in quality.items():
+        assert {*classes} <= {*QUALITY[name].networks}
+
+
+@pytest.mark.parametrize("dialect", list(QUALITY))
+def test_the_folder_of_a_quality_model_says_what_is_true_of_it(tmp_path, monkeypatch, dialect):
+    card, network = QUALITY[dialect], make_network(QUALITY[dialect].name)
+    converted = ConvertedCheckpoint(network, get_dialect(dialect), "theirs.pth", "0" * 64, None, [])
+    save_converted(converted, tmp_path / "this folder")
+    small = Image.effect_noise((9, 9), 90).convert("RGB")
+    small.resize((150, 150), Image.Resampling.BICUBIC).save(tmp_path / "face.png")
+
+    text = (tmp_path / "this folder" / "README.md").read_text()
+    for heading, fact in (("input", card.input), ("range", card.raw_range), ("direction", card.direction)):
+        assert re.search(rf"^\| {heading} \| .*{re.escape(fact)} \|$", text, re.MULTILINE)
+    assert "the middle" not in text.replace(card.input, "") and "not bounded" not in text
+    assert f"--method {card.name} --weights" in text
+    # Its example is run as it stands, and gives the scores of the network.
+    monkeypatch.chdir(tmp_path)
+    *lines, last = re.search(r"```python\n(.*?)\n```", text, re.DOTALL)[1].splitlines()
+    names: dict = {}
+    exec("\n".join(lines), names)
+    method = load_method(card.name, weights=network)
+    torch.testing.assert_close(eval(last, names), method("face.png").scores, atol=0, rtol=1e-5)
+    # The saved image processor makes faces as the method does.
+    processor = AutoImageProcessor.from_pretrained(tmp_path / "this folder")
+    assert processor.to_dict() == method.image_processor.to_dict()
+    side = 32 if dialect in ("lightqnet", "faceqnet", "clib-fiqa") else 112
+    assert processor.size == {"height": side, "width": side}
 
 
 def test_half_precision_becomes_single(tmp_path):

@@ -217,7 +217,6 @@ def test_a_checkpoint_becomes_the_same_network(state_dict, checkpoint):
     faces = faces.repeat(32, 1).repeat(32, 2)
     faces[1] //= 4
     method = load_method("clib-fiqa", weights=checkpoint)
-    method.image_processor.size = {"height": 224, "width": 224}
     output = method(list(faces))
     weights, prompts = as_arrays(state_dict), method.model.prompts.numpy().astype(np.float64)
     for i, face in enumerate(faces):

@@ -12,7 +12,7 @@ import torch
 from diffiqa_hf import AutoModelForFaceQuality
 from diffiqa_hf.conversion import recognise
 from diffiqa_hf.conversion.checkpoint import load_foreign
-from diffiqa_hf.conversion.faceqnet import read_keras_file
+from diffiqa_hf.conversion.faceqnet import load_faceqnet, read_keras_file
 from diffiqa_hf.conversion.loading import CheckpointError
 from diffiqa_hf.methods import load_method
 from diffiqa_hf.models.faceqnet import FaceQnetForFaceQuality
@@ -89,6 +89,23 @@ def write(path, layers: list, description: dict | None = None, suffix: str = "",
         for holder, found in names.items():
             group.require_group(holder).attrs["weight_names"] = found
     return str(path)
+
+
+def write_weights(path, layers: list) -> str:
+    """As Keras' `save_weights` writes it: no description of the layers, and all of them at the top."""
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [name.encode() for _, name, _, _ in layers]
+        for _, name, _, weights in layers:
+            group = file.require_group(name)  # a normalisation's is within its convolution's
+            group.attrs["weight_names"] = [f"{name}/{key}:0".encode() for key in weights]
+            for key, values in weights.items():
+                group.create_dataset(f"{name}/{key}:0", data=values)
+    return str(path)
+
+
+def trunk_of(layers: list) -> list:
+    """Without the dense layers, as keras-vggface publishes its networks for others to build on."""
+    return [layer for layer in layers if layer[0] != "Dense"]
 
 
 @pytest.fixture(scope="module")
@@ -198,6 +215,59 @@ def test_other_ways_of_writing_the_same(layers, keras_file, tmp_path):
     nested["config"][1]["config"]["activation"] = "linear"
     nested["config"].insert(2, {"class_name": "Activation", "config": {"name": "relu_1", "activation": "relu"}})
     same_weights(write(tmp_path / "old.h5", layers, nested, top="vggface_resnet50"), keras_file)
+
+
+# -- a trunk to train on ---------------------------------------------------------------------------------------------
+
+
+def test_a_trunk_gets_a_new_head(layers, keras_file, tmp_path):
+    whole = load_foreign(keras_file).model
+    torch.manual_seed(0)
+    model = load_faceqnet(write_weights(tmp_path / "trunk.h5", trunk_of(layers)))
+    expected = whole.state_dict()
+    for name, tensor in model.state_dict().items():
+        assert name.startswith("dense.") or torch.equal(tensor, expected[name])
+    config = model.config
+    assert (config.depths, config.widths, config.stem_width) == (list(DEPTHS), list(WIDTHS), STEM)
+    assert list(config.head_widths) == [512] and config.bn_eps == pytest.approx(1e-3)
+    faces = torch.rand(2, 3, 112, 112, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.no_grad():
+        output = model(faces)
+        assert torch.equal(output.embeddings, whole(faces).embeddings)
+    assert output.scores.isfinite().all() and output.scores[0] != output.scores[1]
+    # The head is torch's generator's, and a classifier of people makes no difference.
+    classifier = ("Dense", "classifier", {}, {"kernel": np.ones((4 * WIDTHS[-1], 7), np.float32), "bias": np.ones(7)})
+    with_top = write_weights(tmp_path / "top.h5", [*trunk_of(layers), classifier])
+    for seed, same in ((0, True), (1, False)):
+        torch.manual_seed(seed)
+        again = load_faceqnet(with_top)
+        with torch.no_grad():
+            assert torch.equal(again(faces).scores, output.scores) == same
+    # A file of FaceQnet itself keeps its head.
+    with torch.no_grad():
+        assert torch.equal(load_faceqnet(keras_file)(faces).scores, whole(faces).scores)
+
+
+def test_a_trunk_gives_no_scores(layers, tmp_path):
+    match = "a trunk alone, .* training/train_quality.py --recipe faceqnet"
+    rejected(write_weights(tmp_path / "trunk.h5", trunk_of(layers)), match)
+    rejected(write(tmp_path / "whole.h5", trunk_of(layers)), match)
+
+
+def test_weights_alone_that_are_no_trunk(layers, tmp_path):
+    path = tmp_path / "weights.h5"
+    rejected(write_weights(path, layers), "the weights alone do not say")  # nor what follows the dense layers
+    trunk = trunk_of(layers)
+    extra = ("Conv2D", "conv2_1_1x1_down", {}, {"kernel": np.ones((1, 1, 8, 2), np.float32)})  # of a SENet
+    rejected(write_weights(path, [*trunk, extra]), "the weights alone do not say")
+    without = write_weights(path, [layer for layer in trunk if layer[1] != "conv3_2_3x3"])
+    with pytest.raises(
+        CheckpointError, match="^not the tensors of faceqnet: .*Missing key.*blocks.4.conv.conv.weight"
+    ):
+        load_faceqnet(without)
+    biased = write_weights(path, [*trunk[:1], (*trunk[1][:3], {**trunk[1][3], "bias": np.ones(STEM)}), *trunk[2:]])
+    with pytest.raises(CheckpointError, match="^not the tensors of faceqnet: unexpected tensors: conv1/7x7_s2/bias"):
+        load_faceqnet(biased)
 
 
 # -- files that are something else -----------------------------------------------------------------------------------
