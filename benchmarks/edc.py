@@ -1,14 +1,16 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 """Time and memory of error-versus-discard curves, on simulated scores.
 
-    python benchmarks/edc.py [--original CHECKOUT] [--pairs 1000000] [--methods 12]
+    python benchmarks/edc.py [--original CHECKOUT] [--metrics] [--pairs 1000000] [--methods 12]
 
 First, a set of IJB-C's size: 19,557 mated and 15,638,932 non-mated comparisons of 23,124 templates, and the curves of
 `--methods` quality methods by each protocol. Then, with `--original` (a checkout of
 https://github.com/dasec/quality-assessment-evaluation, imported from there as it is), one curve of `--pairs` mated
 comparisons of a tenth as many images by the `schlett` protocol, ours and theirs in turns, and whether the numbers are
 the same. Ours takes the qualities by image, with the pairs as positions, or by pair. Theirs takes a dictionary for
-each pair, made here as their `example.py` makes it.
+each pair, made here as their `example.py` makes it. With `--metrics`, the modules `pauc` and `edc` of `evaluate` over
+`--pairs` comparisons, mated and non-mated in equal parts, and what of their time is the curve; the rest is what
+`evaluate` writes to Arrow and reads back.
 """
 
 import argparse
@@ -17,11 +19,13 @@ import resource
 import statistics
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from diffiqa_hf.evaluation import EDCProtocol, edc_curve, edc_curves
+from diffiqa_hf.metrics import METRICS, metrics_path
 
 
 TEMPLATES, IDENTITIES, MATED, NONMATED = 23_124, 3_531, 19_557, 15_638_932
@@ -126,9 +130,43 @@ def measure_original(checkout: Path, count: int) -> None:
         print(f"largest difference of rates {rates:.1e}, of areas {areas:.1e}")
 
 
+def measure_metrics(count: int) -> None:
+    import evaluate
+
+    rng = np.random.default_rng(2)
+    mated = np.arange(count) < count // 2
+    sides = rng.random(count), rng.random(count)
+    similarities = np.where(mated, 0.7 * np.minimum(*sides), 0) + rng.normal(0, 0.2, count)
+    inputs = {"similarities": similarities, "mated": mated, "qualities_a": sides[0], "qualities_b": sides[1]}
+    print(f"{count:,} pairs, half of them mated, protocol default; seconds, median and fastest of 5")
+    start = time.perf_counter()
+    modules = {name: evaluate.load(metrics_path(name)) for name in METRICS}
+    print(f"  evaluate.load of both   {time.perf_counter() - start:.3f} s")
+    results: dict[str, dict] = {}
+
+    def compute(name):
+        results[name] = modules[name].compute(**inputs)
+
+    def curve():
+        results["curve"] = edc_curve(similarities, mated, sides).summary()
+
+    calls = {"edc_curve alone": curve, **{f"compute of {name}": partial(compute, name) for name in METRICS}}
+    for what, call in calls.items():
+        times = []
+        for _ in range(5):
+            start = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - start)
+        print(f"  {what:24s}median {statistics.median(times):.3f} s, fastest {min(times):.3f} s", flush=True)
+    for limit, area in results["curve"]["pauc"].items():
+        print(f"  pAUC@{limit:g}: {results['pauc'][f'pauc@{limit:g}']:.6f}, of edc_curve {area:.6f}")
+    print(f"  FNMR {results['edc']['fnmr']:.6f}, of edc_curve {results['curve']['fnmr']:.6f}; peak {peak():.2f} GiB")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--original", type=Path, help="checkout of dasec/quality-assessment-evaluation")
+    parser.add_argument("--metrics", action="store_true", help="the modules of `evaluate` as well")
     parser.add_argument("--pairs", type=int, default=1_000_000)
     parser.add_argument("--methods", type=int, default=12, help="0 leaves the set of IJB-C's size out")
     args = parser.parse_args()
@@ -138,6 +176,8 @@ def main() -> None:
         measure_ijbc(args.methods)
     if args.original:
         measure_original(args.original, args.pairs)
+    if args.metrics:
+        measure_metrics(args.pairs)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ a study (YAML, or the same in JSON):
   fr_models:
     - {name: ArcFace, model: arcface/}
   benchmarks:
-    - {name: LFW, benchmark: lfw, root: faces/lfw, align: true}
+    - {name: LFW, benchmark: lfw, root: faces/lfw}
     - {name: mine, folder: faces/mine, min_images: 2, mated_per_person: 20, nonmated: 100000}
   ablations:
     - title: Without flip

@@ -24,9 +24,16 @@ examples:
   diffiqa evaluate --scores scores.csv --pairs pairs.txt --embeddings embeddings.npy --output report/
   diffiqa evaluate --scores DifFIQA=a.csv other=b.csv --pairs pairs.csv --similarities --protocol diffiqa
   diffiqa evaluate --scores all.csv --score-columns ofiq magface --identity-folders --fr-model arcface/
+  diffiqa evaluate --scores a.csv --pairs pairs.csv --similarities --threshold 0.35 --discard images
 
 pairs.txt is as LFW has it; pairs.csv has the columns file_a, file_b, mated (1 or 0) and, with --similarities,
-similarity. An image may be named by the last parts of its path, with or without the file's ending."""
+similarity. An image may be named by the last parts of its path, with or without the file's ending.
+
+protocols, which the options above change one by one (diffiqa_hf.evaluation.EDCProtocol has them all):
+  default  FMR 1e-3; fixed threshold; of mated pairs the worse image counts; exact steps, ties leave together
+  diffiqa  FMR 1e-3, recomputed on what is left of all pairs at each step of 0.05; ties leave in random order
+  schlett  starting FNMR 0.05; fixed threshold, mated pairs; areas are divided by nothing
+  cr-fiqa  FMR 1e-3, recomputed on what is left of all pairs; lines between steps of 0.05, up to 0.95"""
 
 
 def add_parser(commands: "argparse._SubParsersAction") -> None:
@@ -102,9 +109,30 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
         "--protocol",
         choices=("default", "diffiqa", "schlett", "cr-fiqa"),
         default="default",
-        help="the published ones by name; the default: fixed threshold, exact steps, ties together",
+        help="a published one by name, see below (default)",
     )
-    protocol.add_argument("--fmr", type=float, metavar="RATE", help="false match rate of the threshold (1e-3)")
+    point = protocol.add_mutually_exclusive_group()
+    point.add_argument("--fmr", type=float, metavar="RATE", help="threshold of this false match rate (1e-3)")
+    point.add_argument("--threshold", type=float, metavar="SIMILARITY", help="the threshold; at or above: a match")
+    point.add_argument(
+        "--starting-fnmr", type=float, metavar="RATE", help="threshold at which the curve starts from about this FNMR"
+    )
+    protocol.add_argument(
+        "--discard",
+        choices=("mated", "all", "images"),
+        help="what leaves, and what the fraction counts: mated pairs (default protocol), all pairs in one pool, or "
+        "images, and with them their pairs",
+    )
+    protocol.add_argument(
+        "--pair-quality",
+        choices=("min", "mean", "product"),
+        help="quality of a pair from the scores of its two images (min); product: of scores of at least 0",
+    )
+    protocol.add_argument(
+        "--ties",
+        choices=("together", "random"),
+        help="equal qualities leave together, or in random order: the expectation over all orders",
+    )
     protocol.add_argument(
         "--limits", type=float, nargs="+", metavar="FRACTION", help="discard fractions of the pAUC (0.2 0.3)"
     )
@@ -188,13 +216,28 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 
 def _protocol(args: argparse.Namespace):
-    from ..evaluation.edc import EDCProtocol
+    from ..evaluation.edc import PROTOCOLS, EDCProtocol
 
     changes = {"nan_quality": args.nan_quality}
     if args.limits:
         changes["limits"] = tuple(args.limits)
-    if args.fmr is not None:
-        changes |= {"fmr": args.fmr, "starting_fnmr": None}
+    points = {name: getattr(args, name) for name in ("fmr", "threshold", "starting_fnmr")}
+    if any(value is not None for value in points.values()):
+        changes |= points
+    changes |= {name: value for name in ("discard", "pair_quality", "ties") if (value := getattr(args, name))}
+    preset = PROTOCOLS[args.protocol]
+    if preset.threshold_update == "recomputed":
+        unfit = [f"--{name.replace('_', '-')}" for name in ("threshold", "starting_fnmr") if points[name] is not None]
+        unfit += ["--discard mated"] if args.discard == "mated" else []
+        if unfit:
+            raise CommandError(
+                f"{unfit[0]} does not go with --protocol {args.protocol}, whose threshold is that of an FMR on the "
+                "non-mated pairs that are left at each step; take --protocol default"
+            )
+    if args.discard == "images" and args.pair_quality not in (None, "min"):
+        raise CommandError(
+            f"--pair-quality {args.pair_quality} does not go with --discard images: a pair leaves with its worse image"
+        )
     try:
         return EDCProtocol.from_preset(args.protocol, **changes)
     except ValueError as error:
@@ -318,6 +361,9 @@ def _check_scores(args: argparse.Namespace, scores: _Scores, used) -> None:
         infinite = used[np.isinf(values[used])]
         if len(infinite):
             raise CommandError(f"{name}: the score of {scores.names[infinite[0]]} is infinite")
+        if args.pair_quality == "product" and (values[used] < 0).any():
+            turned = ", which --lower-is-better turns round" if name in args.lower_is_better else ""
+            raise CommandError(f"{name}: --pair-quality product needs scores of at least 0{turned}")
         if len(missing) and args.nan_quality == "raise":
             row = missing[0]
             why = scores.errors[name][row] if name in scores.errors else None
@@ -392,9 +438,11 @@ def _summary(evaluation, images: int) -> str:
     people = "" if evaluation.bootstrap is None else f" of {evaluation.bootstrap.identities:,} people"
     fmr = f"FMR {first.fmr:.3g}" if first.nonmated else "no FMR without non-mated pairs"
     asked = fmr + ("" if protocol.fmr is None else f" ({protocol.fmr:g} asked)")
+    interval = evaluation.fnmr_interval
+    span = "" if interval is None else f" [{interval.low:.4f}, {interval.high:.4f}]"
     lines = [
         f"{first.mated:,} mated and {first.nonmated:,} non-mated pairs of {images:,} images{people}",
-        f"threshold {first.threshold:.4f}: {asked}, FNMR {first.fnmr:.4f} ({first.false_non_matches:,} errors)",
+        f"threshold {first.threshold:.4f}: {asked}, FNMR {first.fnmr:.4f}{span} ({first.false_non_matches:,} errors)",
         "",
     ]
     digits = 3 if protocol.divide_by_start else 5  # an area that isn't divided by the starting error is small

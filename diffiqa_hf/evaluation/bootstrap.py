@@ -1,5 +1,5 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
-"""Bootstrap intervals of the pAUC, and of the difference of two methods, over identities.
+"""Bootstrap intervals of the pAUC, of the difference of two methods, and of the starting FNMR, over identities.
 
 The comparisons of one person share images, and those of one image share its flaws, so that pairs are no independent
 draws, and an interval over pairs would be too short. What a study draws are people. A replicate therefore draws the
@@ -58,6 +58,9 @@ class BootstrapResult:
         estimates (`np.ndarray` of shape `(M, L)`): On the pairs as they are.
         replicates (`np.ndarray` of shape `(B, M, L)`): On B draws of the identities; NaN where undefined.
         identities (`int`): How many there are to draw from.
+        fnmr (`float`): FNMR(0), with nothing discarded, on the pairs as they are: the same for every method.
+        fnmr_replicates (`np.ndarray` of shape `(B,)`): On the same draws, each with the threshold that it has by the
+            protocol; NaN where no mated pair was drawn, or none of those that the curve is of.
     """
 
     methods: tuple[str, ...]
@@ -65,11 +68,22 @@ class BootstrapResult:
     estimates: np.ndarray
     replicates: np.ndarray
     identities: int
+    fnmr: float
+    fnmr_replicates: np.ndarray
 
     def interval(self, method: str, limit: float, confidence: float = 0.95) -> Interval:
         """Percentile interval of the pAUC of `method` up to `limit`."""
         index = self.methods.index(method), self.limits.index(limit)
         return _percentiles(self.estimates[index], self.replicates[(slice(None), *index)], confidence)
+
+    def fnmr_interval(self, confidence: float = 0.95) -> Interval:
+        """
+        Percentile interval of FNMR(0).
+
+        Draws of pairs without an error have none either: at a fixed threshold the interval of an FNMR of 0 is [0, 0],
+        and no bound on the FNMR of the population.
+        """
+        return _percentiles(self.fnmr, self.fnmr_replicates, confidence)
 
     def difference(self, method: str, other: str, limit: float, confidence: float = 0.95) -> Interval:
         """Interval of pAUC(`method`) - pAUC(`other`), below 0 where `method` is better.
@@ -100,7 +114,7 @@ def bootstrap_pauc(
     replicates: int = 1000,
     seed: int = 0,
 ) -> BootstrapResult:
-    """Replicates of the pAUC of one or more methods over resampled identities.
+    """Replicates of the pAUC of one or more methods, and of FNMR(0), over resampled identities.
 
     Args:
         similarities, mated, qualities, protocol, pairs: As in [`edc_curves`].
@@ -125,19 +139,23 @@ def bootstrap_pauc(
     people = _People(data, identities, protocol)
     keys = {name: _quality_keys(data, values, protocol, ranks=True) for name, values in qualities.items()}
 
-    def paucs(weights: _Weights | None) -> list[list[float]]:
+    def compute(weights: _Weights | None) -> tuple[list[list[float]], float]:
+        """The pAUCs, (M, L), and FNMR(0)."""
         if weights is not None and not weights.of(_measured(protocol)).any():
-            return [[math.nan] * len(protocol.limits)] * len(keys)
+            return [[math.nan] * len(protocol.limits)] * len(keys), math.nan
         threshold = data.threshold(protocol, weights)
+        mated = np.ones(len(data.mated)) if weights is None else weights.mated
+        fnmr = mated[data.mated < threshold].sum() / mated.sum() if mated.any() else math.nan
         rows = []
         for key in keys.values():
             trace = _trace(data, key, protocol, threshold, weights)
             rates = trace.errors / trace.pairs
             rows.append(list(_paucs(trace.fractions, rates, protocol, float(rates[0])).values()))
-        return rows
+        return rows, float(fnmr)
 
     rng = np.random.default_rng(seed)
-    samples = np.array([paucs(people.draw(rng)) for _ in range(replicates)])
+    paucs, fnmrs = zip(*(compute(people.draw(rng)) for _ in range(replicates)), strict=True)
+    samples = np.array(paucs)
     undefined = int(np.isnan(samples).any(axis=(1, 2)).sum())
     if undefined:
         warnings.warn(
@@ -146,7 +164,10 @@ def bootstrap_pauc(
             EDCWarning,
             stacklevel=2,
         )
-    return BootstrapResult(tuple(keys), protocol.limits, np.array(paucs(None)), samples, people.count)
+    estimates, fnmr = compute(None)
+    return BootstrapResult(
+        tuple(keys), protocol.limits, np.array(estimates), samples, people.count, fnmr, np.array(fnmrs)
+    )
 
 
 class _People:

@@ -159,7 +159,7 @@ def _hint(evaluation: Evaluation, method: str, limit: float) -> str:
 def detail_table(evaluation: Evaluation, methods: Sequence[str], limit: float) -> Table:
     """
     One benchmark with one FR model: interval, floor and share of each method, best first, and whether it can be told
-    apart from the first one on these pairs.
+    apart from the first one on these pairs; the caption has the FNMR with nothing discarded and its interval.
     """
     present = [name for name in methods if name in evaluation.results]
     paucs = {name: evaluation.results[name].pauc[limit] for name in present}
@@ -180,9 +180,10 @@ def detail_table(evaluation: Evaluation, methods: Sequence[str], limit: float) -
                 verdict = "worse" if difference.excludes_zero else "not told apart"
         pauc, floor = number(paucs[name], digits), number(result.floor[limit], digits)
         rows.append((Cell(name), pauc, span, floor, number(result.share[limit]), Cell(verdict)))
-    first = next(iter(evaluation.results.values()))
+    first, fnmr = next(iter(evaluation.results.values())), evaluation.fnmr_interval
+    span = "" if fnmr is None else f"[{fnmr.low:.4f}, {fnmr.high:.4f}] "
     caption = (
-        f"{evaluation.fr_model}, {evaluation.benchmark}, discard rate {limit:g}: FNMR {first.fnmr:.4f} "
+        f"{evaluation.fr_model}, {evaluation.benchmark}, discard rate {limit:g}: FNMR {first.fnmr:.4f} {span}"
         f"({first.false_non_matches:,} errors in {first.mated:,} mated pairs) at FMR {first.fmr:.3g} "
         f"({first.false_matches:,} in {first.nonmated:,} non-mated pairs)."
     )
@@ -396,19 +397,24 @@ def _suspicion(fr_model: str, method: str, benchmark: str) -> tuple[tuple[str, .
 
 
 def results_csv(evaluations: Sequence[Evaluation], protocols: Sequence[str] | None = None) -> str:
-    """Every number, a line for each method, benchmark, FR model and limit; with the name of the protocol if given."""
+    """
+    Every number, a line for each method, benchmark, FR model and limit; with the name of the protocol if given. `low`
+    and `high` bound the pAUC, `fnmr_low` and `fnmr_high` the FNMR with nothing discarded.
+    """
     header = ["protocol"] if protocols is not None else []
     header += ["fr_model", "benchmark", "method", "limit", "pauc", "low", "high", "floor", "share", "threshold"]
-    header += ["fnmr", "errors", "mated", "fmr", "false_matches", "nonmated"]
+    header += ["fnmr", "fnmr_low", "fnmr_high", "errors", "mated", "fmr", "false_matches", "nonmated"]
     rows = [header]
     for at, evaluation in enumerate(evaluations):
         first = [protocols[at]] if protocols is not None else []
+        fnmr = evaluation.fnmr_interval
+        fnmr_span = [None, None] if fnmr is None else [fnmr.low, fnmr.high]
         for method, result in evaluation.results.items():
             for limit in evaluation.protocol.limits:
                 interval = evaluation.interval(method, limit)
                 span = [None, None] if interval is None else [interval.low, interval.high]
                 row = [evaluation.fr_model, evaluation.benchmark, method, limit, result.pauc[limit], *span]
-                row += [result.floor[limit], result.share[limit], result.threshold, result.fnmr]
+                row += [result.floor[limit], result.share[limit], result.threshold, result.fnmr, *fnmr_span]
                 row += [result.false_non_matches, result.mated, result.fmr, result.false_matches, result.nonmated]
                 rows.append([*first, *plain(row)])
     return csv_text(rows)

@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..file_utils import replace_file, write_text
-from .benchmarks import Benchmark, BenchmarkWarning, load_benchmark
+from ..image_files import find_images
+from .benchmarks import Benchmark, BenchmarkWarning, crop_to_box, load_benchmark
 from .edc import EDCProtocol, EDCWarning
 from .files import Names, TableError, read_pairs
 from .pair_sampling import sample_pairs
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CACHE_VERSION = 1  # goes up when what is in a shard, or how it is computed, changes
-IMAGE_ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 FACES = "example faces"
 
 
@@ -171,13 +171,13 @@ def _parquet_images(config: BenchmarkConfig):
 def _folder_images(folder: str):
     import datasets
 
-    files = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in IMAGE_ENDINGS)
-    if not files:
-        raise TableError(f"{folder}: no images")
+    files, problems = find_images([folder], recursive=True) if Path(folder).is_dir() else ([], [])
+    if problems or not files:
+        raise TableError(problems[0] if problems else f"{folder}: no images")
     columns = {
-        "image": [str(path) for path in files],
-        "file": [path.relative_to(folder).as_posix() for path in files],
-        "identity": [path.parent.name for path in files],
+        "image": files,
+        "file": [Path(path).relative_to(folder).as_posix() for path in files],
+        "identity": [Path(path).parent.name for path in files],
     }
     return datasets.Dataset.from_dict(columns).cast_column("image", datasets.Image(decode=False))
 
@@ -190,35 +190,60 @@ class _Images:
 
         self.rows = rows.cast_column("image", datasets.Image(decode=False))
         self.has_landmarks = "landmarks" in rows.column_names
+        self.has_boxes = "box" in rows.column_names
         self._digest: str | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def take(self, indices: Sequence[int]) -> tuple[list[dict], list | None]:
+    def take(self, indices: Sequence[int]) -> tuple[Sequence[Any], list | None]:
         columns = self.rows[list(indices)]
-        return columns["image"], columns["landmarks"] if self.has_landmarks else None
+        images = _Crops(columns["image"], columns["box"], columns["file"]) if self.has_boxes else columns["image"]
+        return images, columns["landmarks"] if self.has_landmarks else None
 
     def digest(self, bar: Callable[..., Any]) -> str:
-        """16 hexadecimal digits of the files and landmarks, wherever they lie and whatever they are called."""
+        """16 hexadecimal digits of the files, landmarks and boxes, wherever they lie and whatever they are called."""
         if self._digest is None:
             digest = hashlib.sha256()
             with bar(total=len(self), desc="hashing images", unit="image") as progress:
                 for start in range(0, len(self), 256):
                     stop = min(start + 256, len(self))
-                    images, landmarks = self.take(range(start, stop))
-                    for at, image in enumerate(images):
+                    columns = self.rows[start:stop]
+                    for at, image in enumerate(columns["image"]):
                         content = image["bytes"]
                         if content is None:
                             path = Path(image["path"])
                             # One that is missing is reported when it is embedded.
                             content = path.read_bytes() if path.is_file() else str(path).encode()
                         digest.update(hashlib.sha256(content).digest())
-                        if landmarks is not None:
-                            digest.update(json.dumps(landmarks[at]).encode())
+                        for name in ("landmarks", "box"):
+                            if name in columns:
+                                digest.update(json.dumps(columns[name][at]).encode())
                     progress.update(stop - start)
             self._digest = digest.hexdigest()[:16]
         return self._digest
+
+
+class _Crops(Sequence):
+    """Images, of each of which a box is meant; cut out when it is read, so that one whole picture is in memory."""
+
+    def __init__(self, images: list[dict], boxes: list[list[float]], files: list[str]):
+        self.images, self.boxes, self.files = images, boxes, files
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Any:
+        from ..image_processing_face import FaceImageError, load_image
+
+        try:
+            picture = load_image(self.images[index])
+        except FaceImageError:
+            return self.images[index]  # whoever reads it meets the same error, and has a record to put it in
+        try:
+            return crop_to_box(picture, self.boxes[index])
+        except FaceImageError as error:
+            raise ConfigError(f"{self.files[index]}: {error}") from error
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -327,7 +352,10 @@ class StudyRunner:
             for name, benchmark in self.benchmarks.items()
         }
         self.scored = {name: _Images(self.images[name].rows.select(rows)) for name, rows in self.scored_rows.items()}
-        self.align = {entry.name: entry.align for entry in config.benchmarks}
+        self.align = {
+            entry.name: not self.benchmarks[entry.name].aligned if entry.align is None else entry.align
+            for entry in config.benchmarks
+        }
         if config.faces is not None:
             try:
                 self.scored[FACES] = _Images(_folder_images(config.faces))
@@ -335,6 +363,8 @@ class StudyRunner:
                 raise ConfigError(str(error)) from error
             self.align[FACES] = False
         self.entries: dict[tuple[str, ...], _Entry] = {}
+        # FROQ's layers in place of the images that they were chosen by, by method and FR model.
+        self.chosen: dict[tuple[str, ...], dict[str, Any]] = {}
 
     def compute(self, only_find: bool = False) -> int:
         """
@@ -375,11 +405,6 @@ class StudyRunner:
     def _is_done(self, *key: str) -> bool:
         return key in self.entries and not self.entries[key].missing()
 
-    def _processor(self, images: str):
-        from ..image_processing_face import FaceImageProcessor
-
-        return FaceImageProcessor(do_align=self.align[images])
-
     def _embed(
         self, fr_model: FRModelConfig, name: str, share: tuple[int, int] | None, only_find: bool = False
     ) -> None:
@@ -387,10 +412,11 @@ class StudyRunner:
             return
         import torch
 
+        from ..image_processing_face import FaceImageProcessor
         from ..labelling import fingerprint
         from ..methods.method import load_fr_model
 
-        processor = self._processor(name)
+        processor = FaceImageProcessor(do_align=self.align[name])
         model = self._load(fr_model.name, lambda: load_fr_model(fr_model.model)).eval()
         settings = {
             "kind": "embeddings",
@@ -417,11 +443,18 @@ class StudyRunner:
         from ..methods import load_method
 
         probed = config.fr_model if fr_model is None else fr_model.model
-        processor = self._processor(images)
-        return self._load(
-            config.name,
-            lambda: load_method(config.method, config.weights, probed, image_processor=processor, **config.options),
-        )
+        options = self._options(config, fr_model)
+        method = self._load(config.name, lambda: load_method(config.method, config.weights, probed, **options))
+        if "calibration" in options:
+            chosen = {name: value for name, value in options.items() if name != "calibration"}
+            self.chosen[self._key(config.name, fr_model, "")] = {**chosen, "layers": method.layers}
+        # Of the method's own processor: it makes faces of the size that the method takes.
+        method.image_processor.do_align = self.align[images]
+        method.image_processor.multiple_faces = "largest"
+        return method
+
+    def _options(self, config: MethodConfig, fr_model: FRModelConfig | None) -> dict[str, Any]:
+        return self.chosen.get(self._key(config.name, fr_model, ""), config.options)
 
     def _score(
         self,
@@ -439,8 +472,8 @@ class StudyRunner:
         settings = {
             "kind": "scores",
             "method": config.method,
-            "options": config.options,
-            "weights": fingerprint(method),
+            "options": self._options(config, fr_model),
+            "weights": fingerprint(method),  # and the image processor, so the size of the faces
             "images": self.scored[name].digest(self._bar),
             "dtype": self.config.dtype,
             "batch_size": config.batch_size,
@@ -488,10 +521,11 @@ class StudyRunner:
         return entry
 
     def _bar(self, **options):
+        from accelerate.utils.environment import get_cpu_distributed_information
         from tqdm import tqdm
 
-        process, count = self.share
-        position = {"position": process} if count > 1 else {}
+        # A line each for the processes of this machine.
+        position = {"position": get_cpu_distributed_information().local_rank} if self.share[1] > 1 else {}
         return tqdm(disable=not self.progress, leave=False, **position, **options)
 
     # -- putting it together ------------------------------------------------------------------------------------------
@@ -590,7 +624,11 @@ class StudyRunner:
             for entry in config.ablations
         ]
         notes = [*config.notes]
-        notes += [f"{name}: {benchmark.protocol.rstrip('.')}." for name, benchmark in self.benchmarks.items()]
+        for name, benchmark in self.benchmarks.items():
+            faces = "the faces are found and aligned" if self.align[name] else "the images are taken as aligned crops"
+            if self.images[name].has_landmarks:
+                faces = f"the faces are aligned by their landmarks (where there are none, {faces})"
+            notes.append(f"{name}: {benchmark.protocol.rstrip('.')}; {faces}.")
         notes += [f"{note}." for note in self.notes]
         if each := [method.name for method in config.methods if method.fr_model == "each"]:
             notes.append(f"Distributions and faces show {' and '.join(each)} with {config.fr_models[0].name}.")
@@ -600,6 +638,7 @@ class StudyRunner:
                 name: {
                     "protocol": benchmark.protocol,
                     "drawn": benchmark.generated,
+                    "align": self.align[name],
                     "images": self.images[name].digest(self._bar),
                 }
                 for name, benchmark in self.benchmarks.items()
@@ -651,13 +690,18 @@ class StudyRunner:
         return runtimes
 
     def _measure(self, config: MethodConfig, fr_model: FRModelConfig | None, name: str) -> dict:
-        """Milliseconds of each of some images, one at a time, after two that warm up; of DifFIQA by stage."""
+        """
+        Milliseconds of each of some images, one at a time, after two that warm up; of DifFIQA by the stages of
+        Table 8. There the initialisation makes the copies as well; here the last one does, and draws the noise.
+        """
         method = self._load_method(config, fr_model, name)
         self._place(method)
         rows = np.linspace(0, len(self.scored[name]) - 1, self.config.runtime).astype(int).tolist()
         images, landmarks = self.scored[name].take(rows)
         landmarks = landmarks or [None] * len(images)
-        clock = _StageClock(getattr(method, "pipeline", None), self.device)
+        clock = _StageClock(self.device)
+        if hasattr(method, "pipeline"):
+            clock.watch(method.pipeline)
         times, stages = [], []
         with self._bar(total=len(images), desc=f"timing {config.name}", unit="image") as progress:
             for at in (0, 0, *range(len(images))):
@@ -672,7 +716,8 @@ class StudyRunner:
                 )
                 times.append(total)
                 if parts:
-                    stages.append({"reading": read, **parts, "the rest": total - read - sum(parts.values())})
+                    rest = total - read - sum(parts.values())
+                    stages.append({"initialisation (reading)": read, **parts, "quality (and the rest)": rest})
                 progress.update()
         stages = stages[2:]
         return {
@@ -700,15 +745,28 @@ def _timed(config: MethodConfig) -> tuple[MethodConfig, str]:
 
 
 class _StageClock:
-    """Times a call, and of a DifFIQA pipeline the part of it that its UNet and its FR model take."""
+    """Times a call, and the part of it that each stage of a DifFIQA pipeline takes."""
 
-    def __init__(self, pipeline: Any, device: Any):
-        self.device, self.parts, self._start = str(device), {}, 0.0
-        if pipeline is not None:
-            for name, module in (("UNet (backward)", pipeline.unet), ("FR model", pipeline.fr_model)):
-                self.parts[name] = 0.0
-                module.register_forward_pre_hook(lambda *_: self._begin())
-                module.register_forward_hook(lambda *_, name=name: self._end(name))
+    # By what the paper's Table 8 calls them. They don't call each other.
+    STAGES = {"forward": "forward_process", "backward": "backward_process", "embedding": "embed"}
+
+    def __init__(self, device: Any):
+        self.device, self.parts = str(device), {}
+
+    def watch(self, pipeline: Any) -> None:
+        """Times the stages of this pipeline from now on."""
+        for stage, method in self.STAGES.items():
+            self.parts[stage] = 0.0
+            setattr(pipeline, method, self._timed(stage, getattr(pipeline, method)))
+
+    def _timed(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*args, **kwargs):
+            start = self._now()
+            result = function(*args, **kwargs)
+            self.parts[stage] += self._now() - start
+            return result
+
+        return timed
 
     def _now(self) -> float:
         import torch
@@ -716,12 +774,6 @@ class _StageClock:
         if self.device != "cpu":
             torch.accelerator.synchronize()
         return 1000 * time.perf_counter()
-
-    def _begin(self) -> None:
-        self._start = self._now()
-
-    def _end(self, name: str) -> None:
-        self.parts[name] += self._now() - self._start
 
     def measure(self, call: Callable[[], Any]) -> tuple[float, dict[str, float]]:
         self.parts = dict.fromkeys(self.parts, 0.0)

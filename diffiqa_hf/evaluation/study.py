@@ -47,6 +47,15 @@ class Evaluation:
         interval = None if self.bootstrap is None else self.bootstrap.interval(method, limit)
         return None if interval is None or math.isnan(interval.low) else interval
 
+    @property
+    def fnmr_interval(self) -> Interval | None:
+        """
+        Of FNMR(0), which is the same for all methods; `None` without a bootstrap, or where every draw has the same
+        FNMR, as where there is no error: then the draws say nothing of the population.
+        """
+        interval = None if self.bootstrap is None else self.bootstrap.fnmr_interval()
+        return interval if interval is not None and interval.low < interval.high else None
+
     def differences(self, limit: float) -> list[tuple[str, str, Interval]]:
         """pAUC(first) - pAUC(second) with its interval for each two methods; empty without a bootstrap."""
         if self.bootstrap is None:
@@ -58,8 +67,10 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """All but the curves in plain numbers, `None` for what is undefined: strict JSON."""
         methods = {}
+        fnmr = self.fnmr_interval
         for name, result in self.results.items():
             entry = result.summary()
+            entry["fnmr_interval"] = None if fnmr is None else [fnmr.low, fnmr.high]
             for kind in ("pauc", "floor", "share"):
                 entry[kind] = {f"{limit:g}": value for limit, value in entry[kind].items()}
             intervals = {f"{limit:g}": self.interval(name, limit) for limit in self.protocol.limits}

@@ -71,8 +71,10 @@ class BenchmarkConfig:
         name (`str`): As the tables call it.
         min_images (`int`): People with fewer images are left out before pairs are drawn; for `parquet` and `folder`
             without `pairs`.
-        align (`bool`): Find the faces and align them; for images that are no aligned crops. Landmarks that a benchmark
-            has are used whatever this says.
+        align (`bool`, *optional*): Find the faces and align them; for images that are no aligned crops. Unless given,
+            as the layout that is read needs it ([`Benchmark`]'s `aligned`): photographs of a `benchmark` are aligned,
+            its crops and packages are not, nor are `parquet` and `folder`, which are taken for crops; the report says
+            which. Landmarks that a benchmark has are used whatever this says.
         image_column, identity_column, file_column (`str`): Of `parquet`; the last need not be there.
     """
 
@@ -87,7 +89,7 @@ class BenchmarkConfig:
     mated_per_person: int = 20
     nonmated: int = 100_000
     seed: int = 0
-    align: bool = False
+    align: bool | None = None
     image_column: str = "image"
     identity_column: str = "identity"
     file_column: str = "file"
@@ -272,7 +274,7 @@ def _build(kind: type[_Kind], values: Any, where: str) -> _Kind:
         # YAML has 1 for 1.0, and 1e-3 (without a point) for a string.
         if isinstance(value, int) and not isinstance(value, bool) and hint in (float, float | None):
             continue
-        if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        if not isinstance(value, hint) or (isinstance(value, bool) and hint not in (bool, bool | None)):
             wanted = getattr(hint, "__name__", str(hint))
             hint = " (YAML reads 1e-3 as a text: write 1.0e-3)" if isinstance(value, str) and "e-" in value else ""
             raise ConfigError(f"{where}: {name} is {value!r}, and {wanted} is needed{hint}")

@@ -5,13 +5,14 @@ import torch
 
 from ..models import clib_fiqa  # noqa: F401 - makes it known to AutoModelForFaceQuality
 from ..models.clib_fiqa.configuration_clib_fiqa import PROMPT_WORDS
-from .regression import QualityModelMethod
+from .lightqnet import LightQNetMethod
 
 
-class CLIBFIQA(QualityModelMethod):
+class CLIBFIQA(LightQNetMethod):
     """
     The quality that CLIP expects of a face, and as terms the probabilities of what is good in it: `"clear"`,
-    `"unobstructed"`, `"frontal"`, `"typical expression"` and `"normal lighting"`.
+    `"unobstructed"`, `"frontal"`, `"typical expression"` and `"normal lighting"`. Its faces are made at its own size
+    at once, not resized from 112x112.
     """
 
     cpu_batch_size = 16

@@ -5,6 +5,7 @@ FROQ: Babnik, Jain, Peer and Štruc, "FROQ: Observing Face Recognition Models fo
 """
 
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,7 +16,8 @@ from scipy.stats import spearmanr
 from torch import nn
 from torch.nn.functional import cosine_similarity
 
-from ..image_processing_face import FaceImageProcessor
+from ..image_files import find_images
+from ..image_processing_face import FaceImageError, FaceImageProcessor
 from ..image_stream import stream_faces
 from .cards import MethodCard
 from .method import FaceQualityMethod
@@ -33,8 +35,8 @@ class FROQ(FaceQualityMethod):
     Args:
         layers (`Sequence[str]`, *optional*): Names of the FR model's modules. After a calibration `method.layers` has
             them, to be given here the next time.
-        calibration (*optional*): Images to choose the layers by, as a call of the method takes them. It takes 76
-            embeddings of each, where the FR model is.
+        calibration (*optional*): Images to choose the layers by, as a call of the method takes them, or a folder, in
+            which they are found however deep. It takes 76 embeddings of each, where the FR model is.
         num_candidates (`int`, *optional*, defaults to 10): How many layers can be chosen.
     """
 
@@ -53,7 +55,9 @@ class FROQ(FaceQualityMethod):
     ):
         super().__init__(card, model, image_processor)
         if (layers is None) == (calibration is None):
-            raise ValueError("froq needs either layers, names of modules of the FR model, or calibration, images")
+            raise ValueError(
+                "froq needs either layers, names of modules of the FR model, or calibration, images or their folder"
+            )
         if not isinstance(num_candidates, int) or num_candidates < 1:
             raise ValueError(f"num_candidates has to be a positive integer, got {num_candidates!r}")
         self.num_candidates = num_candidates
@@ -80,19 +84,28 @@ class FROQ(FaceQualityMethod):
         The layers whose mean norm follows [`pseudo_quality`] best.
 
         Args:
-            images: As a call of the method takes them.
+            images: As a call of the method takes them, or a folder.
             seed (`int`, *optional*, defaults to 0): Of the noise in the pseudo quality.
 
         Returns:
             `list[str]`: Names of modules, in the order in which they were added.
 
         Raises:
-            FaceImageError: An image can't be read.
-            ValueError: Fewer than 3 images, or all alike.
+            FaceImageError: An image can't be read; the message names it.
+            ValueError: No images in the folder, fewer than 3, or all alike.
         """
+        files: list[str] = []
+        if isinstance(images, (str, os.PathLike)):
+            files, problems = find_images([os.fspath(images)], recursive=True)
+            if problems:
+                raise ValueError(problems[0])
         names = [name for name, _ in self.model.named_modules() if name]
         qualities, norms = [], []
-        for batch in stream_faces(images, None, self.image_processor, self.cpu_batch_size, "raise", None):
+        for batch in stream_faces(files or images, None, self.image_processor, self.cpu_batch_size):
+            for record, face in batch:
+                if face is None:
+                    name = files[record.index] if files else f"image {record.index}"
+                    raise FaceImageError(f"{name}: {record.error}")
             faces = torch.stack([face for _, face in batch])
             norms.append(self._norms(faces, names))
             qualities.append(pseudo_quality(self.embed, faces.to(self.device), seed))

@@ -14,15 +14,19 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from fixtures.benchmark_layouts import make_lfw
+from fixtures.benchmark_layouts import PAIRS, jpeg, lfw_images, make_bin, make_lfw, make_nist_ijbc, write
+from methods.conftest import OPTIONS, SIZE, make_network
+from PIL import Image
 from tqdm import tqdm
 
 from diffiqa_hf.cli import benchmark
 from diffiqa_hf.cli.errors import CommandError
 from diffiqa_hf.evaluation import EDCProtocol, compare_embeddings, edc_curve
 from diffiqa_hf.evaluation.pair_sampling import sample_pairs
+from diffiqa_hf.evaluation.report import paper_figures
 from diffiqa_hf.evaluation.runner import FACES, StudyRunner, _Entry, embed_images, open_benchmark
 from diffiqa_hf.evaluation.study_config import BenchmarkConfig, ConfigError, StudyConfig
+from diffiqa_hf.methods import CARDS, load_method
 
 
 datasets = pytest.importorskip("datasets")
@@ -131,7 +135,7 @@ def done(setup) -> Path:
 
 
 def test_the_numbers_are_those_of_the_library(setup, done):
-    from diffiqa_hf import DifFIQAPipeline, load_method
+    from diffiqa_hf import DifFIQAPipeline
 
     files = sorted(map(str, (setup / "faces").rglob("*.jpg")))
     people = [Path(file).parent.name for file in files]
@@ -155,6 +159,106 @@ def test_the_numbers_are_those_of_the_library(setup, done):
             expected = edc_curve(similarities, mated, values, EDCProtocol(fmr=0.05), pairs=pairs)
             assert entry["methods"][name]["pauc"]["0.3"] == pytest.approx(expected.pauc[0.3], abs=1e-9), name
         assert entry["identities"] == len(set(people)) and entry["replicates"] == 20
+
+
+@pytest.fixture(scope="module")
+def every_method(setup, tmp_path_factory):
+    """A study of every method on a tiny network, computed, on four faces that are larger than any method's; and its
+    faces and methods."""
+    root = tmp_path_factory.mktemp("methods")
+    rng = np.random.default_rng(0)
+    for file in ("a/1.png", "a/2.png", "b/1.png", "b/2.png"):
+        (root / "faces" / file).parent.mkdir(parents=True, exist_ok=True)
+        small = Image.fromarray(255 * rng.integers(0, 2, (25, 25, 3), dtype=np.uint8))
+        small.resize((250, 250), Image.Resampling.BICUBIC).save(root / "faces" / file)
+    methods = []
+    for card in CARDS:
+        network = make_network(card.name)
+        if card.name == "diffiqa":
+            network.image_processor.size = {"height": SIZE, "width": SIZE}
+        network.save_pretrained(root / card.name)
+        argument = "weights" if "weights" in card.takes else "fr_model"
+        options = {"options": OPTIONS.get(card.name, {})}
+        methods.append({"name": card.name, "method": card.name, argument: str(root / card.name), **options})
+    values = {
+        "methods": methods,
+        "fr_models": [{"name": "FR", "model": str(setup / "fr0")}],
+        "benchmarks": [{"name": "x", "folder": str(root / "faces")}],
+        "output": str(root / "out"),
+    }
+    runner = StudyRunner(StudyConfig.from_dict(values))
+    assert runner.compute() == 0
+    return runner, sorted(map(str, (root / "faces").rglob("*.png"))), {entry["name"]: entry for entry in methods}
+
+
+@pytest.mark.parametrize("name", [card.name for card in CARDS])
+def test_scores_are_those_of_load_method(every_method, name):
+    runner, files, methods = every_method
+    scores, errors = runner.scores(name, None, "x")
+    entry = methods[name]
+    method = load_method(name, entry.get("weights"), entry.get("fr_model"), **entry["options"])
+    expected = method(files).scores.double().numpy()
+    np.testing.assert_allclose(scores, expected, rtol=3e-5, atol=1e-6)
+    assert errors == [""] * 4
+    # In a crop of 112x112 in between something would be lost.
+    own_size = name in ("diffiqa", "lightqnet", "pcnet", "faceqnet", "clib-fiqa")
+    side = SIZE if own_size else 112
+    assert method.image_processor.size == {"height": side, "width": side}
+    if own_size:
+        method.image_processor.size = {"height": 112, "width": 112}
+        assert method(files[:1]).scores.item() != pytest.approx(expected[0], rel=1e-4)
+
+
+def test_the_size_of_faces_is_a_part_of_the_key(setup, every_method):
+    from diffiqa_hf import FaceImageProcessor
+    from diffiqa_hf.labelling import fingerprint
+
+    _, _, methods = every_method
+    method = load_method("lightqnet", methods["lightqnet"]["weights"])
+    own = fingerprint(method)
+    method.image_processor.size = {"height": 112, "width": 112}
+    assert fingerprint(method) != own
+    # At 112x112 a method's own processor and one that is made for the study are the same.
+    for name, network in (("diffiqa", setup / "pipeline"), ("cr-fiqa", methods["cr-fiqa"]["weights"])):
+        given = load_method(name, network, image_processor=FaceImageProcessor())
+        assert fingerprint(load_method(name, network)) == fingerprint(given)
+
+
+def test_whether_to_align_is_the_studys(setup, done, tmp_path):
+    shutil.copytree(setup / "pipeline", tmp_path / "pipeline")
+    (path,) = (tmp_path / "pipeline").glob("*/preprocessor_config.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"do_align": True, "multiple_faces": "all"}))
+    for name in ("fr0", "fr1", "faces"):
+        (tmp_path / name).symlink_to(setup / name)
+    # All is in the cache.
+    again = study(tmp_path, tmp_path / "out", cache=str(done / "cache"))
+    assert run(again, "--report-only", "--no-plot") == 0
+    assert results(tmp_path / "out")["evaluations"] == results(done)["evaluations"]
+
+
+def test_froq_goes_by_the_layers_that_a_folder_chose(setup, every_method, tmp_path):
+    _, files, methods = every_method
+    fr_model = methods["froq"]["fr_model"]
+    froq = {"method": "froq", "fr_model": fr_model, "options": {"calibration": str(EXAMPLES)}}
+    values = {
+        "methods": [{"name": "by images", **froq}],
+        "fr_models": [{"name": "FR", "model": str(setup / "fr0")}],
+        "benchmarks": [{"name": "x", "folder": str(Path(files[0]).parents[1])}],
+        "output": str(tmp_path / "out"),
+    }
+    runner = StudyRunner(StudyConfig.from_dict(values))
+    assert runner.compute() == 0
+    method = load_method("froq", fr_model=fr_model, calibration=EXAMPLES)
+    scores, _ = runner.scores("by images", None, "x")
+    np.testing.assert_allclose(scores, method(files).scores, rtol=1e-5)
+    (path,) = (tmp_path / "out").glob("cache/scores/*/settings.json")
+    assert json.loads(path.read_text())["options"] == {"layers": method.layers}
+    # Named, they are the same entry.
+    values["methods"] = [{"name": "by name", **froq, "options": {"layers": method.layers}}]
+    assert StudyRunner(StudyConfig.from_dict(values)).compute(only_find=True) == 0
+    values["methods"] = [{"name": "nothing", **froq, "options": {"calibration": str(tmp_path / "nowhere")}}]
+    with pytest.raises(ConfigError, match="^nothing: .*nowhere: no such file$"):
+        StudyRunner(StudyConfig.from_dict(values)).compute()
 
 
 def test_the_report(done):
@@ -287,10 +391,13 @@ def test_pictures_faces_and_run_times(setup):
     assert times["w/o flip"]["note"] == "timed with use_flip off" and "note" not in times["DifFIQA"]
     assert 0 < np.mean(times["w/o flip"]["milliseconds"]) != np.mean(times["DifFIQA"]["milliseconds"])
     stages = times["DifFIQA"]["stages"]
-    assert list(stages) == ["reading", "UNet (backward)", "FR model", "the rest"] and times["norm"]["stages"] == {}
+    first, last = "initialisation (reading)", "quality (and the rest)"
+    assert list(stages) == [first, "forward", "backward", "embedding", last] and times["norm"]["stages"] == {}
+    quoted = paper_figures()["stages"]["columns"]
+    assert [name.split(" ")[0] for name in stages] == [name for name in quoted if name != "total"]
     total = np.sum([stages[name] for name in stages], axis=0)
     np.testing.assert_allclose(total, times["DifFIQA"]["milliseconds"])
-    assert all(min(values) > 0 for name, values in stages.items() if name != "the rest") and len(total) == 2
+    assert all(min(values) > 0 for name, values in stages.items() if name != last) and len(total) == 2
     # The second time they are read, not measured.
     before = results(output)["runtimes"]
     assert run(path) == 0
@@ -357,13 +464,92 @@ def test_pairs_out_of_a_file(setup, tmp_path):
 def test_a_published_benchmark(setup, tmp_path):
     make_lfw(tmp_path / "lfw")
     lfw = [{"name": "LFW", "benchmark": "lfw", "root": str(tmp_path / "lfw"), "options": {"view": "view2"}}]
+    lfw[0]["align"] = False  # noise has no faces to be found
     assert run(study(setup, tmp_path / "out", benchmarks=lfw, ablations=[], fmr=0.3), "--no-plot") == 0
     entry = results(tmp_path / "out")["evaluations"][0]
     assert entry["benchmark"] == "LFW"
     assert (entry["methods"]["norm"]["mated"], entry["methods"]["norm"]["nonmated"]) == (4, 4)
     assert entry["identities"] == 4
     # What isn't as in Table 1 is said in the report.
-    assert "8 images where 13,233 are expected" in (tmp_path / "out" / "report.md").read_text()
+    markdown = (tmp_path / "out" / "report.md").read_text()
+    assert "8 images where 13,233 are expected" in markdown
+    assert "LFW: LFW, view2: the pairs of pairs.txt; the images are taken as aligned crops." in markdown
+    assert results(tmp_path / "out")["settings"]["benchmarks"]["LFW"]["align"] is False
+
+
+def test_photographs_are_aligned_unless_the_study_says_otherwise(setup, tmp_path):
+    make_lfw(tmp_path / "lfw")
+    write(tmp_path / "xqlfw" / "xqlfw_pairs.txt", PAIRS)
+    for name in lfw_images():
+        write(tmp_path / "xqlfw" / "xqlfw_aligned_112" / name, jpeg(0, size=112))
+    make_bin(tmp_path / "lfw.bin")
+    folder = tmp_path / "people"
+    images = [{"bytes": jpeg(seed), "path": f"{seed}.jpg"} for seed in range(4)]
+    for seed in range(4):
+        write(folder / "ab"[seed // 2] / f"{seed}.jpg", jpeg(seed))
+    features = datasets.Features({"image": datasets.Image(), "identity": datasets.Value("string")})
+    table = datasets.Dataset.from_dict({"image": images, "identity": list("aabb")}, features=features)
+    table.to_parquet(str(tmp_path / "people.parquet"))
+    lfw = {"benchmark": "lfw", "root": str(tmp_path / "lfw")}
+    parquet = {"parquet": str(tmp_path / "people.parquet")}
+    entries = {
+        "photographs": (lfw, True),
+        "photographs as they are": ({**lfw, "align": False}, False),
+        "crops": ({"benchmark": "xqlfw", "root": str(tmp_path / "xqlfw")}, False),
+        "package": ({"benchmark": "lfw", "root": str(tmp_path / "lfw.bin")}, False),
+        "parquet": (parquet, False),
+        "parquet of crops": ({**parquet, "align": False}, False),
+        "parquet of photographs": ({**parquet, "align": True}, True),
+        "folder": ({"folder": str(folder)}, False),
+    }
+    values = {
+        "methods": [{"name": "norm", "method": "embedding-norm", "fr_model": str(setup / "fr0")}],
+        "fr_models": [{"name": "FR", "model": str(setup / "fr0")}],
+        "benchmarks": [{"name": name, **entry} for name, (entry, _) in entries.items()],
+        "output": str(tmp_path / "out"),
+    }
+    runner = StudyRunner(StudyConfig.from_dict(values))
+    assert runner.align == {name: align for name, (_, align) in entries.items()}
+    # What was computed before `align` could be left open is found still.
+    runner.compute(only_find=True)
+    for kind, key in (("embeddings", ("embeddings", "FR")), ("scores", ("scores", "norm", ""))):
+        folders = {name: runner.entries[(*key, name)].folder for name in entries}
+        assert folders["parquet"] == folders["parquet of crops"] != folders["parquet of photographs"], kind
+        assert "align" not in runner.entries[(*key, "parquet")].settings
+    with pytest.raises(ConfigError, match=r"benchmarks, number 1: align is 1, and bool \| None is needed"):
+        StudyConfig.from_dict({**values, "benchmarks": [{"name": "x", **lfw, "align": 1}]})
+
+
+def test_faces_are_cut_out_of_photographs_of_several_people(setup, tmp_path):
+    nist = [{"name": "IJB-C", "benchmark": "ijb-c", "root": str(make_nist_ijbc(tmp_path / "nist")), "align": False}]
+    norm = [{"name": "norm", "method": "embedding-norm", "fr_model": str(setup / "fr0")}]
+    values = {"methods": norm, "fr_models": [{"name": "FR", "model": str(setup / "fr0")}], "benchmarks": nist}
+    runner = StudyRunner(StudyConfig.from_dict({**values, "output": str(tmp_path / "out")}))
+    images, landmarks = runner.images["IJB-C"].take(range(7))
+    # Rows 0 and 1 are of one picture; row 3 is a face of 3x4 pixels, with its margin too small for anything.
+    assert landmarks is None and [image.size for image in images] == [
+        (48, 64), (48, 64), (100, 100), (5, 6), (31, 31), (31, 32), (31, 32)
+    ]  # fmt: skip
+    picture = Image.open(tmp_path / "nist" / "images" / "img" / "1.jpg")
+    np.testing.assert_array_equal(np.asarray(images[1]), np.asarray(picture)[8:72, 51:99])
+    assert runner.compute() == 0
+    scores, errors = runner.scores("norm", None, "IJB-C")
+    assert runner.scored_rows["IJB-C"].tolist() == [0, 1, 3, 4, 5, 6]  # row 2 is in no mated pair
+    assert errors[2].startswith("too small: ") and np.isfinite(np.delete(scores, 2)).all()
+    expected = load_method("embedding-norm", fr_model=str(setup / "fr0"))([images[0], images[1]]).scores
+    np.testing.assert_allclose(scores[:2], expected, rtol=1e-5)
+    # Another box is another face, in the cache as well.
+    digest = runner.images["IJB-C"].digest(runner._bar)
+    path = tmp_path / "nist" / "protocols" / "ijbc_1N_gallery_G2.csv"
+    path.write_text(path.read_text().replace("901,60,20", "901,61,20"))
+    again = StudyRunner(runner.config)
+    assert again.images["IJB-C"].digest(again._bar) != digest
+    # A picture that can't be read has its own error; a box outside of it is a wrong list.
+    (tmp_path / "nist" / "images" / "img" / "2.jpg").write_bytes(b"broken")
+    assert again.images["IJB-C"].take([2])[0][0]["path"].endswith("2.jpg")
+    path.write_text(path.read_text().replace("901,61,20", "901,610,20"))
+    with pytest.raises(ConfigError, match="images/img/1.jpg: the box 610, 20, 30, 40 lies outside"):
+        StudyRunner(runner.config).compute()
 
 
 def test_nothing_can_be_read(setup, tmp_path):

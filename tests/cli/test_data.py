@@ -4,7 +4,17 @@
 import argparse
 
 import pytest
-from fixtures.benchmark_layouts import jpeg, make_adience, make_bin, make_cfp, make_flat, make_ijbc, make_lfw, write
+from fixtures.benchmark_layouts import (
+    jpeg,
+    make_adience,
+    make_bin,
+    make_cfp,
+    make_flat,
+    make_ijbc,
+    make_lfw,
+    make_nist_ijbc,
+    write,
+)
 
 from diffiqa_hf.cli import data
 from diffiqa_hf.cli.errors import CommandError
@@ -75,6 +85,22 @@ def test_what_is_complete(tmp_path, capsys, tiny_counts, name, make, options):
     out, err = capsys.readouterr()
     assert "\nall there. " in out and str(root) in out and "missing" not in out
     assert "diffiqa:" not in err
+
+
+def test_ijbc_as_nist_gives_it_out(tmp_path, capsys, monkeypatch):
+    counts = Counts(people=3, mated=2, nonmated=2, templates=5)
+    monkeypatch.setitem(get_benchmark_card("ijb-c").__dict__, "counts", counts)
+    root = make_nist_ijbc(tmp_path)
+    assert run("ijb-c", root, "--decode") == 0
+    out = capsys.readouterr().out
+    assert "by ijbc_11_G1_G2_matches.csv" in out and ["people", "3", "3"] in [
+        line.split() for line in out.splitlines()
+    ]
+    (root / "images" / "frames" / "3.jpg").unlink()
+    assert run("ijb-c", root) == 1
+    assert "missing: frames/3.jpg" in capsys.readouterr().out
+    assert run("ijb-c") == 0
+    assert "Not read: NIST's later protocols/test1/" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_counts(tmp_path, capsys, tiny_counts):

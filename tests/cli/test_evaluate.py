@@ -110,6 +110,8 @@ def test_the_numbers_are_those_of_the_library(data, tmp_path, capsys, kind):
     out = capsys.readouterr().out
     assert out.startswith("300 mated and 300 non-mated pairs of ") and "FMR 0.01 (0.01 asked)" in out
     assert "pAUC(a) - pAUC(random) at 0.2: -" in out and "a is better" in out
+    low, high = found["methods"]["a"]["fnmr_interval"]
+    assert low < found["methods"]["a"]["fnmr"] < high and f" [{low:.4f}, {high:.4f}] (" in out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["edc.csv", "results.csv", "results.json"]
 
 
@@ -127,6 +129,57 @@ def test_protocols_and_limits(data, tmp_path, capsys):
         run(*given, "--protocol", "schlett", "--fmr", 0.02, "--replicates", 0, "--output", tmp_path, "--no-plot") == 0
     )
     assert results(tmp_path)["methods"]["a"]["fmr"] == 0.02 and results(tmp_path)["protocol"]["starting_fnmr"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "protocol"),
+    [
+        (["--threshold", 0.3], EDCProtocol(fmr=None, threshold=0.3)),
+        (["--starting-fnmr", 0.1], EDCProtocol(fmr=None, starting_fnmr=0.1)),
+        (["--threshold", 0.3, "--protocol", "schlett"],
+         EDCProtocol.from_preset("schlett", starting_fnmr=None, threshold=0.3)),
+        (["--fmr", 0.01, "--pair-quality", "mean"], EDCProtocol(fmr=0.01, pair_quality="mean")),
+        (["--fmr", 0.01, "--discard", "all"], EDCProtocol(fmr=0.01, discard="all")),
+        (["--fmr", 0.01, "--discard", "images"], EDCProtocol(fmr=0.01, discard="images")),
+        (["--fmr", 0.01, "--ties", "random"], EDCProtocol(fmr=0.01, ties="random")),
+        (["--fmr", 0.02, "--protocol", "diffiqa", "--discard", "images", "--ties", "together"],
+         EDCProtocol.from_preset("diffiqa", fmr=0.02, discard="images", ties="together")),
+    ],
+)  # fmt: skip
+def test_every_rule_of_a_protocol(data, tmp_path, options, protocol):
+    # In steps of .5 there are ties.
+    scores = np.round(2 * data.scores["a"]) / 2
+    file = write_csv(tmp_path / "a.csv", [["file", "score"], *zip(data.names, scores.tolist(), strict=True)])
+    given = ["--scores", file, "--pairs", data.pairs_txt, "--embeddings", data.embeddings_file, "--replicates", 20]
+    assert run(*given, *options, "--output", tmp_path / "out", "--no-plot") == 0
+    expected = edc_curve(data.similarities, data.mated, scores, protocol, pairs=data.pairs)
+    found = results(tmp_path / "out")
+    assert found["protocol"] == {**vars(protocol), "limits": list(protocol.limits)}
+    assert found["methods"]["a"]["threshold"] == pytest.approx(expected.threshold)
+    for kind in ("pauc", "floor", "share"):
+        values = {f"{limit:g}": pytest.approx(value) for limit, value in getattr(expected, kind).items()}
+        assert found["methods"]["a"][kind] == values
+    low, high = found["methods"]["a"]["interval"]["0.3"]
+    assert low < high
+
+
+def test_product_of_scores_of_at_least_0(data, tmp_path):
+    scores = np.exp(data.scores["a"])
+    file = write_csv(tmp_path / "a.csv", [["file", "score"], *zip(data.names, scores.tolist(), strict=True)])
+    given = ["--pairs", data.pairs_txt, "--embeddings", data.embeddings_file, *QUICK, "--pair-quality", "product"]
+    assert run("--scores", file, *given, "--output", tmp_path / "out", "--no-plot") == 0
+    protocol = EDCProtocol(fmr=0.01, pair_quality="product")
+    expected = edc_curve(data.similarities, data.mated, scores, protocol, pairs=data.pairs)
+    assert results(tmp_path / "out")["methods"]["a"]["pauc"]["0.3"] == pytest.approx(expected.pauc[0.3])
+    with pytest.raises(CommandError, match="^a: --pair-quality product needs scores of at least 0, which --lower-is"):
+        run("--scores", file, *given, "--lower-is-better", "a")
+
+
+@pytest.mark.parametrize("one", [["--fmr", "0.01"], ["--starting-fnmr", "0.1"]])
+def test_there_is_one_threshold(data, capsys, one):
+    with pytest.raises(SystemExit) as caught:
+        run("--scores", "a.csv", "--identity-folders", "--embeddings", "e.npy", "--threshold", "0.5", *one)
+    assert caught.value.code == 2 and "not allowed with argument" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("how", ["folders", "column"])
@@ -258,6 +311,17 @@ def test_images_without_a_score(data, tmp_path, capsys):
         ({"--fmr": 1e-4}, "needs at least 10,000 non-mated pairs, and there are 300"),
         ({"--fmr": 2}, "fmr must lie between 0 and 1"),
         ({"--limits": 1.5}, "limits must be discard fractions"),
+        ({"--fmr": None, "--threshold": "nan"}, "threshold must be a finite number"),
+        ({"--fmr": None, "--starting-fnmr": 1}, "starting_fnmr must lie between 0 and 1"),
+        (
+            {"--fmr": None, "--threshold": 0.3, "--protocol": "diffiqa"},
+            "^--threshold does not go with --protocol diffiqa, whose threshold is that of an FMR",
+        ),
+        ({"--fmr": None, "--starting-fnmr": 0.1, "--protocol": "cr-fiqa"}, "^--starting-fnmr does not go with"),
+        ({"--discard": "mated", "--protocol": "diffiqa"}, "^--discard mated does not go with --protocol diffiqa"),
+        ({"--discard": "images", "--pair-quality": "mean"}, "--pair-quality mean does not go with --discard images"),
+        ({"--pair-quality": "product"}, "^a: --pair-quality product needs scores of at least 0$"),
+        ({"--limits": 0.05, "--protocol": "diffiqa"}, "lies within the first step of 0.05"),
         ({"--lower-is-better": "z"}, "--lower-is-better z: the methods are a"),
         ({"--pairs": "self.csv"}, "pair 1 compares P00_0001 with itself"),
         ({"--pairs": "contradiction.csv"}, "P00_0001 and P00_0003 are called non-mated, but mated pairs join them"),

@@ -25,6 +25,7 @@ from fixtures.benchmark_layouts import (
     make_flat,
     make_ijbc,
     make_lfw,
+    make_nist_ijbc,
     write,
 )
 from PIL import Image
@@ -36,11 +37,13 @@ from diffiqa_hf.evaluation.benchmarks import (
     BenchmarkError,
     BenchmarkWarning,
     Counts,
+    crop_to_box,
     get_benchmark_card,
     load_benchmark,
 )
 from diffiqa_hf.evaluation.benchmarks.insightface_bin import read_bin
 from diffiqa_hf.evaluation.benchmarks.layouts import draw_pairs
+from diffiqa_hf.image_processing_face import FaceImageError
 
 
 # Tiny copies have other counts than the benchmarks; one test is about that.
@@ -133,7 +136,7 @@ def test_lfw_parquet(tmp_path, with_name):
     parquet(tmp_path / "lists" / "dev_train.parquet", names[:5], with_name)
     parquet(tmp_path / "lists" / "raw_sample.parquet", names[:2], with_name)  # is none of the views
     benchmark = load_benchmark("lfw", tmp_path / "lists")
-    assert pair_names(benchmark) == PAIR_NAMES and benchmark.counts.images == 8
+    assert pair_names(benchmark) == PAIR_NAMES and benchmark.counts.images == 8 and benchmark.aligned
     assert benchmark.images.column_names == ["image", "file", "identity"]
     np.testing.assert_array_equal(np.asarray(benchmark.images[0]["image"]), pixels(lfw_images()[names[0]]))
     # One file: its own images alone, the lists beside it.
@@ -496,6 +499,74 @@ def test_ijbc_without_an_image(tmp_path):
         load_benchmark("ijb-c", tmp_path)
 
 
+def test_ijbc_of_nist(tmp_path):
+    with pytest.warns(BenchmarkWarning, match="3 people where 3,531 are expected"):
+        benchmark = load_benchmark("ijb-c", make_nist_ijbc(tmp_path), pooling="min")
+    assert benchmark.templates.tolist() == [3, 4, 5, 12, 30]
+    assert benchmark.pairs.tolist() == [[2, 3], [0, 3], [0, 4], [1, 4]]
+    assert benchmark.mated.tolist() == [True, False, True, False] and not benchmark.aligned
+    assert benchmark.counts == Counts(images=7, people=3, mated=2, nonmated=2, templates=5)
+    row = benchmark.images[1]
+    assert (row["file"], row["identity"], row["template"], row["media"]) == ("images/img/1.jpg", "8", 3, 901)
+    assert row["box"] == [60, 20, 30, 40] and "landmarks" not in row
+    # The frames of a video are one medium, and people are those of the lists: 8, 9, 7, 7, 8.
+    assert benchmark.images["media"][:] == [900, 901, 902, 903, 904, 904, 905]
+    embeddings = np.array([[1, 0], [2, 0], [3, 0], [0, 1], [0, 2], [0, 4], [4, 0]])
+    np.testing.assert_allclose(benchmark.pool_embeddings(embeddings), [[2, 0], [3, 0], [1, 0], [0, 4], [4, 0]])
+    np.testing.assert_allclose(benchmark.pool_qualities([1, 2, 3, 9, 8, 7, 4]), [2, 3, 1, 7, 4])
+    labels = benchmark.unit_identities()
+    assert labels[0] == labels[4] and labels[2] == labels[3] and len(set(labels.tolist())) == 3
+    # Whoever takes both packings has landmarks by the first.
+    make_ijbc(tmp_path)
+    assert "landmarks" in load_benchmark("ijb-c", tmp_path).images.column_names
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("matches", "5,12\n3,31\n", "G1_G2_matches.csv: line 2: template 31 has no image"),
+        ("matches", "ENROLL,VERIF\n5,12\n", "G1_G2_matches.csv: .*Row #1.*'ENROLL'"),
+        ("probe", "TEMPLATE_ID,SUBJECT_ID,FILENAME\n1,2,img/1.jpg\n", "probe_mixed.csv: .*'SIGHTING_ID'"),
+        ("probe", "{header}12,7,img/2.jpg,903,1,,3,4\n", "probe_mixed.csv: line 2: FACE_Y is missing"),
+        ("probe", "{header}12,7,img/2.jpg,x,1,2,3,4\n", "probe_mixed.csv: .*Row #2.*'x'"),
+        ("probe", "{header}12,7,img/9.jpg,903,1,2,3,4\n", "1 images that .* are missing, the first is img/9.jpg"),
+        ("probe", "{header}5,8,img/2.jpg,903,1,2,3,4\n", "template 5 is of several people"),
+        ("probe", None, "ijbc_1N_probe_mixed.csv of IJB-C is missing"),
+        ("matches", None, "ijbc_11_G1_G2_matches.csv of IJB-C is missing"),
+    ],
+)
+def test_ijbc_of_nist_errors(tmp_path, file, content, message):
+    names = {"matches": "ijbc_11_G1_G2_matches.csv", "probe": "ijbc_1N_probe_mixed.csv"}
+    path = make_nist_ijbc(tmp_path) / "protocols" / names[file]
+    if content is None:
+        path.unlink()
+    else:
+        header = "TEMPLATE_ID,SUBJECT_ID,FILENAME,SIGHTING_ID,FACE_X,FACE_Y,FACE_WIDTH,FACE_HEIGHT\n"
+        write(path, content.replace("{header}", header))
+    with pytest.raises(BenchmarkError, match=message):
+        load_benchmark("ijb-c", tmp_path)
+
+
+def test_ijbc_that_is_not_read(tmp_path):
+    for name in ("enroll_templates.csv", "verif_templates.csv", "match.csv"):
+        write(tmp_path / "protocols" / "test1" / name, "")
+    with pytest.raises(BenchmarkError, match="test1/ is not read, as its lists don't say which frames"):
+        load_benchmark("ijb-c", tmp_path)
+    make_nist_ijbc(tmp_path)
+    write(tmp_path / "copy" / "img" / "2.jpg", jpeg(0))
+    with pytest.raises(BenchmarkError, match="img/2.jpg is there more than once"):
+        load_benchmark("ijb-c", tmp_path)
+
+
+def test_a_box_is_cut_out():
+    picture = np.arange(50 * 80 * 3, dtype=np.uint8).reshape(50, 80, 3)
+    # 30 % of 20 and of 10 around (20, 30) to (40, 40); at the border what there is.
+    np.testing.assert_array_equal(np.asarray(crop_to_box(picture, [20, 30, 20, 10])), picture[27:43, 14:46])
+    np.testing.assert_array_equal(np.asarray(crop_to_box(picture, [-2, 0, 20, 49])), picture[:, :24])
+    with pytest.raises(FaceImageError, match="the box 100, 0, 10, 10 lies outside of the picture of 80x50 pixels"):
+        crop_to_box(picture, [100, 0, 10, 10])
+
+
 # -- insightface's packages ------------------------------------------------------------------------------------------
 
 
@@ -669,6 +740,33 @@ def test_the_landmarks_align(tmp_path):
     (face,) = FaceImageProcessor().extract_faces(row["image"], row["landmarks"])
     assert face.pixel_values.shape == (3, 112, 112)
     np.testing.assert_allclose(face.landmarks, points)
+
+
+def test_which_images_are_aligned(tmp_path):
+    def aligned(name, root, **options):
+        return load_benchmark(name, root, **options).aligned
+
+    lfw = make_lfw(tmp_path / "lfw")
+    assert not aligned("lfw", lfw)
+    write(tmp_path / "xqlfw" / "xqlfw_pairs.txt", PAIRS)
+    for name in lfw_images():
+        write(tmp_path / "xqlfw" / "crops" / name, jpeg(0, size=112))
+    assert aligned("xqlfw", tmp_path / "xqlfw")
+    with zipfile.ZipFile(tmp_path / "xqlfw" / "crops.zip", "w") as archive:
+        for name in lfw_images():
+            archive.writestr(f"crops/{name}", (tmp_path / "xqlfw" / "crops" / name).read_bytes())
+    assert aligned("xqlfw", tmp_path / "xqlfw" / "crops.zip")
+    for name in lfw_images():
+        write(tmp_path / "xqlfw" / "crops" / name, jpeg(0, size=250))
+    assert not aligned("xqlfw", tmp_path / "xqlfw")
+    write(tmp_path / "xqlfw" / "crops" / min(lfw_images()), b"broken")
+    assert not aligned("xqlfw", tmp_path / "xqlfw")
+    assert aligned("lfw", make_bin(tmp_path / "lfw.bin"))
+    calfw = make_flat(tmp_path / "calfw", "pairs_CALFW.txt")
+    assert aligned("calfw", calfw, images="aligned") and not aligned("calfw", calfw)
+    assert not aligned("cfp-fp", make_cfp(tmp_path / "cfp"))
+    assert not aligned("adience", make_adience(tmp_path / "adience"))
+    assert not aligned("ijb-c", make_ijbc(tmp_path / "ijbc"))
 
 
 def test_a_benchmark_checks_itself(tmp_path):

@@ -66,15 +66,16 @@ def test_a_replicate_is_the_study_with_its_people_copied(name):
             similarities, mated, qualities, identities, protocol, pairs=pairs, replicates=3, seed=5
         )
         rng = np.random.default_rng(5)
-        for replicate in result.replicates:
+        for replicate, fnmr in zip(result.replicates, result.fnmr_replicates, strict=True):
             times = np.bincount(rng.integers(14, size=14), minlength=14)
             scores, flags, original, ends = copied(similarities, mated, identities, pairs, times)
             # (copies of one person are other people to each other; no pair compares them)
             expected = edc_curves(scores, flags, {k: v[original] for k, v in qualities.items()}, protocol, pairs=ends)
             np.testing.assert_allclose(replicate, [list(expected[k].pauc.values()) for k in qualities], rtol=1e-9)
+            assert fnmr == pytest.approx(expected["good"].fnmr, rel=1e-12)
         as_it_is = edc_curves(similarities, mated, qualities, protocol, pairs=pairs)
     np.testing.assert_allclose(result.estimates, [list(as_it_is[k].pauc.values()) for k in qualities])
-    assert result.identities == 14
+    assert result.identities == 14 and result.fnmr == pytest.approx(as_it_is["good"].fnmr, rel=1e-12)
 
 
 def test_intervals_and_differences():
@@ -96,6 +97,10 @@ def test_intervals_and_differences():
     assert (same.estimate, same.low, same.high) == (0, 0, 0) and not same.excludes_zero
     with pytest.raises(ValueError, match="confidence"):
         result.interval("good", 0.2, confidence=95)
+    # FNMR(0): what binomial draws of as many people would have at least, as each brings six pairs.
+    fnmr = result.fnmr_interval()
+    assert 0 < fnmr.low < fnmr.estimate < fnmr.high < 1 and fnmr.estimate == result.fnmr and fnmr.undefined == 0
+    assert fnmr.high - fnmr.low > 2 * 1.96 * np.sqrt(fnmr.estimate * (1 - fnmr.estimate) / mated.sum())
 
 
 def test_two_random_methods_cannot_be_told_apart():
@@ -182,3 +187,16 @@ def test_replicates_without_an_error_are_counted():
         )  # fmt: skip
     interval = result.interval("q", 0.3)
     assert 10 < interval.undefined < 50 and not np.isnan([interval.low, interval.high]).any()  # (2/3)^3 of 100
+
+
+def test_fnmr_without_an_error_and_without_pairs():
+    names = np.repeat(["a", "b", "c"], 2)
+    pairs, similarities = [[0, 1], [2, 4], [3, 5]], [0.9, 0.1, 0.6]
+    protocol = EDCProtocol(fmr=None, threshold=0.5, error="fmr", discard="nonmated")
+    with pytest.warns(EDCWarning, match="no error to start from"):
+        result = bootstrap_pauc(
+            similarities, [1, 0, 0], {"q": np.arange(6)}, names, protocol, pairs=pairs, replicates=100
+        )
+    # Of the 27 draws six have both kinds of pairs: a with a, and b with c.
+    interval = result.fnmr_interval()
+    assert (interval.estimate, interval.low, interval.high) == (0, 0, 0) and 65 < interval.undefined < 90

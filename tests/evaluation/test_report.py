@@ -84,6 +84,9 @@ def test_an_evaluation_as_json(evaluations):
     interval = evaluations[0].interval("good", 0.2)
     assert found["methods"]["good"]["interval"]["0.2"] == [interval.low, interval.high]
     assert found["identities"] == 40 and found["replicates"] == 60
+    fnmr = evaluations[0].fnmr_interval
+    assert fnmr.low < fnmr.estimate == result.fnmr < fnmr.high
+    assert all(entry["fnmr_interval"] == [fnmr.low, fnmr.high] for entry in found["methods"].values())
     told = {(d["first"], d["second"]): d["told_apart"] for d in found["differences"] if d["limit"] == 0.2}
     assert told == {("good", "as good"): False, ("good", "random"): True, ("as good", "random"): True}
 
@@ -94,6 +97,15 @@ def test_warnings_become_notes():
     assert np.isnan(with_notes.results["good"].pauc[0.2])
     assert with_notes.to_dict()["methods"]["good"]["pauc"]["0.2"] is None
     assert with_notes.interval("good", 0.2) is None and with_notes.differences(0.2) == []
+    assert with_notes.fnmr_interval is None
+
+
+def test_an_fnmr_that_no_draw_changes_has_no_interval():
+    perfect = evaluation(fmr=None, threshold=-1000.0)
+    assert perfect.bootstrap.fnmr_interval().high == 0 and perfect.fnmr_interval is None
+    assert perfect.to_dict()["methods"]["good"]["fnmr_interval"] is None
+    assert "FNMR 0.0000 (0 errors" in detail_table(perfect, METHODS, 0.2).caption
+    assert {row["fnmr_low"] for row in csv.DictReader(io.StringIO(results_csv([perfect])))} == {""}
 
 
 def test_plain_is_strict_json():
@@ -149,8 +161,11 @@ def test_details_say_who_can_be_told_apart(evaluations):
     assert names[2] == "random" and [row[-1].text for row in table.rows] == ["the lowest", "not told apart", "worse"]
     interval = evaluations[0].interval(names[0], 0.2)
     assert table.rows[0][2].text == f"[{interval.low:.3f}, {interval.high:.3f}]"
-    errors = evaluations[0].results["good"].false_non_matches
-    assert f"({errors} errors in 120 mated pairs)" in table.caption
+    result, fnmr = evaluations[0].results["good"], evaluations[0].fnmr_interval
+    assert (
+        f": FNMR {result.fnmr:.4f} [{fnmr.low:.4f}, {fnmr.high:.4f}] ({result.false_non_matches} errors in 120 mated "
+        "pairs) at FMR "
+    ) in table.caption
     bare = detail_table(evaluation(replicates=0), METHODS, 0.2)
     assert [row[2].text for row in bare.rows] == ["–"] * 3 and bare.rows[1][-1].text == "–"
 
@@ -340,6 +355,8 @@ def test_results_as_csv(evaluations):
     result = evaluations[2].results["good"]
     assert float(row["pauc"]) == result.pauc[0.3] and int(row["errors"]) == result.false_non_matches
     assert float(row["low"]) == evaluations[2].interval("good", 0.3).low
+    fnmr = evaluations[2].fnmr_interval
+    assert [float(row[name]) for name in ("fnmr", "fnmr_low", "fnmr_high")] == [fnmr.estimate, fnmr.low, fnmr.high]
     assert "protocol" not in results_csv(evaluations).splitlines()[0]
 
 

@@ -9,6 +9,7 @@ something is loaded.
 
 from .benchmark import POOLINGS, Benchmark, BenchmarkError, BenchmarkWarning, Counts
 from .cards import BENCHMARKS, BenchmarkCard, get_benchmark_card
+from .files import crop_to_box
 from .loading import load_benchmark
 
 
@@ -20,6 +21,7 @@ __all__ = [
     "BenchmarkError",
     "BenchmarkWarning",
     "Counts",
+    "crop_to_box",
     "get_benchmark_card",
     "load_benchmark",
 ]

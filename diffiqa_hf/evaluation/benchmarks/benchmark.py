@@ -87,7 +87,8 @@ class Benchmark:
             (`str`, its place in the layout), `identity` (`str`, `None` where the source has none); where the layout
             has them `landmarks` (5 points x, y in pixels of this image, in the order of `ARCFACE_TEMPLATE`, or
             `None`), which [`FaceImageProcessor`] aligns with; and for templates `template` and `media` (`int`, the
-            ids of the protocol). Images are as the layout has them, aligned or not.
+            ids of the protocol), and `box` (x, y, width, height in pixels) where an image may show several people:
+            the face that is meant, which [`crop_to_box`] cuts out. Images are as the layout has them, aligned or not.
         pairs (`np.ndarray` of shape `(P, 2)`): int32, the two units of each comparison: rows of `images`, or positions
             in `templates`.
         mated (`np.ndarray` of shape `(P,)`): bool, whether both show one person.
@@ -100,6 +101,8 @@ class Benchmark:
         view (`str`, *optional*): Of LFW.
         source (`str`): The kind of layout that was read, and from where.
         expected (`Counts`): What it should have, by Table 1 of the paper where that says it.
+        aligned (`bool`): Whether the images are aligned crops; others have to go through a [`FaceImageProcessor`] with
+            `do_align=True`.
     """
 
     name: str
@@ -114,6 +117,7 @@ class Benchmark:
     view: str | None = None
     source: str = ""
     expected: Counts = field(default_factory=Counts)
+    aligned: bool = True
 
     def __post_init__(self):
         if (self.templates is None) != (self.pooling is None):
@@ -206,13 +210,18 @@ class Benchmark:
         """
         A label for the person of each unit, (U,) int64: what a bootstrap over people draws.
 
-        From `identity` where the source has it. Otherwise (insightface's packages, IJB-C) units are taken for one
-        person when mated pairs join them; one person may then count as several, whose intervals come out a little
-        too short.
+        From `identity` where the source has it (that of a template is that of its images). Otherwise (insightface's
+        packages, and its IJB-C) units are taken for one person when mated pairs join them; one person may then count
+        as several, whose intervals come out a little too short.
         """
-        identities = self.images["identity"][:] if self.templates is None else [None]
+        identities = self.images["identity"][:]
         if None not in identities:
-            return np.unique(np.asarray(identities, dtype=str), return_inverse=True)[1].astype(np.int64)
+            labels = np.unique(np.asarray(identities, dtype=str), return_inverse=True)[1].astype(np.int64)
+            if self.templates is None:
+                return labels
+            of_templates = len(labels) + np.arange(len(self.templates))  # one without an image is a person of its own
+            of_templates[self._template_rows()] = labels
+            return of_templates
         from scipy.sparse import coo_array
         from scipy.sparse.csgraph import connected_components
 

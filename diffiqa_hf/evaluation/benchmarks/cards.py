@@ -185,13 +185,31 @@ BENCHMARKS = (
                 "  meta/ijbc_name_5pts_score.txt\n"
                 "  meta/ijbc_template_pair_label.txt",
             ),
+            (
+                "as NIST gives it out, unpacked",
+                "ROOT/\n"
+                "  images/img/1.jpg ..., images/frames/1.png ...\n"
+                "  protocols/ijbc_1N_gallery_G1.csv, ijbc_1N_gallery_G2.csv, ijbc_1N_probe_mixed.csv\n"
+                "  protocols/ijbc_11_G1_G2_matches.csv",
+            ),
         ),
-        alignment="Not aligned; the landmarks of ijbc_name_5pts_score.txt are given.",
-        protocol="ijbc_template_pair_label.txt compares templates of several images. The paper doesn't say how it "
+        alignment="Not aligned. insightface's packing: the landmarks of ijbc_name_5pts_score.txt are given. NIST's: "
+        "a photograph may show several people, so each face is cut out by its box in the lists of templates, with "
+        "a margin of 0.3 of it on each side (our choice), before the detector finds its landmarks.",
+        protocol="ijbc_template_pair_label.txt, or NIST's ijbc_11_G1_G2_matches.csv, compares templates of several "
+        "images. The paper doesn't say how it "
         "pools quality; here a template has the mean (or median, min, max) of its images, and as embedding the sum "
         "over media of the mean over frames.",
         options=("pooling",),
-        notes=("This packing has no names, so that people are told by the mated pairs.",),
+        notes=(
+            "insightface's packing has no people, who are told by the mated pairs; NIST's has SUBJECT_ID.",
+            "NIST's layout is read by what public code says of its columns; we had no copy to try it on. Its lists "
+            "need TEMPLATE_ID, SUBJECT_ID, FILENAME, SIGHTING_ID, FACE_X, FACE_Y, FACE_WIDTH and FACE_HEIGHT; the "
+            "pairs have no header.",
+            "Not read: NIST's later protocols/test1/ (enroll_templates.csv, verif_templates.csv, match.csv), whose "
+            "lists don't say which frames are of one video, and the covariate protocol "
+            "(ijbc_11_covariate_matches.csv).",
+        ),
     ),
     BenchmarkCard(
         name="lfw",
@@ -228,7 +246,8 @@ BENCHMARKS = (
             _package("lfw.bin"),
         ),
         alignment="250x250, the face in the middle, not aligned to the ArcFace template: the detector finds the "
-        f"landmarks. {_BIN_ALIGNED.format(file='lfw.bin')}; a parquet's images are taken as they are.",
+        f"landmarks. {_BIN_ALIGNED.format(file='lfw.bin')}; a parquet's images, and those of a folder "
+        "or archive whose first one has 112x112 pixels, are taken as they are.",
         protocol="view2 (the paper's): the ten folds of pairs.txt. view1: pairsDevTest.txt, over the people of "
         "peopleDevTest.txt; view1-train: the same of DevTrain.",
         options=("view", "pairs_file"),
@@ -257,7 +276,8 @@ BENCHMARKS = (
                 "ROOT/\n  xqlfw_pairs.txt\n  *.parquet",
             ),
         ),
-        alignment="xqlfw_aligned_112.zip is aligned (112x112, by MTCNN); xqlfw.zip is not (250x250).",
+        alignment="xqlfw_aligned_112.zip is aligned (112x112, by MTCNN); xqlfw.zip is not (250x250). Which of "
+        "the two it is is told by the size of the first image.",
         protocol="The ten folds of xqlfw_pairs.txt.",
         options=("pairs_file",),
         pair_file="xqlfw_pairs.txt",

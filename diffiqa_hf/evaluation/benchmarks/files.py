@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tarfile
 import zipfile
@@ -16,6 +17,7 @@ from .benchmark import BenchmarkError
 
 if TYPE_CHECKING:
     import datasets
+    from PIL import Image
 
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".pgm", ".ppm")
@@ -24,6 +26,12 @@ ARCHIVE_SUFFIXES = (".zip", ".tgz", ".tar.gz", ".tar")
 # The images of an archive are held in memory: no random access into a .tgz, and nothing is unpacked behind a person's
 # back. Those that are distributed as one have 60 to 300 MB.
 MAX_ARCHIVE_BYTES = 1 << 30
+
+# What the aligned crops of the field's packages have: width and height.
+CROP_SIZE = (112, 112)
+
+# Of the width and height of a face's box, kept around it on each side: our choice, as no protocol has one.
+BOX_MARGIN = 0.3
 
 
 class FileTree:
@@ -212,7 +220,7 @@ def dataset_of_files(tree: FileTree, names: Sequence[str], **columns: Any) -> da
 def dataset_of_images(contents: Sequence[bytes | None], paths: Sequence[str], **columns: Any) -> datasets.Dataset:
     """
     A table with the column `image` of encoded images or the paths to them, read and decoded when a row is, and
-    `file`, `identity` (both `str`), `landmarks`, `template`, `media` as they are given.
+    `file`, `identity` (both `str`), `landmarks`, `box`, `template`, `media` as they are given.
     """
     import pyarrow as pa
 
@@ -232,6 +240,7 @@ def dataset_of_table(table: Any, **columns: Any) -> datasets.Dataset:
         "file": datasets.Value("string"),
         "identity": datasets.Value("string"),
         "landmarks": datasets.List(datasets.List(datasets.Value("float32"))),
+        "box": datasets.List(datasets.Value("float32")),
         "template": datasets.Value("int64"),
         "media": datasets.Value("int64"),
     }
@@ -242,4 +251,50 @@ def dataset_of_table(table: Any, **columns: Any) -> datasets.Dataset:
     return datasets.Dataset(InMemoryTable(table), info=datasets.DatasetInfo(features=features))
 
 
-__all__ = ["FileTree", "dataset_of_files", "dataset_of_images", "dataset_of_table", "decode_lines"]
+def crop_to_box(image: Any, box: Sequence[float]) -> Image.Image:
+    """
+    The part of a picture in which a face lies, for a detector that is to find that face and no other.
+
+    Args:
+        image: As [`~diffiqa_hf.image_processing_face.load_image`] takes it.
+        box: x, y, width, height of the face in pixels of the upright picture. The part is larger by `BOX_MARGIN` of
+            the width to the left and right, and of the height above and below, as far as the picture goes.
+
+    Raises:
+        FaceImageError: The image can't be read, or the box lies outside of it.
+    """
+    from ...image_processing_face import FaceImageError, load_image
+
+    picture = load_image(image)
+    x, y, width, height = box
+    left, top = max(0, round(x - BOX_MARGIN * width)), max(0, round(y - BOX_MARGIN * height))
+    right = min(picture.width, round(x + (1 + BOX_MARGIN) * width))
+    bottom = min(picture.height, round(y + (1 + BOX_MARGIN) * height))
+    if not (left < right and top < bottom):
+        place = ", ".join(f"{value:g}" for value in box)
+        raise FaceImageError(f"the box {place} lies outside of the picture of {picture.width}x{picture.height} pixels")
+    return picture.crop((left, top, right, bottom))
+
+
+def first_is_crop(images: datasets.Dataset) -> bool:
+    """Whether the first image has the size of aligned crops, 112x112; false for one that can't be read."""
+    import datasets
+    from PIL import Image
+
+    row = images.select([0]).cast_column("image", datasets.Image(decode=False))[0]["image"]
+    try:
+        with Image.open(row["path"] if row["bytes"] is None else io.BytesIO(row["bytes"])) as picture:
+            return picture.size == CROP_SIZE
+    except (OSError, ValueError, Image.DecompressionBombError):  # reported when it is embedded
+        return False
+
+
+__all__ = [
+    "FileTree",
+    "crop_to_box",
+    "dataset_of_files",
+    "dataset_of_images",
+    "dataset_of_table",
+    "decode_lines",
+    "first_is_crop",
+]

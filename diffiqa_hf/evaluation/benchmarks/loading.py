@@ -36,9 +36,11 @@ def load_benchmark(
     """
     Reads a benchmark from the files as they are distributed. Nothing is downloaded, unpacked or written.
 
-    Images come as the layout has them. Those of insightface's packages and of XQLFW's `xqlfw_aligned_112.zip` are
-    aligned; the rest has to go through a [`FaceImageProcessor`] with `do_align=True`, which uses the column
-    `landmarks` where it is given them, and its detector elsewhere.
+    Images come as the layout has them. Those of insightface's packages, of parquet files, of CALFW's and CPLFW's
+    `aligned images` and, for LFW and XQLFW, of a folder or archive whose first image has 112x112 pixels are aligned
+    crops; the rest (`aligned` is false) has to go through a [`FaceImageProcessor`] with `do_align=True`, which uses
+    the column `landmarks` where it is given them, and its detector elsewhere. Where there is a column `box`
+    (NIST's IJB-C), [`crop_to_box`] goes first.
 
     Args:
         name: One of [`BENCHMARKS`]: the seven of the paper, or `agedb-30`.
