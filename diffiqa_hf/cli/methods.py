@@ -2,6 +2,7 @@
 """`diffiqa methods`: which methods there are, and the card of each."""
 
 import argparse
+import re
 import shutil
 import textwrap
 
@@ -11,7 +12,7 @@ from .errors import CommandError
 
 DESCRIPTION = """\
 Lists the face image quality methods, or prints the card of one: paper, needs, input, range and direction, licences,
-where to get weights, what it was checked against. In all of them a higher score is a better image."""
+where to get weights, how to train it, what it was checked against. In all of them a higher score is a better image."""
 
 
 def add_parser(commands: "argparse._SubParsersAction") -> None:
@@ -36,12 +37,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def table() -> str:
-    """One line for each method: name, kind, what has to be given, whether it draws random numbers, licence."""
-    rows = [("method", "kind", "needs", "random", "licence of the code", "title")]
+    """One line for each method: name, kind, what it takes, whether it draws random numbers, licence of the code."""
+    rows = [("method", "kind", "needs (takes)", "random", "code licence", "title")]
     for card in CARDS:
-        needs = " and ".join(card.needs) or f"nothing ({' and '.join(card.takes)} optional)"
+        optional = [name for name in card.takes if name not in card.needs]
+        one_of = [" or ".join(card.needs_one_of)] if card.needs_one_of else []
+        needs = [*card.needs, *one_of, *([f"({', '.join(optional)})"] if optional else [])]
         random = "seeded" if card.determinism.startswith("seed") else "no"
-        rows.append((card.name, card.kind, needs, random, card.code_license, card.title))
+        # What more there is to say of a licence stands on the card.
+        licence = re.split(r"[;(]", card.code_license)[0].strip()
+        rows.append((card.name, card.kind, " ".join(needs), random, licence, card.title))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)] + [0]
     return "\n".join("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows)
 

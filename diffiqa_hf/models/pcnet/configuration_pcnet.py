@@ -6,7 +6,7 @@ from ..modeling_face import FaceModelConfig
 
 class PCNetConfig(FaceModelConfig):
     r"""
-    Configuration of a [`PCNetForFaceQuality`]. The defaults are the 18 layers that LightQNet's authors compare with.
+    Configuration of a [`PCNetForFaceQuality`]. The defaults are the trunk of 18 layers in LightQNet's training code.
 
     Args:
         depths (`list[int]`, *optional*, defaults to `[1, 2, 2, 1]`):
