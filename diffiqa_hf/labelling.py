@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from .pipeline_output import TERMS, FaceQualityOutput
 
@@ -210,6 +211,38 @@ def labelled_features(features: Mapping[str, Any]):
     return Features({**features, **labels})
 
 
+def find_sources(degraded: ArrayLike, identities: ArrayLike | None = None) -> np.ndarray:
+    """
+    The row that each row is a copy of, in the order of `training/label_quality.py --degraded_copies`: the last one
+    before it that is not degraded; itself where it is not.
+
+    Args:
+        degraded: (N,) bool, which rows are copies: the column `degraded`.
+        identities: (N,) labels of any kind, to check that a row and its copies show the same person.
+
+    Returns:
+        (N,) int64
+
+    Raises:
+        ValueError: The first row is a copy, or a copy shows another person than the row before.
+    """
+    degraded = np.asarray(degraded, dtype=bool)
+    if degraded[:1].any():
+        raise ValueError(f"row 0 is degraded ({DEGRADED_COLUMN!r}), and the row that it is a copy of is not there")
+    sources = np.maximum.accumulate(np.where(degraded, 0, np.arange(len(degraded))))
+    if identities is not None:
+        identities = np.asarray(identities)
+        wrong = np.flatnonzero(identities != identities[sources])
+        if len(wrong):
+            row, before = wrong[0], sources[wrong[0]]
+            raise ValueError(
+                f"row {row} is degraded ({DEGRADED_COLUMN!r}) and of {identities[row]}, the clean row before it, "
+                f"{before}, of {identities[before]}: a row and its copies have to lie together, as label_quality.py "
+                "--degraded_copies writes them"
+            )
+    return sources
+
+
 def fingerprint(method: Any) -> str:
     """
     16 hexadecimal digits that change with any weight or setting of a model's parts, and with nothing else: not with
@@ -248,6 +281,7 @@ __all__ = [
     "LABEL_COLUMNS",
     "TERM_COLUMNS",
     "QualityLabeller",
+    "find_sources",
     "fingerprint",
     "labelled_features",
 ]

@@ -2,8 +2,8 @@
 """
 Labels faces with how near they are to the centre of their person, as one or several FR models see it.
 
-    python training/label_centres.py --train_parquet runs/labels/data/*.parquet --fr_model default fr_model/ \\
-        --output_dir runs/centres
+    accelerate launch training/label_centres.py --train_parquet runs/labels/data/*.parquet \\
+        --fr_model default fr_model/ --output_dir runs/centres
 
 A second pass over the rows that training/label_quality.py writes, or over any faces with people. The rows come out as
 they are, with one column more, `quality_centre`: the cosine similarity of the face to the mean of the unit embeddings
@@ -16,39 +16,52 @@ Without the column no row is a copy.
 
 The embeddings are made first, and kept as `fr_embeddings/NAME-HASH.npy`, a row for each row of the dataset (NaN where
 the image can't be read); train_diffiqa_r.py takes them for `--validation_embeddings`. Then the rows are written in
-shards of `--shard_size`: `datasets.load_dataset("parquet", data_files="runs/centres/data/*.parquet")`. A run that was
-killed goes on by the same command, and loses one shard at most.
+shards of `--shard_size`: `datasets.load_dataset("parquet", data_files="runs/centres/data/*.parquet")`, with a
+`manifest.json` as that of label_quality.py.
+
+Any number of processes on any number of machines that see the same `--output_dir` share both without talking to each
+other: process p of P takes shards p, p + P, ..., and then what the others have left. A run that was killed goes on by
+the same command, with as many processes as there are then, and loses one shard for each process at most.
 """
 
 import argparse
 import hashlib
 import json
 import logging
-import os
 from pathlib import Path
 from types import SimpleNamespace
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
-from datasets import Dataset, Features, Image, Value
+from datasets import Dataset, Value
 from tqdm.auto import tqdm
 
 from diffiqa_hf import FaceImageError, FaceImageProcessor, fold
-from diffiqa_hf.file_utils import replace_file, write_text
-from diffiqa_hf.labelling import DEGRADED_COLUMN, fingerprint
+from diffiqa_hf.hub import check_hub_arguments, push_when_asked
+from diffiqa_hf.label_shards import (
+    LabelFolder,
+    Share,
+    add_shard_arguments,
+    check_shard_arguments,
+    find_share,
+    log_share,
+    name_file,
+    open_faces,
+    read_rows,
+)
+from diffiqa_hf.labelling import DEGRADED_COLUMN, find_sources, fingerprint
 from diffiqa_hf.methods.method import load_fr_model
 from diffiqa_hf.models import FacePreTrainedModel
 from diffiqa_hf.quality_recipes.labels import centre_labels
-from diffiqa_hf.training_utils import add_source_arguments, full_disk_in_one_line, load_face_dataset, save_array
+from diffiqa_hf.training_utils import add_source_arguments, face_dataset_source, full_disk_in_one_line, save_array
 
 
 logger = logging.getLogger(__name__)
 
 CENTRE_COLUMN = "quality_centre"
-METADATA_KEY = b"diffiqa_hf"
+METHOD = "centre_labels"  # as the manifest and the card call it
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -63,74 +76,20 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="folder, Hub id or published file of each FR model (default: the small one of the package)",
     )
     model.add_argument("--batch_size", type=int, default=64, help="faces at a time (default: %(default)s)")
-    model.add_argument("--device", help="such as cpu, cuda, cuda:1 (default: an accelerator if there is one)")
-    output = parser.add_argument_group("output")
-    output.add_argument("--output_dir", required=True, help="folder of the labelled dataset")
-    output.add_argument("--shard_size", type=int, default=1000, help="rows of a shard (default: %(default)s)")
+    add_shard_arguments(parser)
     args = parser.parse_args(argv)
-    if sum(source is not None for source in (args.dataset_name, args.train_data_dir, args.train_parquet)) != 1:
-        parser.error("give exactly one of --dataset_name, --train_data_dir and --train_parquet")
-    if args.shard_size < 1 or args.batch_size < 1:
-        parser.error("--shard_size and --batch_size are positive numbers")
+    try:
+        source_of(args)
+    except ValueError as error:
+        parser.error(str(error))
+    check_shard_arguments(parser, args)
+    if args.batch_size < 1:
+        parser.error("--batch_size is a positive number")
     return args
 
 
-# -- the rows ---------------------------------------------------------------------------------------------------------
-
-
-def open_dataset(args: argparse.Namespace) -> Dataset:
-    """The rows with undecoded images."""
-    dataset = load_face_dataset(args.dataset_name, args.train_data_dir, args.train_parquet)
-    for column in (args.image_column, args.identity_column):
-        if column not in dataset.column_names:
-            raise ValueError(f"the dataset has no column {column!r}; it has {dataset.column_names}")
-    if CENTRE_COLUMN in dataset.column_names:
-        raise ValueError(f"the dataset has a column {CENTRE_COLUMN!r} already; rename it, or is it labelled?")
-    if isinstance(dataset.features[args.image_column], Image):
-        # Not decoded by `datasets`, to which one damaged image is the end.
-        dataset = dataset.cast_column(args.image_column, Image(decode=False))
-    return dataset
-
-
-def find_sources(identities: np.ndarray, degraded: np.ndarray) -> np.ndarray:
-    """
-    The row (N,) that each row is a copy of: the last one before it that is not degraded, itself where it is not.
-
-    Raises:
-        ValueError: The first row is a copy, or a copy shows another person than that row.
-    """
-    if degraded[0]:
-        raise ValueError(f"row 0 is degraded ({DEGRADED_COLUMN!r}), and the row that it is a copy of is not there")
-    sources = np.maximum.accumulate(np.where(degraded, 0, np.arange(len(degraded))))
-    wrong = np.flatnonzero(identities != identities[sources])
-    if len(wrong):
-        row, before = wrong[0], sources[wrong[0]]
-        raise ValueError(
-            f"row {row} is degraded ({DEGRADED_COLUMN!r}) and of {identities[row]}, the clean row before it, "
-            f"{before}, of {identities[before]}: a row and its copies have to lie together, as label_quality.py "
-            "--degraded_copies writes them"
-        )
-    return sources
-
-
-def digest_rows(dataset: Dataset, image_column: str) -> str:
-    """16 hexadecimal digits of the rows in their order, of the images but the sizes of their files."""
-    digest = hashlib.sha256()
-    for table in dataset.with_format("arrow").iter(1000):
-        images = table[image_column]
-        if pa.types.is_struct(images.type):
-            images = pc.struct_field(images, "bytes")
-        encoded = pa.types.is_binary(images.type) or pa.types.is_large_binary(images.type)
-        sizes = pc.binary_length(images).to_pylist() if encoded else None
-        digest.update(json.dumps([sizes, table.drop_columns([image_column]).to_pydict()], default=str).encode())
-    return digest.hexdigest()[:16]
-
-
-def with_bytes(image):
-    """An item of an image column with the file itself in it, as `datasets` writes it; as it is if there is no file."""
-    if isinstance(image, dict) and image.get("bytes") is None and image.get("path") and os.path.isfile(image["path"]):
-        return {"bytes": Path(image["path"]).read_bytes(), "path": os.path.basename(image["path"])}
-    return image
+def source_of(args: argparse.Namespace) -> dict:
+    return face_dataset_source(args.dataset_name, args.train_data_dir, args.train_parquet, "train")
 
 
 # -- embeddings -------------------------------------------------------------------------------------------------------
@@ -188,87 +147,75 @@ def embed_rows(
 
 
 def embed_dataset(
-    dataset: Dataset, models: dict[str, FacePreTrainedModel], args: argparse.Namespace
+    dataset: Dataset, models: dict[str, FacePreTrainedModel], share: Share, args: argparse.Namespace
 ) -> dict[str, np.ndarray]:
-    """The embeddings (N, D) by each of the models, on disk; made shard by shard where they are not there yet."""
-    folder = Path(args.output_dir) / "fr_embeddings"
-    missing = {name: model for name, model in models.items() if not (folder / f"{name}.npy").exists()}
-    faces, starts = dataset.select_columns([args.image_column]), range(0, len(dataset), args.shard_size)
+    """
+    The embeddings (N, D) by each of the models, on disk. They are made shard by shard where they are not there yet:
+    those of this process, and then what others have left.
+    """
+    folder, size = Path(args.output_dir) / "fr_embeddings", args.shard_size
+    wholes = {name: folder / f"{name}.npy" for name in models}
+    faces, starts = dataset.select_columns([args.image_column]), range(0, len(dataset), size)
 
     def part(name: str, start: int) -> Path:
         return folder / f"{name}-rows-{start:09d}.npy"
 
-    with tqdm(total=len(missing) * len(dataset), unit="face", desc="embeddings", smoothing=0.05) as bar:
-        for start in starts:
-            rows = faces.select(range(start, min(start + args.shard_size, len(faces))))
-            todo = {name: model for name, model in missing.items() if not part(name, start).exists()}
-            bar.total -= (len(missing) - len(todo)) * len(rows)  # so that the time left is that of what is to be done
-            for name, made in embed_rows(rows, todo, args, start, bar).items() if todo else ():
+    def is_made(name: str, start: int) -> bool:
+        # In this order: another process may put the parts together now, and deletes them afterwards.
+        return part(name, start).exists() or wholes[name].exists()
+
+    rows_left = sum(
+        min(size, len(faces) - start)
+        for start in starts[share.process :: share.num_processes]
+        for name in models
+        if not is_made(name, start)
+    )
+    bar = tqdm(
+        total=rows_left, unit="face", position=share.local_process, desc=f"embeddings {share.process}", smoothing=0.05
+    )
+    with bar:
+        for number in share.order(len(starts)):
+            start = starts[number]
+            todo = {name: model for name, model in models.items() if not is_made(name, start)}
+            if not todo:
+                continue
+            rows = faces.select(range(start, min(start + size, len(faces))))
+            bar.total += 0 if share.has(number) else len(todo) * len(rows)
+            for name, made in embed_rows(rows, todo, args, start, bar).items():
                 save_array(part(name, start), made)
-    for name in missing:
+    for name, whole in wholes.items():
         parts = [part(name, start) for start in starts]
-        save_array(folder / f"{name}.npy", np.concatenate([np.load(path) for path in parts]))
-    for path in folder.glob("*-rows-*.npy"):
-        path.unlink()
-    return {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in models}
+        if not whole.exists():
+            try:
+                save_once(whole, np.concatenate([np.load(path) for path in parts]))
+            except FileNotFoundError:
+                if not whole.exists():  # another process has put them together
+                    raise
+        for path in parts:
+            path.unlink(missing_ok=True)
+    return {name: np.load(whole, mmap_mode="r") for name, whole in wholes.items()}
 
 
-# -- shards -----------------------------------------------------------------------------------------------------------
-
-
-def is_written(path: Path, length: int, digest: str) -> bool:
-    """
-    Whether a shard is there and can be read.
-
-    Raises:
-        ValueError: It was made with other settings.
-    """
-    if not path.exists():
-        return False
+def save_once(path: Path, array: np.ndarray) -> None:
+    """As `save_array`, unless the file is there: other processes may have mapped that one into their memory."""
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
     try:
-        metadata = pq.read_metadata(path)
-        settings = json.loads(metadata.metadata[METADATA_KEY])["settings"]
-    except (pa.ArrowInvalid, OSError, KeyError) as error:
-        logger.warning(f"{path} can't be read and is made again: {error}")
-        return False
-    if settings != digest or metadata.num_rows != length:
-        raise ValueError(f"{path} was made with other settings")
-    return True
+        save_array(temporary, array)
+        name_file(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
-def write_shard(rows: Dataset, labels: np.ndarray, path: Path, digest: str, image_column: str) -> None:
-    table = rows.with_format("arrow")[:]
-    index, kind = table.schema.get_field_index(image_column), table.schema.field(image_column).type
-    images = [with_bytes(image) for image in table[image_column].to_pylist()]
-    table = table.set_column(index, image_column, pa.array(images, kind))
-    features = Features({**rows.features, CENTRE_COLUMN: Value("float32")})
-    if isinstance(features[image_column], Image):
-        features[image_column] = Image()
+# -- the labels -------------------------------------------------------------------------------------------------------
+
+
+def write_shard(rows: Dataset, labels: np.ndarray, number: int, folder: LabelFolder, args: argparse.Namespace) -> None:
+    """Writes the rows of one shard with their labels (N,)."""
+    table, features = read_rows(rows, args.image_column)
+    features[CENTRE_COLUMN] = Value("float32")
     # NaN stays NaN, and does not become null.
     table = table.append_column(CENTRE_COLUMN, pa.array(labels.astype(np.float32), from_pandas=False))
-    schema = features.arrow_schema
-    table = table.cast(schema).replace_schema_metadata(
-        {**schema.metadata, METADATA_KEY: json.dumps({"settings": digest})}
-    )
-    # Small row groups, as `datasets` writes images: a row is read without the whole shard.
-    replace_file(path, lambda p: pq.write_table(table, p, row_group_size=100))
-
-
-def check_settings(path: Path, settings: dict) -> str:
-    """
-    Writes the settings of a new run, or compares them with those of one that is there; their digest.
-
-    Raises:
-        ValueError: They are others.
-    """
-    if path.exists():
-        there = json.loads(path.read_text())
-        other = [f"{k}: {there.get(k)} there, {settings.get(k)} now" for k in settings if there.get(k) != settings[k]]
-        if other:
-            raise ValueError(f"{path.parent} was made with other settings ({'; '.join(other)})")
-    else:
-        write_text(path, json.dumps(settings, indent=2) + "\n")
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+    folder.write(number, table, features, int(np.isnan(labels).sum()))
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -279,24 +226,28 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def label(args: argparse.Namespace) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    dataset = open_dataset(args)
+    check_hub_arguments(args)
+    share = find_share(args)
+    log_share(share)
+    dataset, files = open_faces(
+        source_of(args), "train", args.image_column, needed=[args.identity_column], added=[CENTRE_COLUMN]
+    )
     names = dataset[args.identity_column][:]
     has_person = np.array([name is not None for name in names])
     people = np.array([str(name) for name in names])
     degraded = np.zeros(len(dataset), bool)
     if DEGRADED_COLUMN in dataset.column_names:
         degraded = np.array(dataset[DEGRADED_COLUMN][:], dtype=bool)
-    sources = find_sources(people, degraded)
+    sources = find_sources(degraded, people)
 
-    device = args.device or torch.accelerator.current_accelerator(check_available=True) or "cpu"
-    models = load_models(args.fr_model, torch.device(device))
+    models = load_models(args.fr_model, torch.device(share.device))
     settings = {name: getattr(args, name) for name in ("image_column", "identity_column", "shard_size")}
-    settings |= {"fr_models": list(models), "rows": len(dataset), "dataset": digest_rows(dataset, args.image_column)}
-    output_dir = Path(args.output_dir)
-    digest = check_settings(output_dir / "settings.json", settings)
+    digest = hashlib.sha256(json.dumps([names, degraded.tolist()], default=str).encode()).hexdigest()[:16]
+    settings |= {"method": METHOD, "fr_models": list(models), "dataset": files, "people": digest}
+    source = args.dataset_name or args.train_data_dir or args.train_parquet
+    folder = LabelFolder(args.output_dir, "train", settings, fr_model=args.fr_model, source=source)
 
-    embeddings = embed_dataset(dataset, models, args)
+    embeddings = embed_dataset(dataset, models, share, args)
     labels = np.zeros(len(dataset))
     for made in embeddings.values():
         usable = np.flatnonzero(has_person & np.isfinite(made[:, 0]))
@@ -313,15 +264,15 @@ def label(args: argparse.Namespace) -> None:
         f"{labels[labelled].min():.3f} to {labels[labelled].max():.3f}, mean {labels[labelled].mean():.3f}; no other "
         f"clean face of their person, no person or no image have {(~labelled).sum()}"
     )
-    with tqdm(total=len(dataset), unit="row", desc="shards") as bar:
-        for number, start in enumerate(range(0, len(dataset), args.shard_size)):
-            stop = min(start + args.shard_size, len(dataset))
-            path = output_dir / "data" / f"train-{number:06d}.parquet"
-            if not is_written(path, stop - start, digest):
-                rows = dataset.select(range(start, stop))
-                write_shard(rows, labels[start:stop], path, digest, args.image_column)
-            bar.update(stop - start)
-    logger.info(f"all {number + 1} shards are in {output_dir / 'data'}")
+    shards = [range(n, min(n + args.shard_size, len(dataset))) for n in range(0, len(dataset), args.shard_size)]
+    with tqdm(total=len(dataset), unit="row", position=share.local_process, desc=f"shards {share.process}") as bar:
+        for number in share.order(len(shards)):
+            rows = shards[number]
+            if folder.read(number, len(rows)) is None:
+                write_shard(dataset.select(rows), labels[rows.start : rows.stop], number, folder, args)
+            bar.update(len(rows))
+    if folder.finish([len(rows) for rows in shards], share):
+        push_when_asked(args, args.output_dir)
 
 
 if __name__ == "__main__":

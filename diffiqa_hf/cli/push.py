@@ -10,12 +10,12 @@ from .scoring import be_quiet
 
 
 DESCRIPTION = """\
-Uploads a pipeline, an FR model, a face quality model, or labels of `training/label_quality.py` (as a dataset) to the
-Hub, in one commit. Before that it loads the folder, refuses weights that are not safetensors, and writes into it what
-is missing: sections of the card in README.md, filled in from the folder and its training.json; pipeline.py;
-preprocessor_config.json. With --results the figures of a report of `diffiqa benchmark` are added to training.json and
-to the card, with their intervals. The token is that of `hf auth login` or HF_TOKEN. Exit status: 0 done, 1 not (the
-reason is on stderr), 2 bad usage, 130 interrupted."""
+Uploads a pipeline, an FR model, a face quality model, or labels of `training/label_quality.py` or
+`training/label_centres.py` (as a dataset) to the Hub, in one commit. Before that it loads the folder, refuses weights
+that are not safetensors, and writes into it what is missing: sections of the card in README.md, filled in from the
+folder and its training.json; pipeline.py; preprocessor_config.json. With --results the figures of a report of
+`diffiqa benchmark` are added to training.json and to the card, with their intervals. The token is that of `hf auth
+login` or HF_TOKEN. Exit status: 0 done, 1 not (the reason is on stderr), 2 bad usage, 130 interrupted."""
 
 
 def add_parser(commands: "argparse._SubParsersAction") -> None:

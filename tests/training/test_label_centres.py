@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, Image, Value, load_dataset
-from fixtures.scripts import ROOT, assert_every_option_is_explained, load_script
+from fixtures.scripts import ROOT, assert_every_option_is_explained, load_script, run_on_two_processes
 from PIL import Image as PILImage
 
 from diffiqa_hf import FaceImageProcessor, MobileFaceNetConfig, MobileFaceNetModel
 from diffiqa_hf.degradations import degrade_face
+from diffiqa_hf.hub import HubError, complete_card, push_folder
+from diffiqa_hf.labelling import find_sources
 from diffiqa_hf.quality_recipes.labels import centre_labels
 
 
@@ -58,9 +60,10 @@ def setup(tmp_path_factory) -> Path:
     return folder
 
 
-def label(setup: Path, output_dir: Path, *extra: str) -> None:
+def label(setup: Path, output_dir: Path, *extra: str, process: int = 0, processes: int = 1) -> None:
     args = ["--train_parquet", str(setup / "0.parquet"), str(setup / "1.parquet"), "--image_column", "face"]
     args += ["--identity_column", "who", "--fr_model", str(setup / "one"), str(setup / "two"), "--device", "cpu"]
+    args += ["--process_index", str(process), "--num_processes", str(processes)]
     script.main([*args, "--shard_size", "5", "--batch_size", "4", "--output_dir", str(output_dir), *extra])
 
 
@@ -126,6 +129,51 @@ def test_a_stopped_run_goes_on_where_it_was(setup, labelled, tmp_path):
     assert contents(tmp_path) == contents(labelled)
 
 
+def test_manifest(labelled):
+    manifest = json.loads((labelled / "manifest.json").read_text())
+    assert manifest["complete"] and (manifest["rows"], manifest["failed"]) == (18, 6)
+    assert [(shard["rows"], shard["failed"]) for shard in manifest["shards"]] == [(5, 0), (5, 2), (5, 1), (3, 3)]
+    names = [path.stem for path in (labelled / "fr_embeddings").iterdir()]
+    assert sorted(names) == manifest["settings"]["fr_models"] and names
+    assert not (labelled / ".incomplete").exists()
+
+
+def test_any_number_of_processes_gives_the_same_files(setup, labelled, tmp_path):
+    # As one of three it does its share, and then that of the others, who never come.
+    label(setup, tmp_path, process=1, processes=3)
+    assert contents(tmp_path) == contents(labelled)
+    assert script.Share(1, 3, 1, "cpu").order(8)[:3] == [1, 4, 7]
+    assert sorted(script.Share(1, 3, 1, "cpu").order(8)) == list(range(8))
+
+
+@pytest.mark.slow
+def test_launched_processes_share_the_work(setup, labelled, tmp_path):
+    args = ["--train_parquet", str(setup / "0.parquet"), str(setup / "1.parquet"), "--image_column", "face"]
+    args += ["--identity_column", "who", "--fr_model", str(setup / "one"), str(setup / "two"), "--batch_size", "4"]
+    stderr = run_on_two_processes("label_centres", [*args, "--shard_size", "5", "--output_dir", str(tmp_path)])
+    assert "[0/2] 12 of 18 rows have a label" in stderr and "[1/2] 12 of 18 rows have a label" in stderr
+    assert {path.name for path in tmp_path.rglob("*")} == {path.name for path in labelled.rglob("*")}
+    assert (tmp_path / "manifest.json").read_bytes() == (labelled / "manifest.json").read_bytes()
+    # Not to the bit: this test runs with another number of threads.
+    ours, theirs = (
+        load(sorted(folder.glob("data/*.parquet")))["quality_centre"][:] for folder in (tmp_path, labelled)
+    )
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_the_folder_is_pushed_without_the_embeddings(labelled, tmp_path):
+    _, written, uploaded = push_folder(labelled, "ann/centres", dry_run=True)
+    shards = [f"data/train-{number:06d}.parquet" for number in range(4)]
+    assert written == ["README.md"] and uploaded == ["README.md", *shards, "manifest.json"]
+    card = complete_card(labelled, "quality_labels", repo_id="ann/centres")
+    assert "`quality_centre`" in card and "`quality_noisy`" not in card
+    shutil.copytree(labelled, tmp_path, dirs_exist_ok=True)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "complete": False}))
+    with pytest.raises(HubError, match="are not complete: start the script that makes them again"):
+        push_folder(tmp_path, "ann/centres", dry_run=True)
+
+
 def test_a_folder_of_people(setup, tmp_path):
     faces = json.loads((ROOT / "examples" / "faces" / "faces.json").read_text())["faces"]
     files = [ROOT / "examples" / "faces" / face["file"] for face in faces[:5]]
@@ -151,7 +199,7 @@ def test_a_folder_of_people(setup, tmp_path):
     [
         (["--shard_size", "4"], "shard_size: 5 there, 4 now"),
         (["--fr_model", "{0}/one"], "fr_models: .* there, .* now"),
-        (["--train_parquet", "{0}/0.parquet"], "rows: 18 there, 10 now; dataset: "),
+        (["--train_parquet", "{0}/0.parquet"], "dataset: .* there, .* now; people: "),
         (["--train_parquet", "{0}/labelled/data/train-000000.parquet"], "has a column 'quality_centre' already"),
         (["--identity_column", "name"], "no column 'name'"),
         (["--image_column", "image"], "no column 'image'"),
@@ -172,11 +220,13 @@ def test_nobody_with_two_faces(setup, tmp_path):
 def test_sources():
     people = np.array(["a", "a", "a", "b", "a", "a"])
     degraded = np.array([False, True, True, False, False, True])
-    assert script.find_sources(people, degraded).tolist() == [0, 0, 0, 3, 4, 4]
+    assert find_sources(degraded, people).tolist() == find_sources(degraded.tolist()).tolist() == [0, 0, 0, 3, 4, 4]
     with pytest.raises(ValueError, match="row 0 is degraded"):
-        script.find_sources(people[1:], degraded[1:])
+        find_sources(degraded[1:])
+    degraded[4] = True
+    assert find_sources(degraded).tolist() == [0, 0, 0, 3, 3, 3]
     with pytest.raises(ValueError, match="row 4 is degraded .* of a, the clean row before it, 3, of b: "):
-        script.find_sources(people, np.array([False, True, True, False, True, True]))
+        find_sources(degraded, people)
 
 
 def test_a_model_that_gives_no_numbers(setup, tmp_path):
@@ -190,7 +240,12 @@ def test_a_model_that_gives_no_numbers(setup, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("extra", "message"), [(["--dataset_name", "x"], "exactly one of"), (["--batch_size", "0"], "positive numbers")]
+    ("extra", "message"),
+    [
+        (["--dataset_name", "x"], "exactly one of"),
+        (["--batch_size", "0"], "positive number"),
+        (["--num_processes", "2"], "go together"),
+    ],
 )
 def test_options_that_do_not_go_together(capsys, extra, message):
     with pytest.raises(SystemExit):

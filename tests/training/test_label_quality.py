@@ -13,11 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from datasets import Dataset, Image, load_dataset
+from datasets import Dataset, Features, Image, Value, load_dataset
 from diffusers import DDPMScheduler, UNet2DModel
+from fixtures.hub import LocalHub, Repository
 from fixtures.scripts import ROOT, load_script, run_on_two_processes
 
 from diffiqa_hf import (
@@ -27,6 +29,7 @@ from diffiqa_hf import (
     MobileFaceNetConfig,
     MobileFaceNetModel,
 )
+from diffiqa_hf.label_shards import LabelFolder, ParquetStream, Share, find_share
 from diffiqa_hf.labelling import LABEL_COLUMNS, TERM_COLUMNS, QualityLabeller, fingerprint, labelled_features
 from diffiqa_hf.methods import load_method
 
@@ -143,6 +146,118 @@ def test_streaming_gives_the_same_files(setup, labelled, tmp_path):
     label(setup, tmp_path, "--streaming", process=1, processes=3)
     label(setup, tmp_path, "--streaming")
     assert contents(tmp_path) == contents(labelled)
+
+
+def test_of_streamed_parquet_files_only_what_is_labelled_is_read(setup, labelled, tmp_path):
+    """Row groups of 2, shards of 3: the second shard is rows 3 to 5, in the second and the third group."""
+    rows = load_dataset("parquet", data_files=str(setup / "faces.parquet"), split="train")
+    rows = rows.cast_column("image", Image(decode=False)).cast_column("image", Image())
+    rows.to_parquet(str(tmp_path / "faces.parquet"), batch_size=2)
+    metadata = pq.read_metadata(tmp_path / "faces.parquet")
+    assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [2, 2, 2, 2, 2, 1]
+    data = bytearray((tmp_path / "faces.parquet").read_bytes())
+    for i in (0, 3, 4, 5):
+        group = metadata.row_group(i)
+        for column in (group.column(j) for j in range(group.num_columns)):
+            start = column.dictionary_page_offset or column.data_page_offset
+            data[start : start + column.total_compressed_size] = bytes(column.total_compressed_size)
+    (tmp_path / "faces.parquet").write_bytes(data)
+    args = ["--streaming", "--train_parquet", str(tmp_path / "faces.parquet")]
+    label(setup, tmp_path / "out", *args, process=1, processes=4)
+    assert [path.name for path in (tmp_path / "out" / "data").iterdir()] == ["train-000001.parquet"]
+    name = "data/train-000001.parquet"
+    assert (tmp_path / "out" / name).stat().st_size == (labelled / name).stat().st_size
+    ours, theirs = (pq.read_table(folder / name).to_pandas() for folder in (tmp_path / "out", labelled))
+    pd.testing.assert_frame_equal(ours, theirs)
+    with pytest.raises(OSError):
+        label(setup, tmp_path / "out", *args)
+
+
+def test_a_stream_of_several_files(setup, tmp_path):
+    """Files of 4, 0, 6 and 1 rows; a shard lies in three of them, and an empty row group between two."""
+    rows = load_dataset("parquet", data_files=str(setup / "faces.parquet"), split="train").with_format("arrow")[:]
+    files = [str(tmp_path / f"{i}.parquet") for i in range(4)]
+    for file, start, stop in zip(files, (0, 4, 4, 10), (4, 4, 10, 11), strict=True):
+        pq.write_table(rows.slice(start, stop - start), file, row_group_size=3)
+    features = load_dataset("parquet", data_files=files[0], split="train").features
+    stream = ParquetStream(files, features)
+    assert len(stream) == 11
+    for size in (1, 4, 11):
+        parts = [stream.select(range(i, min(i + size, 11))).with_format("arrow")[:] for i in range(0, 11, size)]
+        assert [row for part in parts for row in part.to_pylist()] == rows.to_pylist()
+
+
+def test_a_dataset_on_the_hub(setup, labelled, tmp_path):
+    """A private one, at a revision; with and without streaming, which asks for parts of the files."""
+    faces = (setup / "faces.parquet").read_bytes()
+    people = load_dataset("parquet", data_files=str(setup / "faces.parquet"), split="train").select([0])
+    people.to_parquet(str(tmp_path / "one.parquet"))
+    repository = Repository(private=True)
+    repository.commit("main", {"data/train-0.parquet": faces}, "eleven faces")
+    repository.refs["v1"] = repository.refs["main"]
+    repository.commit("main", {"data/train-0.parquet": (tmp_path / "one.parquet").read_bytes()}, "one face")
+    code = """
+import sys
+sys.path.insert(0, tests)
+from fixtures.scripts import load_script
+for name, extra in ("map", []), ("stream", ["--streaming"]), ("main", ["--streaming", "--revision", "main"]):
+    load_script("label_quality").main([*args, "--output_dir", out + "/" + name, *extra])
+result = None
+"""
+    args = ["--dataset_name", "ann/faces", "--revision", "v1", "--model", str(setup / "pipeline"), "--shard_size", "3"]
+    with LocalHub({"token-of-ann": "ann"}) as hub:
+        hub.repositories["datasets", "ann/faces"] = repository
+        values = {"tests": str(ROOT / "tests"), "args": [*args, "--device", "cpu"], "out": str(tmp_path)}
+        hub.run(code, tmp_path / "home", "token-of-ann", **values)
+    assert contents(tmp_path / "map") == contents(tmp_path / "stream")
+    assert load(tmp_path / "map")["image"][:] == load(labelled)["image"][:]
+    np.testing.assert_allclose(load(tmp_path / "map")["quality"][:], load(labelled)["quality"][:], atol=1e-4)
+    manifest = json.loads((tmp_path / "map" / "manifest.json").read_text())
+    assert manifest["described"]["source"] == "ann/faces" and hub.ranges
+    assert len(load(tmp_path / "main")) == 1
+
+
+def test_one_process_pushes(tmp_path):
+    """Whoever completes the folder; where nothing was left to do, the first."""
+    table = pa.table({"a": [1, 2]})
+    features = Features({"a": Value("int64")})
+    shares = [Share(process, 3, process, "cpu") for process in range(3)]
+
+    def start() -> list[LabelFolder]:
+        return [LabelFolder(tmp_path, "train", {"seed": 0}, source="x") for _ in shares]
+
+    def finish(folders: list[LabelFolder]) -> list[bool]:
+        return [folders[process].finish([2, 2], shares[process]) for process in (2, 0, 1)]
+
+    folders = start()
+    folders[0].write(0, table, features, 0)
+    assert finish(folders) == [False] * 3
+    assert not json.loads((tmp_path / "manifest.json").read_text())["complete"]
+    folders[1].write(1, table, features, 0)
+    assert finish(folders) == [True, False, False]
+    assert json.loads((tmp_path / "manifest.json").read_text())["complete"]
+    assert finish(start()) == [False, True, False]
+    # A shard is lost, and made again by one that is not the first.
+    (tmp_path / "data" / "train-000001.parquet").unlink()
+    folders = start()
+    assert folders[0].finish([2, 2], shares[0]) is False
+    folders[1].write(1, table, features, 0)
+    assert finish(folders)[0] and not (tmp_path / ".incomplete").exists()
+    # Killed before it was completed, or between that and the upload.
+    for complete in (False, True):
+        folders[1].write(1, table, features, 0)
+        manifest = json.loads((tmp_path / "manifest.json").read_text())
+        (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "complete": complete}))
+        assert finish(start()) == [True, False, False]
+
+
+def test_the_share_is_that_of_the_launcher(monkeypatch):
+    for name, value in {"RANK": "79", "WORLD_SIZE": "80", "LOCAL_RANK": "7"}.items():
+        monkeypatch.setenv(name, value)
+    args = label_quality.parse_args(["--train_parquet", "x.parquet", "--output_dir", "y", "--device", "cpu"])
+    assert find_share(args) == Share(79, 80, 7, "cpu")
+    args.process_index, args.num_processes = 1, 3
+    assert find_share(args) == Share(1, 3, 7, "cpu") and [n for n in range(8) if find_share(args).has(n)] == [1, 4, 7]
 
 
 def test_a_folder_of_faces(setup, labelled, tmp_path):
