@@ -65,7 +65,17 @@ _MARK_PATTERN = re.compile(re.escape(_MARK).replace(r"\{\}", "(.*)"))
 # What may hold code that runs when it is read, or weights in a form other than safetensors.
 UNSAFE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".h5", ".msgpack", ".npz", ".npy")
 # Of a run and not of a model: what a folder of a training script has besides.
-NOT_PUSHED = (".*", "**/.*", "*.tmp", "*.tmp/*", "*.old/*", "**/__pycache__/*", "checkpoint-*/*", "logs/*")
+NOT_PUSHED = (
+    ".*",
+    "**/.*",
+    "*.tmp",
+    "*.tmp/*",
+    "*.old/*",
+    "**/__pycache__/*",
+    "checkpoint-*/*",
+    "logs/*",
+    "fr_embeddings/*",
+)
 
 
 class HubError(Exception):
@@ -220,9 +230,6 @@ def training_facts(
     """
     import torch
 
-    # The name of the source alone: where it lies is this machine's business.
-    paths = [args.train_data_dir] if args.train_data_dir else args.train_parquet or []
-    source = args.training_data or args.dataset_name or ", ".join(f"`{Path(path).name}`" for path in paths)
     column = args.identity_column
     people = len(set(dataset[column])) if column in dataset.column_names else None
     if heldout is None and args.holdout_modulo:
@@ -231,7 +238,7 @@ def training_facts(
     versions |= {name: importlib.metadata.version(name) for name in ("diffusers", "transformers", "accelerate")}
     return TrainingFacts(
         command=_command(script, sys.argv[1:] if argv is None else argv),
-        data=[DataFacts(source, len(dataset), people, args.training_data_license)],
+        data=[DataFacts(training_source(args), len(dataset), people, args.training_data_license)],
         results=list(results),
         heldout=heldout,
         steps=steps,
@@ -242,6 +249,12 @@ def training_facts(
         versions=versions,
         notes=args.card_note,
     )
+
+
+def training_source(args: argparse.Namespace) -> str:
+    """What a run's faces are: `--training_data`, or the name of the source, without where it lies on this machine."""
+    paths = [args.train_data_dir] if args.train_data_dir else args.train_parquet or []
+    return args.training_data or args.dataset_name or ", ".join(f"`{Path(path).name}`" for path in paths)
 
 
 def _command(script: str, argv: Sequence[str]) -> str:
@@ -307,8 +320,8 @@ def read_training(folder: str | os.PathLike) -> TrainingFacts | None:
 def benchmark_results(results_json: str | os.PathLike, method: str) -> list[ResultFacts]:
     """
     What `diffiqa benchmark` has measured of one method, for each protocol, FR model and benchmark: FNMR(0), the FNMR
-    with nothing discarded, and the pAUC at each limit. A pAUC that is undefined (no error to begin with) is left out.
-    The report has intervals of pAUCs and none of FNMR(0).
+    with nothing discarded, and the pAUC at each limit, with their intervals where the report has some (of FNMR(0) none
+    where no draw has another, as without any error). A pAUC that is undefined (no error to begin with) is left out.
 
     Args:
         results_json: The report's `results.json`.
@@ -345,22 +358,27 @@ def _evaluation_results(report: Mapping[str, Any], evaluation: Mapping[str, Any]
     false_matches = f"{figures['false_matches']:,} false matches in {figures['nonmated']:,} non-mated pairs"
     found = []
     if figures["fnmr"] is not None:
-        basis = "; ".join([errors, false_matches, *pairs])
-        found.append(ResultFacts("fnmr", f"FNMR at {point}", figures["fnmr"], dataset, basis=basis))
+        bounds, draws = _bounds(figures.get("fnmr_interval"), evaluation)
+        basis = "; ".join([errors, false_matches, *draws, *pairs])
+        found.append(ResultFacts("fnmr", f"FNMR at {point}", figures["fnmr"], dataset, **bounds, basis=basis))
     for limit, value in figures["pauc"].items():
         if value is None:
             continue
         basis = [errors]
         context = {kind: figures[kind][limit] for kind in ("floor", "share")}
         basis += [f"{kind} {number:.3g}" for kind, number in context.items() if number is not None]
-        interval = figures["interval"][limit]
-        bounds = {}
-        if interval is not None:
-            bounds = {"low": interval[0], "high": interval[1], "confidence": 0.95}
-            basis.append(f"{evaluation['replicates']:,} bootstrap draws of {evaluation['identities']:,} people")
+        bounds, draws = _bounds(figures["interval"][limit], evaluation)
         name = f"{method}: pAUC at discard {limit}, {point}"
-        found.append(ResultFacts("pauc", name, value, dataset, **bounds, basis="; ".join([*basis, *pairs])))
+        found.append(ResultFacts("pauc", name, value, dataset, **bounds, basis="; ".join([*basis, *draws, *pairs])))
     return found
+
+
+def _bounds(interval: Sequence[float] | None, evaluation: Mapping[str, Any]) -> tuple[dict[str, float], list[str]]:
+    """An interval as [`ResultFacts`] has it, and the draws that it comes from."""
+    if interval is None:
+        return {}, []
+    draws = f"{evaluation['replicates']:,} bootstrap draws of {evaluation['identities']:,} people"
+    return {"low": interval[0], "high": interval[1], "confidence": 0.95}, [draws]
 
 
 def add_results(
@@ -531,7 +549,7 @@ def _render(folder: Path, template: str, facts: TrainingFacts | None, repo_id: s
     shown = {item.name: getattr(facts, item.name, None) for item in fields(TrainingFacts)}
     shown |= {name: value for name, value in described.items() if shown.get(name) is None}
     repo_id = repo_id or folder.resolve().name
-    shown |= {"repo_id": repo_id, **_describe_runs(folder, template, facts)}
+    shown |= {"repo_id": repo_id, "calibration": _calibration(folder), **_describe_runs(folder, template, facts)}
     metadata: dict[str, Any] = {"tags": described["tags"]}
     if shown["license_id"]:
         metadata["license"] = shown["license_id"]
@@ -587,6 +605,18 @@ def _describe_runs(folder: Path, template: str, facts: TrainingFacts | None) -> 
     return {"records": records, "labelled": bool(parts), "data": data, "heldout": heldout, "unrecorded": unrecorded}
 
 
+def _calibration(folder: Path) -> Any:
+    """The [`Calibration`] in a folder, or `None`."""
+    # Here, because it needs torch.
+    from .calibration import CALIBRATION_NAME, Calibration
+
+    path = folder / CALIBRATION_NAME
+    try:
+        return Calibration.from_pretrained(path) if path.is_file() else None
+    except (OSError, ValueError) as error:
+        raise HubError(_first_line(error)) from error
+
+
 def _how_it_ran(facts: TrainingFacts) -> str:
     """`"1234 steps, 2 processes on cuda; torch 2.13.0."`, as far as it is known."""
     counts = [(facts.steps, "step", "steps"), (facts.processes, "process", "processes")]
@@ -619,9 +649,10 @@ def _describe_model(folder: Path, template: str) -> dict[str, Any]:
             length = "of unit length" if config.get("normalize_embedding") else "not normalised"
             rows["embeddings"] = f"{config.get('embedding_size')} values, {length}"
         elif config.get("quality_normalization"):
-            constants = {name: value for name, value in config["quality_normalization"].items() if name != "values"}
-            constants.pop("levels", None)
-            rows["labels"] = ", ".join(f"{name} {value}" for name, value in constants.items())
+            constants = config["quality_normalization"]
+            parts = constants.get("columns", [])
+            named = [f"{part['weight']:.3g} of `{part['column']}` ({_constants(part)})" for part in parts]
+            rows["labels"] = " + ".join(named) or _constants(constants)
         title, library, size = f"{class_name}: {folder.resolve().name}", "transformers", _face_size(folder)
     rows["input"] = f"aligned faces, RGB in [-1, 1], {size}"
     return {
@@ -633,6 +664,12 @@ def _describe_model(folder: Path, template: str) -> dict[str, Any]:
         "training_data": config.get("training_data"),
         "license_text": config.get("weights_license"),
     }
+
+
+def _constants(normalization: dict) -> str:
+    """The constants of a normalisation in words, without the table of a rank."""
+    left_out = ("columns", "column", "weight", "values", "levels")
+    return ", ".join(f"{name} {value}" for name, value in normalization.items() if name not in left_out)
 
 
 def _face_size(folder: Path) -> str:
@@ -695,7 +732,7 @@ def folder_kind(folder: str | os.PathLike) -> str:
         if (folder / "manifest.json").exists():
             manifest = json.loads((folder / "manifest.json").read_text())
             if not manifest["complete"]:
-                raise HubError(f"the labels in {folder} are not complete: start label_quality.py again")
+                raise HubError(f"the labels in {folder} are not complete: start the script that makes them again")
             return "quality_labels"
         if (folder / "config.json").exists():
             names = json.loads((folder / "config.json").read_text()).get("architectures")
@@ -798,7 +835,7 @@ def complete_folder(
         # These resize: faces are made at their size at once.
         size = dict(zip(("height", "width"), config["crop_size"], strict=True))
         processor = FaceImageProcessor(
-            size=size if config["model_type"] in ("faceqnet", "lightqnet", "pcnet") else None
+            size=size if config["model_type"] in ("clib_fiqa", "faceqnet", "lightqnet", "pcnet") else None
         )
         parts["preprocessor_config.json"] = processor.to_json_string()
     if facts is not None:
@@ -1058,5 +1095,6 @@ __all__ = [
     "read_training",
     "record_training",
     "training_facts",
+    "training_source",
     "write_model_card",
 ]

@@ -9,22 +9,30 @@ import os
 import re
 import shutil
 import sys
+import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import ProjectConfiguration
+from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration
 from diffusers.training_utils import EMAModel
+from numpy.typing import ArrayLike
 from tqdm.auto import tqdm
 
+from .calibration import Calibration, CalibrationMixin, fit_calibration
 from .file_utils import replace_file
+from .hub import training_source
 from .image_processing_face import FaceImageError, FaceImageProcessor
 
+
+logger = logging.getLogger(__name__)
 
 # Written last: a checkpoint folder without it does not count.
 MARKER = "complete"
@@ -34,6 +42,9 @@ FULL_DISK = re.compile(
     r"PytorchStreamWriter failed writing|unexpected pos \d+|basic_ios::clear|No space left|File too large"
 )
 ROWS_NAMED = 64  # of a batch whose loss is not finite
+# The others wait at the next checkpoint while the main process alone measures on the faces held out, makes labels or
+# pushes; NCCL would end the run after its 10 minutes. A process that died is noticed by the launcher, and not by this.
+LONGEST_WAIT = timedelta(hours=6)
 
 
 def list_checkpoints(output_dir: str | os.PathLike) -> list[Path]:
@@ -298,6 +309,7 @@ def make_accelerator(args: argparse.Namespace, **kwargs) -> Accelerator:
         project_config=ProjectConfiguration(
             project_dir=args.output_dir, logging_dir=os.path.join(args.output_dir, "logs")
         ),
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=LONGEST_WAIT)],
         **kwargs,
     )
     # A run may go on with another number of processes: its files hold no name of a wrapper around the model.
@@ -408,3 +420,44 @@ def predict(model: torch.nn.Module, faces, rows: range, what: str) -> dict[str, 
         output = model(torch.from_numpy(batch).to(device))
         outputs.append({name: value.float().cpu() for name, value in output.items()})
     return {name: torch.cat([output[name] for output in outputs]) for name in outputs[0]}
+
+
+def calibrate_held_out(
+    method: CalibrationMixin,
+    scores: ArrayLike,
+    what: str,
+    args: argparse.Namespace,
+    *,
+    embeddings: ArrayLike | None = None,
+    identities: ArrayLike | None = None,
+    embedded_by: str = "",
+    **options,
+) -> Calibration | None:
+    """
+    What the scores of a network mean, measured on the faces that its run has held out; it goes into the network's
+    folder.
+
+    Args:
+        method: Of the network as it is saved, which the settings of the calibration are of.
+        scores: (N,) of the faces.
+        what: What they are: `"faces of 403 people"`.
+        args: Of the run, with the options that say where its faces come from.
+        embeddings, identities: (N, D) and (N,), for an FNMR; see [`~diffiqa_hf.calibration.fit_calibration`].
+        embedded_by: What the embeddings are of.
+        **options: More of `fit_calibration`.
+
+    Returns:
+        `None` where there are fewer than two faces.
+    """
+    if len(scores) < 2:
+        return None
+    data = f"{what} held out of {training_source(args)}"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        settings = method.calibration_settings()
+        calibration = fit_calibration(scores, embeddings, identities, settings=settings, data=data, **options)
+    for warning in caught:  # too few pairs for an FNMR
+        logger.warning(f"calibration: {warning.message}")
+    if calibration.levels:
+        calibration = replace(calibration, data=f"{data}; FNMR of {embedded_by}")
+    return calibration

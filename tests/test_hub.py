@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import diffiqa_hf
 from diffiqa_hf import (
+    AutoModelForFaceQuality,
     DifFIQAPipeline,
     FaceImageProcessor,
     LightQNetConfig,
@@ -22,6 +23,7 @@ from diffiqa_hf import (
     MobileFaceNetForFaceQuality,
     MobileFaceNetModel,
 )
+from diffiqa_hf.calibration import fit_calibration
 from diffiqa_hf.hub import (
     DataFacts,
     HubError,
@@ -40,6 +42,7 @@ from diffiqa_hf.hub import (
     training_facts,
     write_model_card,
 )
+from diffiqa_hf.methods.regression import method_of
 
 
 ROOT = Path(__file__).parents[1]
@@ -68,7 +71,9 @@ FACTS = TrainingFacts(
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
-    """Folders as `save_pretrained` writes them: `quality`, `other` (with other weights), `fr` and `pipe`."""
+    """
+    Folders as `save_pretrained` writes them: `quality`, `other` (with other weights), `fr`, `pipe` and `other_pipe`.
+    """
     folder = tmp_path_factory.mktemp("made")
     for seed, name in enumerate(("quality", "other")):
         torch.manual_seed(seed)
@@ -86,7 +91,9 @@ def made(tmp_path_factory) -> Path:
         up_block_types=("UpBlock2D",) * 2,
     )
     scheduler = DDPMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="sample")
-    DifFIQAPipeline(unet, scheduler, fr_model, FaceImageProcessor()).save_pretrained(folder / "pipe")
+    other_fr_model = MobileFaceNetModel(MobileFaceNetConfig(**TINY)).eval()
+    for name, model in (("pipe", fr_model), ("other_pipe", other_fr_model)):
+        DifFIQAPipeline(unet, scheduler, model, FaceImageProcessor()).save_pretrained(folder / name)
     return folder
 
 
@@ -137,6 +144,38 @@ def test_card_that_is_there_keeps_what_it_says(quality):
     assert card.text.count("## Limits") == 1 and card.text.count("## Results") == 1
     before = (quality / "README.md").read_bytes()
     assert not write_model_card(quality, facts=FACTS) and (quality / "README.md").read_bytes() == before
+
+
+def test_card_says_what_a_score_means(quality, made, tmp_path):
+    rng = np.random.default_rng(0)
+    people, scores = np.repeat(np.arange(30), 5), rng.uniform(size=150)
+    noise = (2.5 - 2.2 * scores)[:, None] * rng.normal(size=(150, 16))
+    embeddings = rng.normal(size=(30, 16))[people] + noise
+    fitted = fit_calibration(scores, embeddings, people, fmr=1e-2, data="visitors | of a gate")
+    record_training(quality, FACTS)
+    assert "## Calibration" not in (quality / "README.md").read_text()
+    fitted.save_pretrained(quality)
+    text = complete_card(quality)
+    assert text.index("\n## Results\n") < text.index("\n## Calibration\n") < text.index("\n## How to reproduce\n")
+    section = text.split("\n## Calibration\n")[1].split("\n## ")[0]
+    assert "measured on 150 faces: visitors | of a gate." in section and "FMR of 0.01 on all 10,875 non" in section
+    shown = [line for line in section.splitlines() if line.startswith("| ")][1:]
+    assert [line.split(" | ")[0] for line in shown] == ["| 5", "| 25", "| 50", "| 75", "| 95"]
+    level = fitted.level(25)
+    assert shown[1] == f"| 25 | {level.score:.4g} | {level.errors / level.pairs:.4g} | {level.pairs} |"
+    assert shown[4] == f"| 95 | {fitted.quantiles[95]:.4g} | too few pairs | {fitted.level(95).pairs} |"
+    # Percentiles alone; and of a pipeline.
+    pipe = Path(shutil.copytree(made / "pipe", tmp_path / "pipe"))
+    fit_calibration(scores).save_pretrained(pipe)
+    section = complete_card(pipe).split("\n## Calibration\n")[1].split("\n## ")[0]
+    assert f"\n| 50 | {np.median(scores):.4g} |\n" in section and "FNMR" not in section
+    assert "which ones was not recorded" in section
+    # A card that somebody has written gets the section that it lacks.
+    (pipe / "README.md").write_text("# Mine\n")
+    assert complete_card(pipe).count("\n## Calibration\n") == 1
+    (pipe / "calibration.json").write_text("{}")
+    with pytest.raises(HubError, match="calibration.json is no calibration"):
+        complete_card(pipe)
 
 
 def test_card_of_a_run_gets_the_name_that_it_is_pushed_under(quality):
@@ -286,6 +325,10 @@ def test_figures_of_a_report(report):
     assert fnmr.basis.startswith(
         f"{curve.false_non_matches} errors in 360 mated pairs; {curve.false_matches} false matches in 28,320 non-mated"
     )
+    rate = weak.fnmr_interval
+    assert (fnmr.low, fnmr.high, fnmr.confidence) == (rate.low, rate.high, 0.95) and rate.low < fnmr.value < rate.high
+    assert "; 50 bootstrap draws of 60 people; all pairs" in fnmr.basis
+    assert (none.low, none.high, none.confidence) == (None, None, None) and "draws" not in none.basis
     assert (pauc.value, pauc.low, pauc.high) == (curve.pauc[0.3], interval.low, interval.high)
     assert pauc.confidence == interval.confidence and pauc.low < pauc.value < 0.9
     assert pauc.basis == "; ".join(
@@ -304,6 +347,15 @@ def test_figures_of_a_report(report):
 def test_reports_that_have_not_the_figures(report, tmp_path):
     with pytest.raises(HubError, match="has no method 'theirs'; it has ours, random"):
         benchmark_results(report[0], "theirs")
+    # One of before FNMR(0) had an interval.
+    older = json.loads(report[0].read_text())
+    for evaluation in older["evaluations"]:
+        for figures in evaluation["methods"].values():
+            del figures["fnmr_interval"]
+    (tmp_path / "older.json").write_text(json.dumps(older))
+    assert [result.low is None for result in benchmark_results(tmp_path / "older.json", "ours")] == [
+        True, False, False, True
+    ]  # fmt: skip
     with pytest.raises(HubError, match="none.json: No such file"):
         benchmark_results(tmp_path / "none.json", "ours")
     for text, reason in (
@@ -327,7 +379,11 @@ def test_figures_are_added_to_the_record_and_to_the_card(quality, report):
     assert facts.command == FACTS.command
     card = ModelCard.load(quality / "README.md")
     assert [result.metric_value for result in card.data.eval_results] == [result.value for result in facts.results]
-    assert f"| B\\|1, FR model weak | FNMR at FMR 0.001, protocol default | {found[0].value:.4g} | none" in card.text
+    assert (
+        f"| B\\|1, FR model weak | FNMR at FMR 0.001, protocol default | {found[0].value:.4g} | {found[0].low:.4g} to "
+        in card.text
+    )
+    assert f"| FNMR at FMR 0.001, protocol default | {found[-1].value:.4g} | none computed" in card.text
     assert "\n## Notes\n\n- Not for cats.\n\n## How" in card.text and '"ann/best"' in card.text
     # The same again: nothing. Another value of the same figure: in its place.
     assert add_results(quality, found, ["Not for cats."]) == []
@@ -423,7 +479,9 @@ SCORES = """
 import numpy as np, json
 from pathlib import Path
 import diffiqa_hf.models
-from diffiqa_hf import AutoModelForFaceQuality, DifFIQAPipeline, FaceImageProcessor
+from diffiqa_hf import AutoModelForFaceQuality, DifFIQAPipeline, FaceImageProcessor, load_method
+from diffiqa_hf.calibration import Calibration
+from diffiqa_hf.methods.regression import method_of
 from diffusers import DiffusionPipeline
 from transformers import AutoImageProcessor, AutoModel, pipeline
 import torch
@@ -448,8 +506,13 @@ def by_model(repo, **options):
 def by_fr_model(repo, **options):
     return AutoModel.from_pretrained(repo, **options).eval()(**faces).embeddings[0].tolist()
 
-def by_task(repo, **options):
-    return [pipeline("face-image-quality-assessment", model=repo, **options)(image)["score"]]
+def by_task(repo, key="score", **options):
+    return [pipeline("face-image-quality-assessment", model=repo, **options)(image)[key]]
+
+def percentiles(repo):
+    method = method_of(AutoModelForFaceQuality.from_pretrained(repo))
+    method.calibration = Calibration.from_pretrained(repo)
+    return [*method(image).percentiles.tolist(), *load_method("diffiqa-r", repo)(image).percentiles.tolist()]
 """
 
 LOAD = (
@@ -458,6 +521,8 @@ LOAD = (
 custom = {"cls": DiffusionPipeline, "trust_remote_code": True}
 attempt("pipeline", lambda: by_pipeline("ann/pipe"))
 attempt("custom", lambda: by_pipeline("ann/pipe", custom_pipeline="ann/pipe", **custom))
+attempt("pipeline, revision", lambda: by_pipeline("ann/pipe", revision="other"))
+attempt("custom, revision", lambda: by_pipeline("ann/pipe", revision="other", custom_pipeline="ann/pipe", **custom))
 attempt("custom file", lambda: by_pipeline("ann/pipe", custom_pipeline="pipeline", **custom))
 attempt("custom folder", lambda: by_pipeline("ann/pipe", custom_pipeline=pipelines, **custom))
 attempt("untrusted", lambda: by_pipeline("ann/pipe", DiffusionPipeline, custom_pipeline="ann/pipe"))
@@ -469,6 +534,10 @@ attempt("revision", lambda: by_model("ann/quality", revision="other"))
 attempt("no revision", lambda: by_model("ann/quality", revision="none"))
 attempt("task", lambda: by_task("ann/quality"))
 attempt("task, revision", lambda: by_task("ann/quality", revision="other"))
+attempt("percentiles", lambda: percentiles("ann/quality"))
+attempt("task, percentile", lambda: by_task("ann/quality", "percentile"))
+attempt("private task", lambda: by_task("ann/secret"))
+attempt("private percentiles", lambda: percentiles("ann/secret"))
 attempt("processor", lambda: type(AutoImageProcessor.from_pretrained("ann/quality")).__name__)
 attempt("private", lambda: by_fr_model("ann/fr"))
 attempt("private pipeline", lambda: by_pipeline("ann/private"))
@@ -478,17 +547,26 @@ attempt("private, custom", lambda: by_pipeline("ann/private", custom_pipeline="a
 
 
 @pytest.fixture(scope="module")
-def hub(made, tmp_path_factory):
-    """A Hub with what Ann has pushed: `quality` (and `other` as its branch), `pipe`, and two private repositories."""
+def hub(made, local, tmp_path_factory):
+    """
+    A Hub with what Ann has pushed: `quality` with a calibration and `pipe`, each with a branch `other`, and three
+    private repositories.
+    """
     pushed = Path(shutil.copytree(made, tmp_path_factory.mktemp("pushed") / "made"))
     shutil.copytree(pushed / "pipe", pushed / "private")
     record_training(pushed / "quality", FACTS)
+    method = method_of(AutoModelForFaceQuality.from_pretrained(pushed / "quality"))
+    around = local["quality"][0] + np.linspace(-0.3, 0.7, 101)
+    settings = method.calibration_settings()
+    fit_calibration(around, settings=settings, data="faces of a gate").save_pretrained(pushed / "quality")
+    shutil.copytree(pushed / "quality", pushed / "secret")
     code = """
 from diffiqa_hf.hub import push_folder
 folder += "/"
 result = [push_folder(folder + "quality", "quality")[0], push_folder(folder + "pipe", "ann/pipe")[0]]
 push_folder(folder + "other", "ann/quality", revision="other", commit_message="another head")
-for name in ("fr", "private"):
+push_folder(folder + "other_pipe", "ann/pipe", revision="other")
+for name in ("fr", "private", "secret"):
     push_folder(folder + name, "ann/" + name, private=True)
 """
     with LocalHub({"token-of-ann": "ann", "token-of-bob": "bob"}) as hub:
@@ -504,6 +582,7 @@ def local(made) -> dict:
     with torch.no_grad():
         return {
             "pipe": values["by_pipeline"](made / "pipe"),
+            "other_pipe": values["by_pipeline"](made / "other_pipe"),
             "quality": values["by_model"](made / "quality"),
             "other": values["by_model"](made / "other"),
             "fr": values["by_fr_model"](made / "fr"),
@@ -515,11 +594,12 @@ def test_what_a_push_leaves_on_the_hub(hub):
     assert quality.messages[1:] == [f"a face quality model, by diffiqa_hf {diffiqa_hf.__version__}", "another head"]
     assert not quality.private and hub.repositories["models", "ann/fr"].private
     files = quality.files[quality.refs["main"]]
-    assert {"README.md", "config.json", "model.safetensors", "preprocessor_config.json", "training.json"} <= set(files)
+    expected = {"README.md", "config.json", "model.safetensors", "preprocessor_config.json", "training.json"}
+    assert expected | {"calibration.json"} <= set(files)
     assert hub.urls[0].endswith(f"/ann/quality/commit/{quality.refs['main']}")
     card = ModelCard(files["README.md"].decode())
     assert card.data.model_name == "quality" and card.data.eval_results[0].metric_value == 0.5512
-    assert 'model="ann/quality"' in card.text
+    assert 'model="ann/quality"' in card.text and "measured on 101 faces: faces of a gate." in card.text
     names = set(pipe.files[pipe.refs["main"]])
     assert {"pipeline.py", "fr_model/model.safetensors", "unet/diffusion_pytorch_model.safetensors"} <= names
     # For DiffusionPipeline.from_pretrained; it is not in the folder itself.
@@ -533,10 +613,14 @@ def test_loading_with_and_without_a_token_and_offline(hub, local, tmp_path):
     same = {"pipeline": "pipe", "custom": "pipe", "custom file": "pipe", "custom folder": "pipe"}
     same |= {"pipeline again": "pipe", "private pipeline": "pipe", "private, custom": "pipe", "model": "quality"}
     same |= {"revision": "other", "task": "quality", "task, revision": "other", "private": "fr"}
+    same |= {"pipeline, revision": "other_pipe", "custom, revision": "other_pipe", "private task": "quality"}
     for name, folder in same.items():
         assert isinstance(result[name], list), (name, result[name])
         np.testing.assert_allclose(result[name], local[folder], **close, err_msg=name)
-    assert abs(local["quality"][0] - local["other"][0]) > 0.1
+    assert abs(local["quality"][0] - local["other"][0]) > 0.1 and abs(local["pipe"][0] - local["other_pipe"][0]) > 1e-3
+    # The calibration of the repository, however it is loaded: 30 of its 101 faces score lower.
+    for name in ("percentiles", "task, percentile", "private percentiles"):
+        assert result[name] == pytest.approx([30] * len(result[name]), abs=0.01), name
     assert "trust_remote_code" in result["untrusted"]
     assert result["half"] == "torch.float16" and result["processor"] == "FaceImageProcessor"
     assert "none is not a valid git identifier" in result["no revision"]
@@ -547,13 +631,23 @@ def test_loading_with_and_without_a_token_and_offline(hub, local, tmp_path):
     np.testing.assert_allclose(result["model"], local["quality"], **close)
     assert "hf auth login" in result["private"] and "ann/fr" in result["private"]
     assert "RepositoryNotFoundError" in result["private pipeline"] and "authenticated" in result["private pipeline"]
+    assert "hf auth login" in result["private task"] and "ann/secret" in result["private task"]
+    assert result["percentiles"] == pytest.approx([30, 30], abs=0.01)
+    assert result["private percentiles"].startswith("OSError: ann/secret is not a local folder")
 
     # The Hub can't be reached, but the cache has been filled.
     requests = len(hub.requests)
     result = hub.run(LOAD, tmp_path / "ann", offline=True, **values)
-    for name in ("pipeline", "custom folder", "model", "revision", "task", "private", "private pipeline"):
+    # Of a custom pipeline in a repository diffusers asks the Hub for the commit (`get_cached_module_file`, seen
+    # in 0.42): offline it has to be a folder, or the class itself.
+    asks = ("custom", "custom, revision", "custom file", "private, custom")
+    for name in asks:
+        assert result[name].startswith("OfflineModeIsEnabled"), (name, result[name])
+    for name in same.keys() - set(asks):
         assert isinstance(result[name], list), (name, result[name])
         np.testing.assert_allclose(result[name], local[same[name]], **close, err_msg=name)
+    for name in ("percentiles", "task, percentile", "private percentiles"):
+        assert result[name] == pytest.approx([30] * len(result[name]), abs=0.01), name
     assert len(hub.requests) == requests
 
 

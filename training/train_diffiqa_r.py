@@ -20,8 +20,10 @@ Mixed precision, which the authors use as well, is left to `accelerate`.
 
 While it runs, Spearman's rank correlation with the labels of the faces held out is measured, and with
 `--validation_embeddings` the pAUC of their comparisons. The model with the best correlation so far, or with the lowest
-pAUC (`--best_by pauc`), is kept in `best`, the last one in `model`; AutoModelForFaceQuality loads both. A run that was
-stopped goes on with `--resume_from_checkpoint latest`.
+pAUC (`--best_by pauc`), is kept in `best`, the last one in `model`; AutoModelForFaceQuality loads both. Beside
+each lies its calibration, which says what its scores mean among the faces held out that no one has degraded; with
+`--validation_embeddings` and enough pairs also which FNMR to expect. A run that was stopped goes on with
+`--resume_from_checkpoint latest`.
 """
 
 import argparse
@@ -44,8 +46,9 @@ from transformers import AutoConfig
 
 from diffiqa_hf import AutoModelForFaceQuality, FaceImageError, FaceImageProcessor
 from diffiqa_hf.alignment import align_face, arcface_template, similarity_transform
+from diffiqa_hf.calibration import Calibration
 from diffiqa_hf.degradations import degrade_face
-from diffiqa_hf.evaluation import Comparisons, bootstrap_pauc, compare_embeddings, edc_curve
+from diffiqa_hf.evaluation import bootstrap_pauc, compare_embeddings, edc_curve
 from diffiqa_hf.file_utils import replace_folder
 from diffiqa_hf.hub import (
     ResultFacts,
@@ -57,12 +60,14 @@ from diffiqa_hf.hub import (
 )
 from diffiqa_hf.image_processing_face import face_to_pixels, pixels_to_face
 from diffiqa_hf.labelling import DEGRADED_COLUMN
+from diffiqa_hf.methods.regression import method_of
 from diffiqa_hf.models import FacePreTrainedModel
 from diffiqa_hf.training_utils import (
     ShuffledKeys,
     TrainingState,
     add_data_arguments,
     add_output_arguments,
+    calibrate_held_out,
     check_loss,
     find_checkpoint,
     full_disk_in_one_line,
@@ -153,8 +158,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     labels.add_argument(
         "--validation_embeddings",
-        help=".npy file (N, D) of an FR model's embeddings, a row for each row of the dataset: measures the pAUC; a "
-        f"face is not compared with its own degraded copies (column {DEGRADED_COLUMN!r})",
+        help=".npy file (N, D) of an FR model's embeddings, a row for each row of the dataset: measures the pAUC, "
+        f"of the faces that are not degraded copies (column {DEGRADED_COLUMN!r})",
     )
     labels.add_argument(
         "--best_by",
@@ -375,16 +380,6 @@ def read_labels(dataset, columns: list[str]) -> np.ndarray:
     return np.stack([np.array(dataset[column], dtype=np.float64) for column in columns], axis=1)
 
 
-def find_sources(dataset) -> np.ndarray | None:
-    """
-    For each row `(R,)` the number of the face that it shows: a degraded copy shows that of the row that it follows.
-    `None` where there are no copies.
-    """
-    if DEGRADED_COLUMN not in dataset.column_names:
-        return None
-    return np.cumsum(~np.array(dataset[DEGRADED_COLUMN], dtype=bool))
-
-
 # -- faces ------------------------------------------------------------------------------------------------------------
 
 
@@ -562,12 +557,17 @@ class DistillationState(TrainingState):
         return better
 
 
-def save_model(model: FacePreTrainedModel, figures: dict, path: Path) -> None:
-    """A folder with the model, its image processor and its validation; the one before goes when the new one stands."""
+def save_model(model: FacePreTrainedModel, figures: dict, calibration: Calibration | None, path: Path) -> None:
+    """
+    A folder with the model, its image processor, its validation and its calibration, if it has one; the folder before
+    goes when the new one stands.
+    """
 
     def write(folder: Path) -> None:
         model.save_pretrained(folder)
         FaceImageProcessor().save_pretrained(folder)
+        if calibration is not None:
+            calibration.save_pretrained(folder)
         (folder / "validation.json").write_text(json.dumps(figures, indent=2) + "\n")
 
     replace_folder(path, write)
@@ -576,28 +576,30 @@ def save_model(model: FacePreTrainedModel, figures: dict, path: Path) -> None:
 class Validation:
     """
     Measures on the faces held out: the mean absolute error to the normalised labels, Spearman's rank correlation with
-    them and, with embeddings, the pAUC (the protocol `default` of diffiqa_hf.evaluation) of all their comparisons.
+    them and, with embeddings, the pAUC (the protocol `default` of diffiqa_hf.evaluation) of the comparisons of those
+    that are not degraded copies: most of these match nobody, and drown what the others say.
 
     Args:
         dataset: The faces held out, with their rows of the whole dataset in a column `row`.
         targets (`np.ndarray` of shape `(N,)`): Their normalised labels.
-        sources (`np.ndarray` of shape `(R,)`, *optional*): For each row of the whole dataset the face that it shows: a
-            face and its degraded copies are not compared with each other, for they are one photo.
     """
 
-    def __init__(self, dataset, targets: np.ndarray, args: argparse.Namespace, sources: np.ndarray | None = None):
-        self.faces, self.targets, self.comparisons = LabelledFaces(dataset, args), targets, None
+    def __init__(self, dataset, targets: np.ndarray, args: argparse.Namespace):
+        self.args, self.faces, self.targets, self.comparisons = args, LabelledFaces(dataset, args), targets, None
+        self.identities = None
+        if args.identity_column in dataset.column_names:
+            self.identities = np.array(dataset[args.identity_column], dtype=str)
+        # The faces that are compared and calibrated on: what somebody will score, and no two of them one photo.
+        self.clean = np.arange(len(dataset))
+        if DEGRADED_COLUMN in dataset.column_names:
+            self.clean = np.flatnonzero(~np.array(dataset[DEGRADED_COLUMN], dtype=bool))
         if args.validation_embeddings:
-            if args.identity_column not in dataset.column_names:
+            if self.identities is None:
                 raise ValueError(f"--validation_embeddings needs people: there is no column {args.identity_column!r}")
-            rows = np.array(dataset["row"][:MAX_COMPARED])
-            identities = np.array(dataset[args.identity_column][:MAX_COMPARED])
-            embeddings = np.load(args.validation_embeddings, mmap_mode="r")[rows]
-            found = compare_embeddings(embeddings, identities)
-            if sources is not None:
-                apart = np.not_equal(*sources[rows][found.pairs.T])
-                found = Comparisons(found.similarities[apart], found.mated[apart], found.pairs[apart])
-            self.comparisons, self.identities = found, identities
+            self.clean = self.clean[:MAX_COMPARED]
+            rows = np.array(dataset["row"])[self.clean]
+            self.embeddings = np.load(args.validation_embeddings, mmap_mode="r")[rows]
+            self.comparisons = compare_embeddings(self.embeddings, self.identities[self.clean])
             figures = self._pauc(targets)
             logger.info(f"the labels themselves, on the faces held out: {figures}")
             if args.best_by == "pauc" and not np.isfinite(figures[BEST_BY["pauc"][0]]):
@@ -606,8 +608,15 @@ class Validation:
                     "--validation_embeddings"
                 )
 
-    def __call__(self, model: FacePreTrainedModel) -> dict[str, float]:
-        scores = self._scores(model)
+    def scores(self, model: FacePreTrainedModel) -> np.ndarray:
+        """A model's for all faces held out, `(N,)`, which the rest is measured by."""
+        scores = predict(model, self.faces, range(len(self.faces)), "held out")["scores"].numpy()
+        if not np.isfinite(scores).all():
+            raise FloatingPointError(f"{np.sum(~np.isfinite(scores))} scores of the faces held out are not finite")
+        return scores
+
+    def __call__(self, scores: np.ndarray) -> dict[str, float]:
+        """The figures by their names."""
         constant = len(np.unique(scores)) == 1 or len(np.unique(self.targets)) == 1
         return {
             "spearman": 0.0 if constant else float(spearmanr(scores, self.targets).statistic),
@@ -615,9 +624,23 @@ class Validation:
             **self._pauc(scores),
         }
 
-    def results(self, model: FacePreTrainedModel) -> list[ResultFacts]:
-        """The figures of a model for its card, with 95 % intervals: for the pAUC over people, else over faces."""
-        scores, found = self._scores(model), []
+    def calibration(self, model: FacePreTrainedModel, scores: np.ndarray) -> Calibration | None:
+        """
+        What the scores of a model mean, among the faces held out without degraded copies; with embeddings on as many
+        as the pAUC.
+        """
+        args, clean, known = self.args, self.clean, {}
+        if self.comparisons is not None:
+            known = {"embeddings": self.embeddings, "identities": self.identities[clean]}
+        what = "faces without degraded copies" if len(clean) < len(scores) else "faces"
+        if args.validation_split == "identity":  # else people are in both parts
+            what += f" of {len(np.unique(self.identities[clean])):,} people"
+        embedded_by = f"the embeddings `{Path(args.validation_embeddings or '').name}`"
+        return calibrate_held_out(method_of(model), scores[clean], what, args, embedded_by=embedded_by, **known)
+
+    def results(self, scores: np.ndarray) -> list[ResultFacts]:
+        """The figures for the card, with 95 % intervals: for the pAUC over people, else over faces."""
+        found = []
         if len(scores) < 2:
             return found
         basis = f"{len(scores):,} faces, bootstrap of 1000 over faces"
@@ -638,8 +661,8 @@ class Validation:
             drawn = bootstrap_pauc(
                 pairs.similarities,
                 pairs.mated,
-                {"model": scores[:MAX_COMPARED]},
-                self.identities,
+                {"model": scores[self.clean]},
+                self.identities[self.clean],
                 pairs=pairs.pairs,
                 replicates=replicates,
             )
@@ -652,17 +675,11 @@ class Validation:
                     found.append(ResultFacts("pauc", name, interval.estimate, "people held out", *bounds, basis))
         return found
 
-    def _scores(self, model: FacePreTrainedModel) -> np.ndarray:
-        scores = predict(model, self.faces, range(len(self.faces)), "held out")["scores"].numpy()
-        if not np.isfinite(scores).all():
-            raise FloatingPointError(f"{np.sum(~np.isfinite(scores))} scores of the faces held out are not finite")
-        return scores
-
     def _pauc(self, qualities: np.ndarray) -> dict[str, float]:
         if self.comparisons is None:
             return {}
         pairs = self.comparisons
-        result = edc_curve(pairs.similarities, pairs.mated, qualities[:MAX_COMPARED], pairs=pairs.pairs)
+        result = edc_curve(pairs.similarities, pairs.mated, qualities[self.clean], pairs=pairs.pairs)
         return {f"pauc_{limit:g}": value for limit, value in result.pauc.items()}
 
 
@@ -750,7 +767,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
     validate = None
     if heldout is not None and args.validation_steps and accelerator.is_main_process:
         held_targets = make_targets(read_labels(heldout, args.label_column), constants)
-        validate = Validation(heldout, held_targets, args, find_sources(everyone))
+        validate = Validation(heldout, held_targets, args)
         # Killed between the two renames of `save_model`.
         if (output_dir / "best.old").exists() and not (output_dir / "best").exists():
             os.replace(output_dir / "best.old", output_dir / "best")
@@ -761,7 +778,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
         f"{trainable:,} trainable parameters, steps {state.step} to {steps}, labels {args.label_normalization}"
     )
 
-    losses = []
+    losses, heldout_scores = [], None
     theta = args.representation_weight
     progress = tqdm(total=steps, initial=state.step, unit="step", disable=not accelerator.is_main_process)
     while state.step < steps:
@@ -807,16 +824,23 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
             losses = []
         if validate is not None and (state.step % args.validation_steps == 0 or last):
             trained = trained_copy(accelerator.unwrap_model(model), ema).to(accelerator.device)
-            state.figures = figures = {"step": state.step, **validate(trained)}
+            heldout_scores = validate.scores(trained)
+            state.figures = figures = {"step": state.step, **validate(heldout_scores)}
             logger.info(f"held out: {figures}")
             accelerator.log({f"heldout/{name}": value for name, value in figures.items()}, step=state.step)
             if state.is_best():
-                save_model(trained, figures, output_dir / "best")
+                save_model(trained, figures, validate.calibration(trained, heldout_scores), output_dir / "best")
         if state.step % args.checkpointing_steps == 0 or last:
             save_checkpoint(accelerator, output_dir, state.step, args.checkpoints_total_limit)
     progress.close()
     if accelerator.is_main_process:
-        save_model(trained_copy(accelerator.unwrap_model(model), ema), state.figures, output_dir / "model")
+        trained = trained_copy(accelerator.unwrap_model(model), ema).to(accelerator.device)
+        calibration = None
+        if validate is not None:
+            if heldout_scores is None:  # a run that had reached its end
+                heldout_scores = validate.scores(trained)
+            calibration = validate.calibration(trained, heldout_scores)
+        save_model(trained, state.figures, calibration, output_dir / "model")
         name = BEST_BY[args.best_by][0]
         best = "" if state.best is None else f"; {output_dir / 'best'} has the best {name}, {state.best:.4f}"
         logger.info(f"saved {output_dir / 'model'}, which AutoModelForFaceQuality loads{best}")
@@ -828,7 +852,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
             results = []
             if validate is not None:
                 saved = AutoModelForFaceQuality.from_pretrained(folder).to(accelerator.device).eval()
-                results = validate.results(saved)
+                results = validate.results(validate.scores(saved))
             facts = training_facts(
                 "training/train_diffiqa_r.py",
                 args,

@@ -21,7 +21,8 @@ given beside it still count. What a paper leaves open is an option that says so.
 With `--holdout_modulo` the pAUC at a discard fraction of 0.3 on the comparisons of the people left out is measured
 while it runs, by --fr_model, with its bootstrap interval and its floor. A run that was stopped goes on with
 `--resume_from_checkpoint latest`. It ends with a folder `model` that `load_method(RECIPE, weights=...)` and
-AutoModelForFaceQuality load (MagFace's is an FR model, which AutoModel loads).
+AutoModelForFaceQuality load (MagFace's is an FR model, which AutoModel loads), with the calibration of its scores on
+the people left out: percentiles, and the FNMR to expect where there are enough pairs.
 """
 
 import argparse
@@ -46,6 +47,8 @@ from diffiqa_hf import (
     SDDFIQAConfig,
     SDDFIQAForFaceQuality,
 )
+from diffiqa_hf.calibration import Calibration
+from diffiqa_hf.conversion.faceqnet import load_faceqnet
 from diffiqa_hf.degradations import degrade_face
 from diffiqa_hf.evaluation import EDCProtocol, bootstrap_pauc, compare_embeddings, edc_curve
 from diffiqa_hf.evaluation.pair_sampling import sample_pairs
@@ -61,7 +64,7 @@ from diffiqa_hf.hub import (
 from diffiqa_hf.image_processing_face import face_to_pixels, pixels_to_face
 from diffiqa_hf.losses import CRFIQALoss, MagFaceLoss
 from diffiqa_hf.methods import get_card, load_method
-from diffiqa_hf.methods.method import load_fr_model
+from diffiqa_hf.methods.method import FaceQualityMethod, load_fr_model
 from diffiqa_hf.models import FacePreTrainedModel, IResNetModel
 from diffiqa_hf.models.pcnet import pair_loss
 from diffiqa_hf.models.pfe import PFEForFaceQuality, mutual_likelihood_loss
@@ -79,6 +82,7 @@ from diffiqa_hf.training_utils import (
     TrainingState,
     add_data_arguments,
     add_output_arguments,
+    calibrate_held_out,
     check_loss,
     find_checkpoint,
     full_disk_in_one_line,
@@ -96,7 +100,7 @@ from diffiqa_hf.training_utils import (
 logger = logging.getLogger(__name__)
 
 LIMIT = 0.3  # of the pAUC
-# LightQNet's paper; PCNet as LightQNet's authors train it for comparison.
+# LightQNet's paper; PCNet by rate, steps and batch of what LightQNet's authors compare with.
 _LIGHTQNET = {"optimizer": "sgd", "learning_rate": 0.01, "weight_decay": 1e-5, "lr_milestones": [0.5, 0.75]}
 DEFAULTS = {
     # Tencent/TFace, quality/train_config.py
@@ -163,8 +167,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         choices=tuple(DEFAULTS),
         required=True,
         help="sets the options as the authors have them: sdd-fiqa, pfe, magface and cr-fiqa by the configuration in "
-        "their repositories, lightqnet by its paper, pcnet by the configuration that LightQNet's authors compare with "
-        "(its own paper was not at hand), faceqnet and faceqgen by choices of this script (nor were theirs)",
+        "their repositories, lightqnet by its paper, pcnet by rate, steps and batch of the configuration that "
+        "LightQNet's authors compare with, which trains a MobileNetV3-Small with a teacher (its own paper was not at "
+        "hand), faceqnet and faceqgen by choices of this script (nor were theirs)",
     )
     add_data_arguments(parser)
     model = parser.add_argument_group("model")
@@ -176,7 +181,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     model.add_argument(
         "--model_name_or_path",
         help="folder or Hub id of a network to train on: of the method, or for magface, cr-fiqa and sdd-fiqa an FR "
-        "model (for sdd-fiqa an IResNet, whose blocks it takes, as its authors do)",
+        "model (for sdd-fiqa an IResNet, whose blocks it takes, as its authors do); for faceqnet also a Keras file, "
+        "its own or keras-vggface's rcmalli_vggface_tf_notop_resnet50.h5, which gets a new head",
     )
     model.add_argument(
         "--fr_model",
@@ -214,7 +220,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="lightqnet: lambda; 0 trains without the branch (default: 10, the paper's; 20 in its authors' code)",
     )
     recipe.add_argument(
-        "--branch_width", type=int, default=256, help="lightqnet: of the branch, which the paper leaves open (256)"
+        "--branch_width",
+        type=int,
+        default=256,
+        help="lightqnet: of the branch, which the paper leaves open (256, of the authors' code)",
     )
     recipe.add_argument(
         "--loss_arguments",
@@ -619,6 +628,8 @@ def make_model(args: argparse.Namespace, fr_model: FacePreTrainedModel) -> FaceP
     if args.model_name_or_path:
         if args.recipe == "sdd-fiqa" and AutoConfig.from_pretrained(args.model_name_or_path).model_type == "iresnet":
             return from_recognition(IResNetModel.from_pretrained(args.model_name_or_path))
+        if args.recipe == "faceqnet" and Path(args.model_name_or_path).is_file():
+            return load_faceqnet(args.model_name_or_path)
         model = auto.from_pretrained(args.model_name_or_path)
     else:
         settings = json.loads(Path(args.model_config).read_text()) if args.model_config else {}
@@ -655,9 +666,9 @@ class Validation:
         self.identities = np.array(dataset[args.identity_column], dtype=str)
         self.protocol = EDCProtocol(fmr=args.validation_fmr, limits=(LIMIT,))
         faces = Faces(dataset, args)
-        embeddings = predict(fr_model, faces, range(len(faces)), "held out")["embeddings"].numpy()
+        self.embeddings = predict(fr_model, faces, range(len(faces)), "held out")["embeddings"].numpy()
         pairs, _ = sample_pairs(self.identities, num_nonmated=args.validation_nonmated, seed=0)
-        self.comparisons = compare_embeddings(embeddings, self.identities, pairs)
+        self.comparisons = compare_embeddings(self.embeddings, self.identities, pairs)
         # Now, and not after hours: whether these people can be measured on.
         start = self._curve(np.zeros(len(faces)))
         logger.info(
@@ -665,8 +676,19 @@ class Validation:
             f"{args.validation_fmr:g}; the least pAUC that there could be is {start.floor[LIMIT]:.4f}"
         )
 
-    def __call__(self, model: FacePreTrainedModel) -> dict[str, float]:
-        scores, pairs = self._scores(model), self.comparisons
+    def scores(self, method: FaceQualityMethod) -> np.ndarray:
+        """A method's for all faces held out, `(N,)`, which the rest is measured by."""
+        images = (self.dataset[i][self.args.image_column] for i in range(len(self.dataset)))
+        scores = []
+        for record in method.stream(images):
+            if record.error is not None:
+                raise FaceImageError(f"row {record.index} of the people held out: {record.error}")
+            scores.append(record.score)
+        return np.array(scores)
+
+    def __call__(self, scores: np.ndarray) -> dict[str, float]:
+        """The figures by their names."""
+        pairs = self.comparisons
         result = self._curve(scores)
         drawn = bootstrap_pauc(
             pairs.similarities,
@@ -688,6 +710,21 @@ class Validation:
             "fnmr": result.fnmr,
         }
 
+    def calibration(self, method: FaceQualityMethod, scores: np.ndarray) -> Calibration | None:
+        """What the scores of a method mean among the faces held out; an FNMR by the same pairs as the pAUC."""
+        fr_model = Path(self.args.fr_model)
+        return calibrate_held_out(
+            method,
+            scores,
+            f"faces of {len(np.unique(self.identities)):,} people",
+            self.args,
+            embeddings=self.embeddings,
+            identities=self.identities,
+            embedded_by=f"the FR model `{fr_model.name if fr_model.exists() else self.args.fr_model}`",
+            pairs=self.comparisons.pairs,
+            fmr=self.args.validation_fmr,
+        )
+
     def results(self, figures: dict[str, float]) -> list[ResultFacts]:
         """The figures for the model card."""
         name = f"pauc_{LIMIT:g}"
@@ -705,16 +742,6 @@ class Validation:
     def _curve(self, scores: np.ndarray):
         pairs = self.comparisons
         return edc_curve(pairs.similarities, pairs.mated, scores, self.protocol, pairs=pairs.pairs)
-
-    def _scores(self, model: FacePreTrainedModel) -> np.ndarray:
-        method = load_method(self.args.recipe, weights=model)
-        images = (self.dataset[i][self.args.image_column] for i in range(len(self.dataset)))
-        scores = []
-        for record in method.stream(images):
-            if record.error is not None:
-                raise FaceImageError(f"row {record.index} of the people held out: {record.error}")
-            scores.append(record.score)
-        return np.array(scores)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -798,7 +825,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
         f"out; {trainable:,} trainable parameters, steps {state.step} to {steps}"
     )
 
-    logged, figures = [], {}
+    logged, figures, heldout_scores = [], {}, None
     progress = tqdm(total=steps, initial=state.step, unit="step", disable=not accelerator.is_main_process)
     while state.step < steps:
         recipe.train()
@@ -829,7 +856,8 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
             logged = []
         if validate is not None and (state.step % args.validation_steps == 0 or last):
             trained = trained_copy(accelerator.unwrap_model(recipe).model, ema).to(accelerator.device)
-            figures = {"step": state.step, **validate(trained)}
+            heldout_scores = validate.scores(load_method(args.recipe, weights=trained))
+            figures = {"step": state.step, **validate(heldout_scores)}
             logger.info(f"held out: {figures}")
             accelerator.log({f"heldout/{name}": value for name, value in figures.items()}, step=state.step)
         if state.step % args.checkpointing_steps == 0 or last:
@@ -838,10 +866,21 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
     if accelerator.is_main_process:
         folder = output_dir / "model"
         trained = trained_copy(accelerator.unwrap_model(recipe).model, ema).to(accelerator.device)
-        if validate is not None and not figures:  # a run that had reached its end
-            figures = {"step": state.step, **validate(trained)}
-        processor = load_method(args.recipe, weights=trained).image_processor
-        replace_folder(folder, lambda beside: (trained.save_pretrained(beside), processor.save_pretrained(beside)))
+        method, calibration = load_method(args.recipe, weights=trained), None
+        if validate is not None:
+            if heldout_scores is None:  # a run that had reached its end
+                heldout_scores = validate.scores(method)
+                figures = {"step": state.step, **validate(heldout_scores)}
+            calibration = validate.calibration(method, heldout_scores)
+
+        def write(beside: Path) -> None:
+            trained.save_pretrained(beside)
+            method.image_processor.save_pretrained(beside)
+            if calibration is not None:
+                calibration.save_pretrained(beside)
+            (beside / "validation.json").write_text(json.dumps(figures, indent=2) + "\n")
+
+        replace_folder(folder, write)
         facts = training_facts(
             "training/train_quality.py",
             args,
@@ -852,7 +891,6 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
             results=validate.results(figures) if validate is not None else (),
         )
         record_training(folder, facts)
-        (folder / "validation.json").write_text(json.dumps(figures, indent=2) + "\n")
         logger.info(f"saved {folder}: load_method({args.recipe!r}, weights={str(folder)!r})")
         push_when_asked(args, folder)
     accelerator.end_training()

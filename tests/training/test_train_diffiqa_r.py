@@ -30,6 +30,7 @@ from diffiqa_hf import (
     MobileFaceNetModel,
 )
 from diffiqa_hf.evaluation import edc_from_embeddings
+from diffiqa_hf.methods import load_method
 from diffiqa_hf.training_utils import load_face_dataset
 
 
@@ -91,8 +92,9 @@ def assert_resumed_equals_straight(setup: Path, folder: Path, *extra: str) -> No
         paths = [folder / run / name / "model.safetensors" for run in ("straight", "stopped")]
         assert_same_weights(*paths)
     for name in ("model", "best"):
-        texts = [(folder / run / name / "validation.json").read_text() for run in ("straight", "stopped")]
-        assert texts[0] == texts[1]
+        for file in ("validation.json", "calibration.json"):
+            texts = [(folder / run / name / file).read_text() for run in ("straight", "stopped")]
+            assert texts[0] == texts[1]
 
 
 def test_resumed_run_equals_straight_run(setup, tmp_path):
@@ -144,6 +146,7 @@ def test_it_learns_the_order_of_the_labels(setup, tmp_path):
     extra += ["--learning_rate", "0.01", "--head_learning_rate", "0.01", "--flip_probability", "0"]
     distil(setup, tmp_path, *extra, "--max_train_steps", "60", "--checkpointing_steps", "60")
     assert not (tmp_path / "best").exists()  # nothing is held out to choose by
+    assert not (tmp_path / "model" / "calibration.json").exists()
     dataset = load_face_dataset(train_parquet=[str(setup / "faces.parquet")])
     dataset = dataset.select([i for i in range(len(dataset)) if i != UNLABELLED])
     model = AutoModelForFaceQuality.from_pretrained(tmp_path / "model").eval()
@@ -180,7 +183,24 @@ def test_two_columns_and_the_best_by_pauc(setup, tmp_path):
     for column, name, weight in zip(constants["columns"], ("quality", "quality_centre"), (0.25, 0.75), strict=True):
         expected = {"kind": "minmax", "min": min(train[name]), "max": max(train[name])}
         assert column == {"column": name, "weight": weight, **expected}
-    assert "quality_centre" in (tmp_path / "run" / "model" / "README.md").read_text()
+    card = (tmp_path / "run" / "model" / "README.md").read_text()
+    assert "quality_centre" in card and "\n## Calibration\n" in card
+
+    # What the scores mean: among the faces held out, and by their pairs.
+    _, heldout = script.split_dataset(kept.add_column("row", np.arange(len(kept))), parse("--holdout_modulo", "3"))
+    for name in ("best", "model"):
+        method = load_method("diffiqa-r", tmp_path / "run" / name)
+        calibration = method.calibration
+        scores = method(heldout["image"][:]).scores.numpy()
+        np.testing.assert_allclose(calibration.quantiles, np.quantile(scores, np.arange(101) / 100), atol=1e-5)
+        assert calibration.misfit(method.calibration_settings()) is None
+        assert calibration.num_faces == len(heldout)
+        assert calibration.data == (
+            "faces of 3 people held out of `faces.parquet`; FNMR of the embeddings `embeddings.npy`"
+        )
+        counts = np.unique(heldout["identity"], return_counts=True)[1]
+        assert calibration.levels[0].pairs == (counts * (counts - 1) // 2).sum()
+        assert calibration.levels[0].pairs + calibration.num_nonmated == len(heldout) * (len(heldout) - 1) // 2
     with pytest.raises(ValueError, match="a run with --best_by pauc"):
         distil(setup, tmp_path / "run", *args, "--best_by", "spearman", "--resume_from_checkpoint", "latest")
 
@@ -424,7 +444,8 @@ def test_validation_measures_what_the_evaluation_does(setup, tmp_path):
     np.save(tmp_path / "embeddings.npy", embeddings)
     args = parse("--validation_embeddings", str(tmp_path / "embeddings.npy"))
     model = MobileFaceNetForFaceQuality(MobileFaceNetConfig(**TINY)).eval()
-    figures = script.Validation(dataset, targets, args)(model)
+    validate = script.Validation(dataset, targets, args)
+    figures = validate(validate.scores(model))
     batch = FaceImageProcessor()(one["image"][:], return_tensors="pt")["pixel_values"]
     with torch.no_grad():
         by_hand = np.tile(model(batch).scores.numpy(), 3)
@@ -440,29 +461,38 @@ def test_validation_measures_what_the_evaluation_does(setup, tmp_path):
         script.Validation(dataset.remove_columns("identity"), targets, args)
 
 
-def test_a_face_is_not_compared_with_its_copies(setup, tmp_path):
+def test_degraded_copies_are_not_compared(setup, tmp_path):
     one = load_face_dataset(train_parquet=[str(setup / "faces.parquet")])
+    one = one.select(np.arange(60) % len(one))  # an FMR of 1e-3 takes 1,000 non-mated pairs
     # Each face and two copies of it, without the first face, which has no label.
     everyone = one.select(np.repeat(np.arange(len(one)), 3)).add_column("degraded", [False, True, True] * len(one))
-    sources = script.find_sources(everyone)
-    assert script.find_sources(one) is None
     rows = np.arange(1, len(everyone))
     dataset = everyone.select(rows).add_column("row", rows)
     rng = np.random.default_rng(0)
     embeddings, targets = rng.standard_normal((len(everyone), 8)), rng.random(len(rows)).astype(np.float32)
     np.save(tmp_path / "embeddings.npy", embeddings)
     args = parse("--validation_embeddings", str(tmp_path / "embeddings.npy"))
-    pairs = script.Validation(dataset, targets, args, sources).comparisons
+    validate = script.Validation(dataset, targets, args)
+    pairs = validate.comparisons
     people = np.repeat(one["identity"][:], 3)
-    expected = [(i, j) for i in rows for j in rows if i < j and i // 3 != j // 3]
-    assert [tuple(pair) for pair in (pairs.pairs + 1).tolist()] == expected
+    clean = rows[rows % 3 == 0]
+    expected = [(i, j) for i in clean for j in clean if i < j]
+    assert [tuple(clean[pair]) for pair in pairs.pairs] == expected
     assert pairs.mated.tolist() == [bool(people[i] == people[j]) for i, j in expected]
+    result = edc_from_embeddings(embeddings[clean], people[clean], targets[rows % 3 == 0])
+    assert validate(targets)["pauc_0.3"] == pytest.approx(result.pauc[0.3], abs=1e-6)
+    # What scores mean is measured on the clean faces alone, of which no two are one photo.
+    model = MobileFaceNetForFaceQuality(MobileFaceNetConfig(**TINY)).eval()
+    calibration = validate.calibration(model, targets)
+    clean = targets[rows % 3 == 0]
+    assert calibration.num_faces == len(clean) == len(one) - 1
+    np.testing.assert_allclose(calibration.quantiles, np.quantile(clean, np.arange(101) / 100), atol=1e-6)
+    what = "faces without degraded copies of 8 people held out of `y`"
+    assert calibration.data == f"{what}; FNMR of the embeddings `embeddings.npy`"
+    assert calibration.num_nonmated == (~pairs.mated).sum() and calibration.levels[0].pairs == pairs.mated.sum()
     # Embeddings by which all mated pairs match leave nothing to choose by.
-    np.save(tmp_path / "embeddings.npy", np.eye(len(one))[np.unique(people, return_inverse=True)[1]])
+    np.save(tmp_path / "embeddings.npy", np.eye(60)[np.unique(people, return_inverse=True)[1]])
     with pytest.raises(ValueError, match="all mated pairs"):
         script.Validation(
-            dataset,
-            targets,
-            parse(*"--best_by pauc --validation_embeddings".split(), f"{tmp_path}/embeddings.npy"),
-            sources,
+            dataset, targets, parse(*"--best_by pauc --validation_embeddings".split(), f"{tmp_path}/embeddings.npy")
         )

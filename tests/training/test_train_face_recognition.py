@@ -2,6 +2,7 @@
 import json
 import re
 import zlib
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,9 @@ from safetensors.torch import load_file
 from transformers import AutoModel
 
 from diffiqa_hf import FaceImageProcessor, IResNetModel, MobileFaceNetConfig, MobileFaceNetModel
+from diffiqa_hf.evaluation import compare_embeddings
 from diffiqa_hf.losses import CosFaceLoss
+from diffiqa_hf.training_utils import load_face_dataset, make_accelerator
 
 
 train_fr = load_script("train_face_recognition")
@@ -248,6 +251,53 @@ def test_tar_is_that_at_no_more_than_the_fmr():
         allowed = [t for t in nonmated if (nonmated > t).mean() <= fmr]
         expected = max((mated > t).mean() for t in allowed)
         assert figures[f"tar_at_fmr_{np.format_float_scientific(fmr, exp_digits=1, trim='-')}"] == expected
+
+
+def test_the_interval_of_the_fnmr_is_that_of_brute_force(caplog):
+    rng = np.random.default_rng(0)
+    people = np.repeat(np.arange(15), 4)
+    embeddings = rng.standard_normal((60, 8)) + 2 * np.repeat(rng.standard_normal((15, 8)), 4, 0)
+    names = [f"{person:02}" for person in people]
+    (result,) = train_fr.heldout_results(embeddings, names)
+    assert 0.1 < result.low < result.value < result.high < 1 and result.confidence == 0.95
+    assert result.value == pytest.approx(1 - train_fr.verification(embeddings, names)["tar_at_fmr_1e-3"])
+    assert result.basis.startswith("90 mated and all 1,680 non-mated pairs of 15 people, bootstrap of 1000")
+
+    pairs = compare_embeddings(embeddings, people)
+    mated, nonmated = (pairs.similarities[kind] for kind in (pairs.mated, ~pairs.mated))
+    owners, ends = people[pairs.pairs[pairs.mated, 0]], people[pairs.pairs[~pairs.mated]]
+    descending = np.argsort(-nonmated)
+    rng, rates = np.random.default_rng(0), []
+    for _ in range(1000):
+        times = np.bincount(rng.integers(15, size=15), minlength=15)
+        weights = times[ends].prod(1)[descending]
+        # The first non-mated pair that may not match any more.
+        rejected = nonmated[descending][np.argmax(weights.cumsum() > 1e-3 * weights.sum() + 1e-9)]
+        rates.append((times[owners] * (mated <= rejected)).sum() / times[owners].sum())
+    np.testing.assert_allclose([result.low, result.high], np.quantile(rates, [0.025, 0.975]), atol=1e-9)
+    # 40 faces have 720 non-mated pairs: no FMR of one in a thousand.
+    assert train_fr.heldout_results(embeddings[:40], names[:40]) == [] and "720 non-mated" in caplog.text
+
+
+def test_a_resumed_run_that_had_reached_its_end_records_the_same(setup, tmp_path):
+    dataset = load_face_dataset(train_parquet=[str(setup / "faces.parquet")])
+    dataset.select(np.tile(np.arange(len(dataset)), 8)).to_parquet(str(tmp_path / "faces.parquet"))
+    extra = ["--train_parquet", str(tmp_path / "faces.parquet"), "--holdout_modulo", "3", "--max_train_steps", "1"]
+    distil(setup, tmp_path / "run", *extra)
+    path = tmp_path / "run" / "model" / "training.json"
+    straight = json.loads(path.read_text())["results"]
+    assert [result["metric"] for result in straight] == ["fnmr"]
+    path.unlink()
+    distil(setup, tmp_path / "run", *extra, "--resume_from_checkpoint", "latest")
+    assert json.loads(path.read_text())["results"] == straight
+    card = (tmp_path / "run" / "model" / "README.md").read_text()
+    assert "FNMR at FMR 1e-3" in card and "No figure was recorded" not in card
+
+
+def test_processes_wait_for_the_main_one():
+    args = train_fr.parse_args("--output_dir x --train_parquet y --teacher z --report_to none".split())
+    # NCCL's own 10 minutes are too short for a validation.
+    assert make_accelerator(args).init_handler.to_kwargs()["timeout"] >= timedelta(hours=1)
 
 
 def test_augmented_faces_are_faces():

@@ -16,10 +16,12 @@ from scipy.stats import wasserstein_distance
 from transformers import AutoModel
 
 from diffiqa_hf import AutoModelForFaceQuality, FaceImageProcessor, IResNetConfig, IResNetModel
+from diffiqa_hf.calibration import Calibration
 from diffiqa_hf.evaluation import EDCProtocol, edc_from_embeddings
 from diffiqa_hf.evaluation.pair_sampling import sample_pairs
 from diffiqa_hf.methods import load_method
 from diffiqa_hf.models.faceqgen import FaceQgenConfig, FaceQgenForFaceQuality
+from diffiqa_hf.models.faceqnet import FaceQnetConfig, FaceQnetForFaceQuality
 from diffiqa_hf.quality_recipes import (
     QualityBranch,
     choose_references,
@@ -121,6 +123,9 @@ def test_resumed_training_equals_a_straight_run(setup, tmp_path, recipe):
     face = Image.fromarray(np.full((112, 112, 3), 90, np.uint8))
     assert method(face).scores.isfinite().all()
     assert FaceImageProcessor.from_pretrained(folder).size == method.image_processor.size
+    calibration = Calibration.from_pretrained(folder)
+    assert calibration == Calibration.from_pretrained(tmp_path / "stopped" / "model")
+    assert calibration.misfit(method.calibration_settings()) is None
     facts = json.loads((folder / "training.json").read_text())
     assert facts["steps"] == 4 and facts["data"][0]["people"] == PEOPLE - len(HELD_OUT)
 
@@ -146,6 +151,21 @@ def test_the_validation_is_the_pauc_of_the_saved_model(setup, tmp_path):
     assert figures["pauc_0.3_low"] <= figures["pauc_0.3_high"] and figures["fnmr"] == pytest.approx(expected.fnmr)
     (result,) = json.loads((tmp_path / "model" / "training.json").read_text())["results"]
     assert result["value"] == figures["pauc_0.3"] and result["low"] == figures["pauc_0.3_low"]
+
+    # What its scores mean, on the same faces and pairs.
+    calibration = Calibration.from_pretrained(tmp_path / "model")
+    np.testing.assert_allclose(calibration.quantiles, np.quantile(scores, np.arange(101) / 100), atol=1e-5)
+    level = calibration.levels[0]
+    assert (calibration.num_faces, level.pairs, calibration.fmr) == (len(rows), expected.mated, 0.05)
+    assert level.errors / level.pairs == pytest.approx(expected.fnmr)
+    people = f"faces of {len(HELD_OUT)} people held out of `faces.parquet`; FNMR of the FR model `fr`"
+    assert calibration.data == people
+    # A run that goes on from its end measures the same once more.
+    (tmp_path / "model" / "calibration.json").unlink()
+    extra = ["--max_train_steps", "2", "--holdout_modulo", "4", "--resume_from_checkpoint", "latest"]
+    train(setup, tmp_path, "pcnet", *extra)
+    assert Calibration.from_pretrained(tmp_path / "model") == calibration
+    assert json.loads((tmp_path / "model" / "validation.json").read_text()) == figures
 
 
 def make_recipe(setup: Path, recipe: str, *extra: str):
@@ -223,6 +243,43 @@ def test_faceqnet_with_a_frozen_trunk(setup, tmp_path):
     after = AutoModelForFaceQuality.from_pretrained(tmp_path / "two" / "model").state_dict()
     changed = {name.split(".")[0] for name in after if not torch.equal(after[name], before[name])}
     assert changed == {"dense"}
+
+
+def test_faceqnet_on_a_trunk_of_keras_vggface(setup, tmp_path):
+    h5py = pytest.importorskip("h5py", reason="needs h5py: pip install 'diffiqa-hf[keras]'")
+    names = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
+    trunk = filled(FaceQnetForFaceQuality(FaceQnetConfig(**FACEQNET))).state_dict()
+    layers = {}
+    for name, tensor in trunk.items():
+        module, _, kind = name.rpartition(".")
+        if name.startswith("dense") or kind == "num_batches_tracked":
+            continue
+        # Of the stages there are FACEQNET's: one block, then two.
+        block = {"0": "conv2_1", "1": "conv3_1", "2": "conv3_2"}.get(name.split(".")[1])
+        part = {"reduce": "1x1_reduce", "conv": "3x3", "increase": "1x1_increase", "proj": "1x1_proj"}
+        layer = f"{block}_{part[name.split('.')[2]]}" if block else "conv1/7x7_s2"
+        if module.endswith(".norm"):
+            layers.setdefault(f"{layer}/bn", {})[names[kind]] = tensor.numpy()
+        else:
+            layers[layer] = {"kernel": tensor.permute(2, 3, 1, 0).numpy()}
+    path = tmp_path / "rcmalli_vggface_tf_notop_resnet50.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [layer.encode() for layer in layers]
+        for layer, weights in layers.items():
+            group = file.require_group(layer)
+            group.attrs["weight_names"] = [f"{layer}/{kind}:0".encode() for kind in weights]
+            for kind, values in weights.items():
+                group.create_dataset(f"{layer}/{kind}:0", data=values)
+    extra = ["--model_name_or_path", str(path), "--freeze_backbone", "--max_train_steps", "2"]
+    train(setup, tmp_path / "run", "faceqnet", *extra)
+    trained = AutoModelForFaceQuality.from_pretrained(tmp_path / "run" / "model")
+    kept = {name: tensor for name, tensor in trained.state_dict().items() if not name.startswith("dense")}
+    assert kept and all(torch.equal(tensor, trunk[name]) for name, tensor in kept.items())
+    # The head is new, and it has been trained.
+    run = script.parse_args(arguments(setup, "faceqnet", "--output_dir", str(tmp_path), *extra))
+    torch.manual_seed(run.seed)
+    new = script.make_model(run, None).state_dict()
+    assert not any(torch.equal(trained.state_dict()[name], new[name]) for name in new if name.startswith("dense"))
 
 
 def test_embeddings_can_be_given(setup, tmp_path):
