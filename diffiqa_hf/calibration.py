@@ -12,7 +12,8 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from transformers.utils import cached_file
+from transformers.utils import cached_file, logging
 
 from .file_utils import write_text
 
+
+logger = logging.get_logger(__name__)
 
 CALIBRATION_NAME = "calibration.json"
 FORMAT = 1
@@ -179,6 +182,13 @@ class Calibration:
                 lines.append(f"{name} was {measured}, is {now}")
         return lines
 
+    def misfit(self, settings: Mapping[str, Any]) -> str | None:
+        """One line that says why there are no percentiles with these settings; `None` where it holds for them."""
+        differences = "; ".join(self.differences(settings))
+        if not differences:
+            return None
+        return f"no percentiles: the calibration was measured with other settings ({differences})"
+
     def to_dict(self) -> dict[str, Any]:
         """As it stands in the file, in plain Python numbers."""
         return {"format": FORMAT, **asdict(self), "quantiles": list(self.quantiles)}
@@ -249,6 +259,71 @@ def weights_digest(model: torch.nn.Module) -> str | None:
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+class CalibrationMixin:
+    """
+    What a pipeline or method is that may have a [`Calibration`]. It says what its scores depend on, by
+    [`calibration_settings`], and which networks they are of, by `_scoring_models`.
+    """
+
+    _calibration: Calibration | None = None
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """
+        What gives the scores their percentiles: the `calibration.json` beside the checkpoint, or one that is set.
+        Where a call has other settings, or the networks other weights, than it was measured with, there are no
+        percentiles, and a warning says so once. Set it before `enable_folding` and before a change to half precision,
+        in which weights can't be compared.
+        """
+        return self._calibration
+
+    @calibration.setter
+    def calibration(self, calibration: Calibration | None) -> None:
+        self._calibration = calibration
+        self._warned_of: set[str] = set()
+        if calibration is not None:
+            self._weight_digests()
+
+    def calibration_settings(self, **settings: Any) -> dict[str, Any]:
+        """What the scores of a call depend on besides the faces and the seed, for [`fit_calibration`]; JSON."""
+        raise NotImplementedError
+
+    def usable_calibration(self, **settings: Any) -> Calibration | None:
+        """The calibration, if it holds for a call with these settings, which [`calibration_settings`] takes."""
+        if self.calibration is None:
+            return None
+        misfit = self.calibration.misfit(self.calibration_settings(**settings))
+        if misfit is None:
+            return self.calibration
+        if misfit not in self._warned_of:
+            logger.warning(misfit)
+            self._warned_of.add(misfit)
+        return None
+
+    def _scoring_models(self) -> dict[str, torch.nn.Module]:
+        raise NotImplementedError
+
+    def _weight_digests(self) -> dict[str, str | None]:
+        # Once for each model object, which stays the same through `.to`, compilation and offloading.
+        known = self.__dict__.setdefault("_digests", {})
+        for name, model in self._own_models().items():
+            if name not in known or known[name][0] is not model:
+                known[name] = (model, weights_digest(model))
+        return {name: digest for name, (_, digest) in known.items()}
+
+    def _own_models(self) -> dict[str, torch.nn.Module]:
+        # What torch.compile has wrapped is the model itself.
+        return {name: getattr(model, "_orig_mod", model) for name, model in self._scoring_models().items()}
+
+    @contextmanager
+    def _same_weights(self) -> Iterator[None]:
+        """What takes the place of a model meanwhile counts as that model: it is a folded copy."""
+        digests = {} if self.calibration is None else self._weight_digests()
+        yield
+        models = self._own_models()
+        self._digests = {name: (models[name], digest) for name, digest in digests.items()}
 
 
 def fit_calibration(
@@ -365,6 +440,7 @@ __all__ = [
     "MIN_IDENTITIES",
     "MIN_PAIRS",
     "Calibration",
+    "CalibrationMixin",
     "FNMRLevel",
     "find_calibration",
     "fit_calibration",

@@ -14,6 +14,7 @@ import torch
 from diffusers.utils import logging
 from tqdm.auto import tqdm
 
+from .calibration import Calibration
 from .image_processing_face import FaceImageError, FaceImageProcessor
 from .pipeline_output import FaceQualityOutput, FaceQualityRecord
 
@@ -104,17 +105,33 @@ def stream_faces(
             yield pending
 
 
-def collect(records: list[FaceQualityRecord], terms: Iterable[str]) -> FaceQualityOutput:
-    """The records as one output, with these of their terms; NaN where a record lacks one. Warns of failed ones."""
+def with_percentiles(
+    records: Iterable[FaceQualityRecord], calibration: Calibration | None
+) -> Iterator[FaceQualityRecord]:
+    """The records one by one, with their percentiles where there is a calibration."""
+    for record in records:
+        if calibration is not None:
+            record.percentile = float(calibration.percentiles(record.score))
+        yield record
+
+
+def collect(records: list[FaceQualityRecord], terms: Iterable[str], **images: torch.Tensor) -> FaceQualityOutput:
+    """
+    The records as one output, with these of their terms (NaN where a record lacks one), their percentiles where they
+    have some, and the images that are given. Warns of failed ones.
+    """
     if failed := [record for record in records if record.error]:
         first = f"image {failed[0].index}: {failed[0].error}"
         logger.warning(f"{len(failed)} of {len(records)} faces could not be scored and are NaN ({first})")
+    percentiles = [record.percentile for record in records]
     return FaceQualityOutput(
         scores=torch.tensor([record.score for record in records]),
         terms={name: torch.tensor([record.terms.get(name, float("nan")) for record in records]) for name in terms},
         image_indices=torch.tensor([record.index for record in records], dtype=torch.long),
         errors=[record.error for record in records],
+        percentiles=torch.tensor(percentiles) if percentiles and None not in percentiles else None,
+        **images,
     )
 
 
-__all__ = ["as_iterable", "check_call", "collect", "stream_faces"]
+__all__ = ["as_iterable", "check_call", "collect", "stream_faces", "with_percentiles"]

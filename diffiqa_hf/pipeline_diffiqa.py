@@ -24,10 +24,11 @@ from huggingface_hub import snapshot_download
 from torch.nn.functional import cosine_similarity
 from transformers import PreTrainedModel
 
-from .calibration import Calibration, find_calibration, weights_digest
+from .calibration import Calibration, CalibrationMixin, find_calibration
+from .default_weights import PIPELINE
 from .folding import fold
 from .image_processing_face import FaceImageProcessor
-from .image_stream import check_call, collect, stream_faces
+from .image_stream import check_call, collect, stream_faces, with_percentiles
 from .models import DifFIQAUNetModel
 from .pipeline_output import TERMS, FaceQualityOutput, FaceQualityRecord
 
@@ -44,7 +45,7 @@ for _preset in PRESETS.values():
     _preset.update(num_timesteps=5, num_inference_steps=None, num_repeats=10)
 
 
-class DifFIQAPipeline(DiffusionPipeline):
+class DifFIQAPipeline(CalibrationMixin, DiffusionPipeline):
     r"""
     Quality of face images from the stability of their embedding under a little diffusion and restoration.
 
@@ -92,16 +93,13 @@ class DifFIQAPipeline(DiffusionPipeline):
             off_by_one=off_by_one,
             duplicate_last_step=duplicate_last_step,
         )
-        self._calibration: Calibration | None = None
-        self._digests: dict[str, tuple[torch.nn.Module, str | None]] = {}
-        self._warned_of: set[str] = set()
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike = "default", **kwargs):
         """As in diffusers: a folder or a Hub id. `"default"` is the small pipeline that comes with the package."""
         folder = pretrained_model_name_or_path
         if folder == "default":
-            folder = Path(__file__).parent / "checkpoints" / "default"
+            folder = PIPELINE
         elif not os.path.isdir(folder):
             folder = cls.download(folder, **kwargs)
         pipe = super().from_pretrained(folder, **{**_stand_ins(Path(folder), kwargs), **kwargs})
@@ -126,22 +124,6 @@ class DifFIQAPipeline(DiffusionPipeline):
             self.calibration.save_pretrained(save_directory)
         super().save_pretrained(save_directory, *args, **kwargs)
 
-    @property
-    def calibration(self) -> Calibration | None:
-        """
-        What gives the scores their percentiles: the `calibration.json` beside the checkpoint, or one that is set.
-        Where a call has other settings, or the pipeline other weights, than it was measured with, there are no
-        percentiles, and a warning says so once. Set it before [`enable_folding`] and before a change to half
-        precision, in which weights can't be compared.
-        """
-        return self._calibration
-
-    @calibration.setter
-    def calibration(self, calibration: Calibration | None) -> None:
-        self._calibration = calibration
-        if calibration is not None:
-            self._weight_digests()
-
     def calibration_settings(
         self,
         num_timesteps: int | None = None,
@@ -162,23 +144,8 @@ class DifFIQAPipeline(DiffusionPipeline):
             "weights": self._weight_digests(),
         }
 
-    def _weight_digests(self) -> dict[str, str | None]:
-        # Once for each model object, which stays the same through `.to`, compilation and offloading.
-        for name in ("unet", "fr_model"):
-            model = getattr(self, name)
-            model = getattr(model, "_orig_mod", model)
-            if name not in self._digests or self._digests[name][0] is not model:
-                self._digests[name] = (model, weights_digest(model))
-        return {name: digest for name, (_, digest) in self._digests.items()}
-
-    def _usable_calibration(self, *settings) -> Calibration | None:
-        if self.calibration is None:
-            return None
-        differences = "; ".join(self.calibration.differences(self.calibration_settings(*settings)))
-        if differences and differences not in self._warned_of:
-            logger.warning(f"no percentiles: the calibration was measured with other settings ({differences})")
-            self._warned_of.add(differences)
-        return None if differences else self.calibration
+    def _scoring_models(self) -> dict[str, torch.nn.Module]:
+        return {"unet": self.unet, "fr_model": self.fr_model}
 
     def set_preset(self, name: str) -> None:
         """Sets what a call does to `"paper"` or `"official"` (the authors' code); it is saved with the pipeline."""
@@ -194,9 +161,8 @@ class DifFIQAPipeline(DiffusionPipeline):
         Args:
             winograd (`bool`, *optional*, defaults to `False`): See [`fold`]: faster still, in float32 on a CPU.
         """
-        digests = {} if self.calibration is None else self._weight_digests()
-        self.register_modules(unet=fold(self.unet, winograd), fr_model=fold(self.fr_model, winograd))
-        self._digests = {name: (getattr(self, name), digest) for name, digest in digests.items()}
+        with self._same_weights():
+            self.register_modules(unet=fold(self.unet, winograd), fr_model=fold(self.fr_model, winograd))
 
     # -- the algorithm ------------------------------------------------------------------------------------------------
 
@@ -347,16 +313,15 @@ class DifFIQAPipeline(DiffusionPipeline):
                 on_error=on_error,
             )
         )
-        names = [name for name in TERMS if name in _used_terms(use_flip, use_forward, use_backward)]
-        output = collect(records, names)
-        if records and records[0].percentile is not None:
-            output.percentiles = torch.tensor([record.percentile for record in records])
+        names = [name for name in TERMS if name in used_terms(use_flip, use_forward, use_backward)]
+        pictures = {}
         if output_images:
             blank = torch.full((3, *self._face_size()), float("nan"))
             if use_forward:
-                output.noisy = torch.stack([blank if r.noisy is None else r.noisy for r in records])
+                pictures["noisy"] = torch.stack([blank if r.noisy is None else r.noisy for r in records])
             if use_backward:
-                output.restored = torch.stack([blank if r.restored is None else r.restored for r in records])
+                pictures["restored"] = torch.stack([blank if r.restored is None else r.restored for r in records])
+        output = collect(records, names, **pictures)
         return output if return_dict else output.to_tuple()
 
     def stream(
@@ -383,12 +348,14 @@ class DifFIQAPipeline(DiffusionPipeline):
             num_timesteps, num_inference_steps, num_repeats
         )
         self.check_inputs(num_timesteps, num_inference_steps, num_repeats, batch_size, seed, on_error)
-        terms = _used_terms(use_flip, use_forward, use_backward)
+        terms = used_terms(use_flip, use_forward, use_backward)
         if not terms:
             raise ValueError("nothing is left to compare: use_flip, use_forward and use_backward are all off")
         self._batch_size = batch_size or self._choose_batch_size()
         settings = (num_timesteps, num_inference_steps, num_repeats, seed, terms, output_images)
-        calibration = self._usable_calibration(num_timesteps, num_inference_steps, num_repeats, terms)
+        calibration = self.usable_calibration(
+            num_timesteps=num_timesteps, num_inference_steps=num_inference_steps, num_repeats=num_repeats, terms=terms
+        )
         return self._stream(images, landmarks, on_error, settings, calibration)
 
     def _resolve(
@@ -415,10 +382,7 @@ class DifFIQAPipeline(DiffusionPipeline):
         )
         try:
             for batch in batches:
-                for record in self._score_batch(batch, settings):
-                    if calibration is not None:
-                        record.percentile = float(calibration.percentiles(record.score))
-                    yield record
+                yield from with_percentiles(self._score_batch(batch, settings), calibration)
         finally:
             batches.close()
             self.maybe_free_model_hooks()
@@ -581,7 +545,8 @@ def _stand_ins(folder: Path, kwargs: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _used_terms(use_flip: bool, use_forward: bool, use_backward: bool) -> set[str]:
+def used_terms(use_flip: bool = True, use_forward: bool = True, use_backward: bool = True) -> set[str]:
+    """The names in `TERMS` of what a call with these settings compares."""
     terms = {"flipped"} if use_flip else set()
     if use_forward:
         terms |= {"noisy", "noisy_flipped"} if use_flip else {"noisy"}

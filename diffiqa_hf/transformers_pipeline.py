@@ -1,6 +1,7 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 """`transformers.pipeline("face-image-quality-assessment", model=...)` for the face quality models."""
 
+import os
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 # The module and not what is in it: it imports the models, and these import this module. It has to be imported, for
 # that is what makes the image processor known to AutoImageProcessor.
 from . import image_processing_face  # noqa: F401
+from .calibration import Calibration, find_calibration
 from .models.modeling_face_quality import AutoModelForFaceQuality, FaceQualityModelOutput
 
 
@@ -22,11 +24,13 @@ class FaceQualityPipeline(Pipeline):
 
     An image is whatever [`~diffiqa_hf.image_processing_face.load_image`] takes, an aligned crop unless the image
     processor aligns it. One image gives a dictionary, a list of N images a list of N, a generator or a dataset an
-    iterator: `{"score": float}`, higher is better, on the model's own scale. Of several faces in an image
+    iterator: `{"score": float}`, higher is better, on the model's own scale, and `"percentile"` in [0, 100] beside it
+    where there is a calibration that was measured with this model. Of several faces in an image
     (`multiple_faces="all"` of the image processor) it is the largest that counts.
 
     Raises:
         FaceImageError: An image can't be read, or has no face.
+        ValueError: The `calibration.json` beside the model is none.
 
     Example:
 
@@ -36,7 +40,7 @@ class FaceQualityPipeline(Pipeline):
 
     >>> assess = pipeline("face-image-quality-assessment", model="runs/diffiqa-r/best")  # doctest: +SKIP
     >>> assess(["face.png", "other.png"], batch_size=32)  # doctest: +SKIP
-    [{'score': 0.71}, {'score': 0.42}]
+    [{'score': 0.71, 'percentile': 88.2}, {'score': 0.42, 'percentile': 23.5}]
 
     ```
     """
@@ -45,6 +49,38 @@ class FaceQualityPipeline(Pipeline):
     _load_image_processor = True
     _load_feature_extractor = False
     _load_tokenizer = False
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        try:
+            # Of the commit that the model is of, where it is from the Hub.
+            revision = getattr(self.model.config, "_commit_hash", None)
+            found = self.model.name_or_path
+            self.calibration = find_calibration(found, revision=revision) if found else None
+        except OSError:  # the folder has gone, or the repository asks for the token, which transformers keeps
+            self.calibration = None
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What gives the percentiles: the `calibration.json` in the model's folder or repository, or what is set."""
+        return None if self._method is None else self._method.calibration
+
+    @calibration.setter
+    def calibration(self, calibration: Calibration | None) -> None:
+        self._method = None
+        if calibration is not None:
+            # Here, because methods are above the models, and these import this module.
+            from .methods.regression import method_of
+
+            self._method = method_of(self.model)
+            self._method.calibration = calibration
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
+        """As in transformers; with the calibration, if there is one."""
+        # First, because the call below may push the folder.
+        if self.calibration is not None and not os.path.isfile(save_directory):
+            self.calibration.save_pretrained(save_directory)
+        super().save_pretrained(save_directory, **kwargs)
 
     def _sanitize_parameters(self, **parameters: Any) -> tuple[dict, dict, dict]:
         if parameters:
@@ -60,7 +96,11 @@ class FaceQualityPipeline(Pipeline):
         return FaceQualityModelOutput(scores=output.scores)
 
     def postprocess(self, model_outputs: FaceQualityModelOutput) -> dict[str, float]:
-        return {"score": model_outputs["scores"].item()}
+        score = model_outputs["scores"].item()
+        calibration = None if self._method is None else self._method.usable_calibration()
+        return {"score": score} | (
+            {} if calibration is None else {"percentile": float(calibration.percentiles(score))}
+        )
 
 
 if TASK not in PIPELINE_REGISTRY.supported_tasks:

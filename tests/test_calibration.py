@@ -3,15 +3,25 @@
 
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from diffusers import DDPMScheduler, UNet2DModel
+from fixtures.fill import fill_state_dict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffiqa_hf import DifFIQAPipeline, FaceImageProcessor, IResNetConfig, IResNetModel, calibration
+from diffiqa_hf import (
+    DifFIQAPipeline,
+    FaceImageProcessor,
+    IResNetConfig,
+    IResNetForFaceQuality,
+    IResNetModel,
+    calibration,
+    load_method,
+)
 from diffiqa_hf.calibration import MIN_IDENTITIES, MIN_PAIRS, Calibration, fit_calibration, weights_digest
 
 
@@ -239,6 +249,8 @@ def test_differences():
     # What is another thing altogether is not taken for it.
     assert len(fitted.differences({"weights": {"model": "ab"}})) == 4
     assert len(fitted.differences({})) == 4
+    assert fitted.misfit(same) is None
+    assert "measured with other settings (num_repeats was 4, is 10)" in fitted.misfit({**same, "num_repeats": 10})
 
 
 def test_digest_changes_with_any_weight():
@@ -364,3 +376,159 @@ def test_folding_keeps_the_percentiles(calibrated, faces):
     expected = calibrated(faces).percentiles
     calibrated.enable_folding()
     torch.testing.assert_close(calibrated(faces).percentiles, expected, atol=5.0, rtol=0)
+
+
+def test_a_plain_tuple_has_the_order_of_the_output(calibrated, faces):
+    output = calibrated(faces[:2], output_images=True)
+    as_tuple = calibrated(faces[:2], output_images=True, return_dict=False)
+    assert len(as_tuple) == 7
+    for value, name in zip(as_tuple[4:], ("noisy", "restored", "percentiles"), strict=True):
+        torch.testing.assert_close(value, output[name])
+
+
+# -- methods ----------------------------------------------------------------------------------------------------------
+
+
+def make_quality_model(seed: int = 0) -> IResNetForFaceQuality:
+    config = IResNetConfig(depths=[1, 1, 1, 1], widths=[8, 8, 8, 8], embedding_size=16, crop_size=[SIZE, SIZE])
+    model = IResNetForFaceQuality(config).eval()
+    # Weights of a size that tells faces apart.
+    tensors = fill_state_dict({name: tensor.shape for name, tensor in model.state_dict().items()}, str(seed))
+    model.load_state_dict({name: 3 * tensor if tensor.ndim > 1 else tensor for name, tensor in tensors.items()})
+    return model
+
+
+def make_method(weights, name: str = "diffiqa-r", **options):
+    return load_method(
+        name, weights, image_processor=FaceImageProcessor(size={"height": SIZE, "width": SIZE}), **options
+    )
+
+
+@pytest.fixture
+def quality_folder(faces, tmp_path):
+    """A quality model and its calibration."""
+    folder = tmp_path / "quality"
+    make_quality_model().save_pretrained(folder)
+    FaceImageProcessor(size={"height": SIZE, "width": SIZE}).save_pretrained(folder)
+    method = make_method(str(folder))
+    assert method.calibration is None and method(faces).percentiles is None
+    fit_calibration(method(faces).scores, settings=method.calibration_settings()).save_pretrained(folder)
+    return folder
+
+
+def test_a_method_has_the_calibration_beside_its_weights(quality_folder, faces, tmp_path):
+    method = make_method(quality_folder)
+    assert method.calibration == Calibration.from_pretrained(quality_folder)
+    output = method([*faces, tmp_path / "missing.png"])
+    torch.testing.assert_close(output.scores[:-1], make_method(make_quality_model())(faces).scores)
+    assert sorted(output.percentiles[:-1].tolist()) == pytest.approx([0, 20, 40, 60, 80, 100], abs=1e-3)
+    assert output.percentiles[-1].isnan()
+    assert torch.equal(output.percentiles[:-1].argsort(), output.scores[:-1].argsort())
+    records = list(method.stream(faces))
+    assert [record.percentile for record in records] == output.percentiles[:-1].tolist()
+    *_, percentiles = method(faces, return_dict=False)
+    assert torch.equal(percentiles, output.percentiles[:-1])
+    # The same network under another name.
+    assert make_method(quality_folder, "cr-fiqa")(faces).percentiles is not None
+    method.calibration = None
+    assert method(faces).percentiles is None
+
+
+def test_a_method_in_half_precision_or_folded_keeps_its_percentiles(quality_folder, faces):
+    expected = make_method(quality_folder)(faces).percentiles
+    method = make_method(quality_folder)
+    method.enable_folding()
+    torch.testing.assert_close(method(faces).percentiles, expected, atol=1.0, rtol=0)
+    assert make_method(quality_folder, dtype=torch.bfloat16)(faces).percentiles is not None
+
+
+def test_a_method_of_other_weights_has_no_percentiles_and_one_warning(quality_folder, faces, caplog):
+    method = make_method(make_quality_model(1))
+    method.calibration = Calibration.from_pretrained(quality_folder)
+    for _ in range(2):
+        assert method(faces).percentiles is None
+    assert caplog.text.count("no percentiles") == 1 and "other weights of model" in caplog.text
+    # A calibration that is set afterwards is a new matter.
+    method.calibration = fit_calibration(method(faces).scores, settings=method.calibration_settings())
+    assert method(faces).percentiles is not None
+    (quality_folder / "calibration.json").write_text("{")
+    with pytest.raises(ValueError, match="calibration.json is no calibration"):
+        make_method(quality_folder)
+
+
+def test_the_method_of_a_pipeline_has_the_pipelines_calibration(calibrated, faces, tmp_path):
+    expected = calibrated(faces).percentiles
+    calibrated.save_pretrained(tmp_path)
+    for weights in (calibrated, tmp_path):
+        method = load_method("diffiqa", weights)
+        assert method.calibration == calibrated.calibration
+        assert torch.equal(method(faces).percentiles, expected)
+    assert method.calibration_settings() == calibrated.calibration_settings()
+    other = load_method("diffiqa", calibrated, num_repeats=1, use_flip=False)
+    assert other(faces).percentiles is None
+    other.calibration = fit_calibration(other(faces).scores, settings=other.calibration_settings())
+    assert other(faces).percentiles is not None and calibrated(faces).percentiles is not None
+
+
+def test_the_options_of_a_method_are_among_its_settings(faces):
+    fr_model = make_fr_model(0)
+    processor = FaceImageProcessor(size={"height": SIZE, "width": SIZE})
+
+    def grafiqs(layer: str):
+        return load_method("grafiqs", fr_model=fr_model, image_processor=processor, layer=layer)
+
+    method = grafiqs("layer2")
+    settings_ = method.calibration_settings()
+    assert settings_ == {
+        "method": "grafiqs",
+        "options": {"layer": "layer2"},
+        "weights": {"model": weights_digest(fr_model)},
+    }
+    fitted = fit_calibration(method(faces).scores, settings=settings_)
+    method.calibration = fitted
+    assert method(faces).percentiles.isfinite().all()
+    for layer in ("layer3", "image"):
+        other = grafiqs(layer)
+        other.calibration = fitted
+        assert other(faces).percentiles is None
+    froq = load_method("froq", fr_model=fr_model, image_processor=processor, layers=["layer2"], num_candidates=3)
+    assert froq.calibration_settings()["options"] == {"layers": ["layer2"], "num_candidates": 3}
+
+
+# -- transformers.pipeline --------------------------------------------------------------------------------------------
+
+
+def test_the_pipeline_of_transformers_has_percentiles(quality_folder, faces, tmp_path, caplog):
+    from transformers import pipeline
+
+    task = "face-image-quality-assessment"
+    expected = make_method(quality_folder)(faces)
+    assess = pipeline(task, model=str(quality_folder), device="cpu")
+    results = assess([faces[0], faces[1]], batch_size=2)
+    assert all(list(result) == ["score", "percentile"] for result in results)
+    for i, result in enumerate(results):
+        assert result["score"] == pytest.approx(expected.scores[i].item(), abs=1e-5)
+        assert result["percentile"] == pytest.approx(expected.percentiles[i].item(), abs=1.0)
+    # It is saved with the model, and may be set or taken away.
+    assess.save_pretrained(tmp_path / "saved")
+    assert "percentile" in pipeline(task, model=str(tmp_path / "saved"), device="cpu")(faces[0])
+    fitted = assess.calibration
+    assess.calibration = None
+    assert list(assess(faces[0])) == ["score"]
+    assess.calibration = fitted
+    assert "percentile" in assess(faces[0])
+
+    # Other weights; a model that was never in a folder; a folder that has gone.
+    make_quality_model(1).save_pretrained(quality_folder)
+    other = pipeline(task, model=str(quality_folder), device="cpu")
+    assert list(other(faces[0])) == list(other(faces[1])) == ["score"]
+    assert caplog.text.count("no percentiles") == 1
+    processor = FaceImageProcessor.from_pretrained(quality_folder)
+    in_memory = pipeline(task, model=make_quality_model(), image_processor=processor, device="cpu")
+    assert list(in_memory(faces[0])) == ["score"]
+    model = IResNetForFaceQuality.from_pretrained(tmp_path / "saved")
+    shutil.rmtree(tmp_path / "saved")
+    assert list(pipeline(task, model=model, image_processor=processor, device="cpu")(faces[0])) == ["score"]
+    (quality_folder / "calibration.json").write_text("{")
+    with pytest.raises(ValueError, match="calibration.json is no calibration"):
+        pipeline(task, model=str(quality_folder), device="cpu")

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import diffiqa_hf
-from diffiqa_hf import DifFIQAPipeline
+from diffiqa_hf import DifFIQAPipeline, DifFIQARModel, FaceImageProcessor, MobileFaceNetForFaceQuality, load_method
+from diffiqa_hf.default_weights import FR_MODEL, PIPELINE, QUALITY_MODEL
 from diffiqa_hf.hub import complete_card, read_training
 
 
@@ -37,6 +38,46 @@ def test_loads_in_full_precision(pipe):
     # Stored in half precision, computed in single.
     assert pipe.unet.dtype == pipe.fr_model.dtype == torch.float32
     assert pipe.config.num_timesteps <= 100  # what the UNet was trained for
+
+
+def test_the_places_are_written_down_once():
+    assert FR_MODEL == PIPELINE / "fr_model" and {PIPELINE.parent, QUALITY_MODEL.parent} == {FOLDER}
+    assert sorted(FOLDER.iterdir()) == sorted([PIPELINE, QUALITY_MODEL])
+
+
+def test_the_distilled_network_loads_in_full_precision():
+    model = DifFIQARModel.from_pretrained("default")
+    assert isinstance(model, MobileFaceNetForFaceQuality) and model.config.quality_hidden_size is None
+    assert model.dtype == torch.float32 and not model.training
+    assert model.num_parameters() < 500_000
+    faces = FaceImageProcessor.from_pretrained(QUALITY_MODEL)(FACES / "astronaut.jpg", return_tensors="pt")
+    with torch.no_grad():
+        assert model(**faces).scores.shape == (1,)
+    half = DifFIQARModel.from_pretrained(dtype=torch.float16)
+    assert half.dtype == torch.float16
+
+
+def test_the_class_loads_other_models_as_the_auto_class_does(tmp_path):
+    model = DifFIQARModel.from_pretrained()
+    with torch.no_grad():
+        model.head.score.bias += 1
+    model.save_pretrained(tmp_path)
+    for folder in (tmp_path, str(tmp_path)):
+        assert torch.equal(DifFIQARModel.from_pretrained(folder).head.score.bias, model.head.score.bias)
+
+
+def test_the_distilled_network_has_percentiles():
+    method = load_method("diffiqa-r")
+    names = ["astronaut.jpg", "astronaut_4_extreme.jpg", "sample3_smile.jpg", "sample3_smile_4_extreme.jpg"]
+    output = method([FACES / name for name in names])
+    assert output.percentiles is not None and ((output.percentiles >= 0) & (output.percentiles <= 100)).all()
+
+
+def test_the_distilled_network_tells_good_faces_from_bad_ones():
+    names = ("astronaut", "sample3_smile", "sample6_left", "sample6_right")
+    scores = load_method("diffiqa-r")([FACES / f"{name}{end}.jpg" for end in ("", "_4_extreme") for name in names])
+    good, bad = scores.scores.chunk(2)
+    assert (good > bad).all()
 
 
 def test_restores(pipe):
@@ -79,10 +120,20 @@ def test_the_card_is_what_the_records_say(tmp_path):
     assert (folder / "training.json").read_bytes() == (default / "training.json").read_bytes()
 
 
-@pytest.mark.parametrize("part", ["unet", "fr_model"])
-def test_options_in_the_records_are_those_of_the_scripts(part):
+def test_the_card_of_the_distilled_network_is_what_its_records_say():
+    card = (QUALITY_MODEL / "README.md").read_text(encoding="utf-8")
+    assert complete_card(QUALITY_MODEL) == card, f"python docs/make_default_card.py --folder {QUALITY_MODEL}"
+    facts = read_training(QUALITY_MODEL)
+    assert facts.command in card and facts.heldout in card and facts.steps
+    assert facts.notes and all(note in card for note in facts.notes)
+    assert facts.results and all(f"| {result.name} | {result.value:.4g} | " in card for result in facts.results)
+    assert "0.333 of `quality` (kind rank) + " in card and "for research only" in card
+
+
+@pytest.mark.parametrize("folder", ["default/unet", "default/fr_model", "diffiqa_r"])
+def test_options_in_the_records_are_those_of_the_scripts(folder):
     from fixtures.scripts import load_script
 
-    for line in read_training(FOLDER / "default" / part).command.splitlines():
+    for line in read_training(FOLDER / folder).command.splitlines():
         _, _, script, *arguments = line.split()
         load_script(Path(script).stem).parse_args(arguments)

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from ..image_files import find_images
 from .errors import CommandError, printable, reason
 from .scoring import (
     add_scoring_arguments,
     check_scoring,
-    find_images,
     load_scorer,
     parse_grouping,
     positive,

@@ -7,15 +7,15 @@ import sys
 import warnings
 from pathlib import Path
 
+from ..image_files import find_images
 from .errors import CommandError, printable, reason
 from .scoring import (
     add_scoring_arguments,
     check_scoring,
-    find_images,
     load_scorer,
     parse_grouping,
-    pipeline_settings,
     say,
+    scorer_settings,
     stream_records,
 )
 
@@ -118,16 +118,13 @@ def _score(scorer, files: list[str], args: argparse.Namespace) -> tuple[dict[int
 
 
 def _fit(scorer, files: list[str], scores: dict[int, float], identities: list[str | None] | None, args):
-    from ..calibration import fit_calibration, weights_digest
+    from ..calibration import fit_calibration
 
     names = [os.path.basename(os.path.abspath(path)) for path in args.paths]
     data = args.data or ", ".join(printable(name) for name in names)
-    if hasattr(scorer, "unet"):
-        settings = scorer.calibration_settings(**pipeline_settings(args))
-    else:
-        settings = {"method": scorer.card.name, "weights": {"model": weights_digest(scorer.model)}}
-        if identities is not None:
-            data += f"; FNMR of the FR model {args.fr_model or 'default'}"
+    settings = scorer.calibration_settings(**scorer_settings(scorer, args))
+    if identities is not None and not hasattr(scorer, "unet"):
+        data += f"; FNMR of the FR model {args.fr_model or 'default'}"
     embeddings, people = None, None
     if identities is not None:
         embeddings = _embed(scorer, [files[index] for index in scores], args)

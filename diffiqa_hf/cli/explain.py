@@ -6,15 +6,16 @@ import os
 import unicodedata
 from pathlib import Path
 
+from ..image_files import find_images
 from .best import _free_name
 from .errors import CommandError, printable, reason
 from .scoring import (
     add_scoring_arguments,
     check_scoring,
-    find_images,
     load_scorer,
-    pipeline_settings,
     say,
+    scorer_settings,
+    usable_calibration,
 )
 
 
@@ -56,25 +57,15 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(f"cannot write {args.output}: {reason(error)}") from error
     scorer = load_scorer(args)
 
-    from ..calibration import find_calibration, weights_digest
+    settings = scorer_settings(scorer, args)
+    calibration = usable_calibration(scorer, **settings)
+
     from ..explanation import draw_explanation, explain
 
     if hasattr(scorer, "unet"):
-        model, known = scorer, pipeline_settings(args) | {"seed": args.seed}
+        model, known = scorer, settings | {"seed": args.seed}
     else:
-        model = scorer.model
-        known = {"image_processor": scorer.image_processor}
-        try:
-            calibration = find_calibration(args.model)
-        except ValueError as error:
-            raise CommandError(reason(error)) from error
-        if calibration is not None:
-            here = {"method": scorer.card.name, "weights": {"model": weights_digest(model)}}
-            differences = "; ".join(calibration.differences(here))
-            if differences:
-                say(f"no percentiles: the calibration was measured with other settings ({differences})")
-            else:
-                known["calibration"] = calibration
+        model, known = scorer.model, {"image_processor": scorer.image_processor, "calibration": calibration}
     names: set[str] = set()
     done = 0
     for file in files:

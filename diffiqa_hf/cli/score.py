@@ -2,8 +2,10 @@
 """`diffiqa score`: a score for each face in images and folders, by DifFIQA or another method."""
 
 import argparse
+import hashlib
 import itertools
 import json
+import os
 import statistics
 import sys
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..image_files import find_images
 from ..methods.cards import get_card
 from .errors import CommandError, printable, reason
 from .score_table import TERMS, ScoreTable, check_format, row_name
@@ -18,11 +21,11 @@ from .scoring import (
     PIPELINE_SETTINGS,
     add_call_arguments,
     be_quiet,
-    find_images,
     load_pipeline,
     pipeline_settings,
     placed,
     say,
+    usable_calibration,
 )
 
 
@@ -30,6 +33,7 @@ TABLE_ROWS = 50  # a run that also writes a file prints its table up to this man
 DESCRIPTION = """\
 Scores the faces in images and in the images of folders; a higher score is a better image for face recognition.
 The method is DifFIQA unless --method names another (`diffiqa methods` lists them); its terms are columns of the table.
+With a calibration (beside the model, or by --calibration) each score has its percentile as well.
 Images are taken as aligned face crops unless --align is given. Prints a table, or writes one with --output, row by
 row as faces are scored. Exit status: 0 all scored, 1 some failed (the reasons are on stderr and in the table),
 2 nothing could be scored, 130 interrupted (what was scored is kept)."""
@@ -41,8 +45,16 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
     parser.set_defaults(run=run)
     parser.add_argument("paths", nargs="+", metavar="FOLDER_OR_FILE", help="images, and folders with images")
     parser.add_argument("--recursive", action="store_true", help="look into the folders in a folder as well")
-    parser.add_argument(
+    method = parser.add_mutually_exclusive_group()
+    method.add_argument(
         "--method", default="diffiqa", metavar="NAME", help="as `diffiqa methods` lists them (diffiqa)"
+    )
+    method.add_argument(
+        "--fast",
+        dest="method",
+        action="store_const",
+        const="diffiqa-r",
+        help="--method diffiqa-r: the small distilled network of the package, which looks at a face once",
     )
     parser.add_argument(
         "--model",
@@ -63,6 +75,12 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
     parser.add_argument("--faces", choices=("largest", "all"), help="with --align, if there are several (largest)")
     parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32")
     parser.add_argument("--output", type=Path, metavar="FILE", help="table to write: .csv, .jsonl or .parquet")
+    parser.add_argument(
+        "--calibration", metavar="FILE.json", help="that of `diffiqa calibrate`, in place of the one beside the model"
+    )
+    parser.add_argument(
+        "--iso", action="store_true", help="also the percentile as an integer from 0 to 100; -1 is a face that failed"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the table, skip the files that it has")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="picture to write: the faces by their scores")
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
@@ -78,8 +96,9 @@ def run(args: argparse.Namespace) -> int:
         # Each problem has had its line.
         return 2
     pipe = _load(args)
+    calibration = _calibration(args, pipe)
     terms = TERMS if args.method == "diffiqa" else _terms(pipe)
-    table = _open_table(args, pipe, terms) if args.output else None
+    table = _open_table(args, pipe, terms, calibration) if args.output else None
     if args.dtype == "float32":
         pipe.enable_folding(winograd=pipe.device.type == "cpu")
     rows = [] if table is None else list(table.rows)
@@ -91,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
 
     stopped = None
     try:
-        for file_rows in _score(pipe, todo, args, terms):
+        for file_rows in _score(pipe, todo, args, terms, calibration):
             if table is not None:
                 table.append(file_rows)
             rows += file_rows
@@ -144,6 +163,8 @@ def _check_usage(args: argparse.Namespace) -> None:
         raise CommandError("--faces and --detector go with --align")
     if args.resume and not args.output:
         raise CommandError("--resume goes with --output")
+    if args.calibration and not os.path.isfile(args.calibration):
+        raise CommandError(f"--calibration {args.calibration}: no such file")
     if args.output:
         check_format(args.output)
     if args.plot:
@@ -171,31 +192,49 @@ def _parse_options(given: list[str], known: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _load(args: argparse.Namespace):
-    if args.method != "diffiqa":
-        return _load_method(args)
-    pipe = load_pipeline(args, args.dtype)
-    if "preset" in args.options:
+    pipe = load_pipeline(args) if args.method == "diffiqa" else _load_method(args)
+    if args.method == "diffiqa" and "preset" in args.options:
         try:
             pipe.set_preset(args.options["preset"])
         except ValueError as error:
             raise CommandError(f"--option preset: {error}") from error
-    return pipe
+    if args.calibration:
+        from ..calibration import Calibration
+
+        # Before a change to half precision, in which weights can't be compared.
+        try:
+            pipe.calibration = Calibration.from_pretrained(args.calibration)
+        except (OSError, ValueError) as error:
+            raise CommandError(f"--calibration: {reason(error)}") from error
+    return placed(pipe, args.device, args.dtype)
 
 
 def _load_method(args: argparse.Namespace):
     be_quiet()
     from ..methods import load_method
 
-    options = dict(args.options)
-    if isinstance(options.get("calibration"), str):  # FROQ's images
-        options["calibration"], problems = find_images([options["calibration"]])
-        if problems:
-            raise CommandError(f"--option calibration: {problems[0]}")
     try:
-        method = load_method(args.method, args.model, args.fr_model, **options)
+        return load_method(args.method, args.model, args.fr_model, **args.options)
     except Exception as error:  # whatever the libraries raise for a folder or file that is not what it should be
         raise CommandError(f"cannot load the method {args.method}: {reason(error)}") from error
-    return placed(method, args.device, args.dtype)
+
+
+def _calibration(args: argparse.Namespace, pipe):
+    """The calibration that holds for this run, if there is one."""
+    settings = {}
+    if args.method == "diffiqa":
+        from ..pipeline_diffiqa import used_terms
+
+        used = {name: value for name, value in args.options.items() if name.startswith("use_")}
+        settings = pipeline_settings(args) | {"terms": used_terms(**used)}
+    calibration = usable_calibration(pipe, **settings)
+    if calibration is None and (args.iso or args.calibration):
+        option = "--iso" if args.iso else "--calibration"
+        raise CommandError(
+            f"{option} needs a calibration of this model with these settings: `diffiqa calibrate` makes one, "
+            "--calibration FILE.json takes it"
+        )
+    return calibration
 
 
 def _terms(method) -> tuple[str, ...]:
@@ -210,7 +249,7 @@ def _terms(method) -> tuple[str, ...]:
     return (*(("raw",) if method.card.lower_is_better else ()), *terms)
 
 
-def _open_table(args: argparse.Namespace, pipe, terms: tuple[str, ...]) -> ScoreTable:
+def _open_table(args: argparse.Namespace, pipe, terms: tuple[str, ...], calibration) -> ScoreTable:
     from ..labelling import fingerprint
 
     settings = {"method": args.method, "weights": fingerprint(pipe)}
@@ -224,9 +263,20 @@ def _open_table(args: argparse.Namespace, pipe, terms: tuple[str, ...]) -> Score
         "align": args.align,
         "faces": args.faces or "largest",
         "detector": args.detector,
+        # None, and not false: a record of an earlier version has neither.
+        "calibration": None if calibration is None else _digest(calibration),
+        "iso": args.iso or None,
     }
     described = {"diffiqa_hf": __version__, "model": args.model, "fr_model": args.fr_model}
-    return ScoreTable(args.output, settings, described, args.resume, terms)
+    if calibration is not None:
+        described["calibration_data"] = calibration.data
+    measures = [*(["percentile"] if calibration is not None else []), *(["iso"] if args.iso else [])]
+    return ScoreTable(args.output, settings, described, args.resume, terms, measures)
+
+
+def _digest(calibration) -> str:
+    # Of all that percentiles depend on.
+    return hashlib.sha256(json.dumps(calibration.quantiles).encode()).hexdigest()[:16]
 
 
 def _resolved_options(scorer, given: dict[str, Any]) -> dict[str, Any]:
@@ -239,7 +289,9 @@ def _resolved_options(scorer, given: dict[str, Any]) -> dict[str, Any]:
     return resolved
 
 
-def _score(pipe, files: list[str], args: argparse.Namespace, terms: tuple[str, ...]) -> Iterator[list[dict]]:
+def _score(
+    pipe, files: list[str], args: argparse.Namespace, terms: tuple[str, ...], calibration
+) -> Iterator[list[dict]]:
     """The rows of one file after the other."""
     from tqdm import tqdm
 
@@ -252,22 +304,30 @@ def _score(pipe, files: list[str], args: argparse.Namespace, terms: tuple[str, .
     if args.method == "diffiqa":
         settings = pipeline_settings(args)
         settings |= {name: value for name, value in args.options.items() if name != "preset"}
+
+    def row(record) -> dict:
+        return _row(files[record.index], record, terms, calibration, args.iso)
+
     records = pipe.stream(files, batch_size=args.batch_size, seed=args.seed, **settings)
     # `disable=None`: no bar where stderr is not a terminal.
     with tqdm(total=len(files), unit="image", file=sys.stderr, disable=True if args.quiet else None) as bar:
         if args.faces != "all":
             for record in records:
-                yield [_row(files[record.index], record, terms)]
+                yield [row(record)]
                 bar.update()
             return
         # The rows of one image are written together, so that a resumed run need not ask which faces it has.
-        for index, faces in itertools.groupby(records, key=lambda record: record.index):
-            yield [_row(files[index], record, terms) for record in faces]
+        for _, faces in itertools.groupby(records, key=lambda record: record.index):
+            yield [row(record) for record in faces]
             bar.update()
 
 
-def _row(file: str, record, terms: tuple[str, ...]) -> dict:
+def _row(file: str, record, terms: tuple[str, ...], calibration, iso: bool) -> dict:
     row = {"file": row_name(file), "face": record.face, "score": _number(record.score)}
+    if calibration is not None:
+        row["percentile"] = _number(record.percentile)
+    if iso:
+        row["iso"] = int(calibration.to_iso(record.score))
     row |= {term: _number(record.terms.get(term)) if record.terms else None for term in terms}
     error = record.error
     if error is None and row["score"] is None:
@@ -285,8 +345,14 @@ def _print_row(row: dict, width: int) -> None:
 
     name = printable(row["file"])
     score = "-" if row["error"] is not None else _shown(row["score"])
-    face = f"  face {row['face']}" if row["face"] else ""
-    tqdm.write(f"{name:<{width}}  {score:>7}{face}", file=sys.stdout)
+    line = f"{name:<{width}}  {score:>7}"
+    if row.get("percentile") is not None:
+        line += f"  percentile {row['percentile']:5.1f}"
+    if "iso" in row:
+        line += f"  iso {row['iso']:3}"
+    if row["face"]:
+        line += f"  face {row['face']}"
+    tqdm.write(line, file=sys.stdout)
     sys.stdout.flush()
 
 

@@ -15,9 +15,12 @@ from .errors import CommandError, reason
 TERMS = ("noisy", "restored", "flipped", "noisy_flipped", "restored_flipped")  # of DifFIQA
 
 
-def table_columns(terms: Iterable[str] = TERMS) -> tuple[str, ...]:
-    """The columns of a table: those of every method, and one for each of its terms."""
-    return ("file", "face", "score", *terms, "error")
+INTEGERS = ("face", "iso")
+
+
+def table_columns(terms: Iterable[str] = TERMS, measures: Iterable[str] = ()) -> tuple[str, ...]:
+    """The columns of a table: those of every method, `percentile` and `iso` if named, one for each of its terms."""
+    return ("file", "face", "score", *measures, *terms, "error")
 
 
 COLUMNS = table_columns()
@@ -41,14 +44,23 @@ class ScoreTable:
         described: Goes into the record as well, but may differ: what a reader of the record wants to know.
         resume: Go on with the table that is there, if one is. Without it, a table that is there is an error.
         terms: What the method's scores are made of, in columns of these names.
+        measures: Those of `percentile` and `iso` that the table has: what a calibration makes of a score.
 
     Raises:
         CommandError: There is a table and `resume` is not set, or it was made with other settings or is not readable.
     """
 
-    def __init__(self, path: Path, settings: dict, described: dict, resume: bool, terms: Iterable[str] = TERMS):
+    def __init__(
+        self,
+        path: Path,
+        settings: dict,
+        described: dict,
+        resume: bool,
+        terms: Iterable[str] = TERMS,
+        measures: Iterable[str] = (),
+    ):
         self.path = path
-        self._columns = table_columns(terms)
+        self._columns = table_columns(terms, measures)
         self._rows_path = path if path.suffix != ".parquet" else _beside(path, ".partial.jsonl")
         self._settings_path = _beside(path, ".settings.json")
         self.rows: list[dict] = []
@@ -174,18 +186,17 @@ def _read_rows(path: Path, columns: tuple[str, ...]) -> tuple[list[dict], bool]:
 
 
 def _parse(row: dict[str, str], columns: tuple[str, ...]) -> dict:
-    numbers = {column: float(row[column]) if row[column] else None for column in columns[2:-1]}
-    return {**row, **numbers, "face": int(row["face"]), "error": row["error"] or None}
+    kinds = {column: int if column in INTEGERS else float for column in columns[1:-1]}
+    numbers = {column: kind(row[column]) if row[column] else None for column, kind in kinds.items()}
+    return {**row, **numbers, "error": row["error"] or None}
 
 
 def _write_parquet(path: Path, rows: list[dict], columns: tuple[str, ...]) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    floats = [(column, pyarrow.float64()) for column in columns[2:-1]]
-    schema = pyarrow.schema(
-        [("file", pyarrow.string()), ("face", pyarrow.int64()), *floats, ("error", pyarrow.string())]
-    )
+    numbers = [(name, pyarrow.int64() if name in INTEGERS else pyarrow.float64()) for name in columns[1:-1]]
+    schema = pyarrow.schema([("file", pyarrow.string()), *numbers, ("error", pyarrow.string())])
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), path)
 
 

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..default_weights import QUALITY_MODEL
 from .errors import CommandError, printable, reason
 from .score_table import row_name
 
 
-IMAGE_ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".jp2", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
 PIPELINE_SETTINGS = ("num_timesteps", "num_inference_steps", "num_repeats")  # which have options of their own
 
 
@@ -48,7 +48,15 @@ def add_call_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
     """Those, and the model, which is a pipeline or a face quality model."""
-    parser.add_argument("--model", default="default", metavar="ID_OR_PATH", help="pipeline or quality model (default)")
+    model = parser.add_mutually_exclusive_group()
+    model.add_argument("--model", default="default", metavar="ID_OR_PATH", help="pipeline or quality model (default)")
+    model.add_argument(
+        "--fast",
+        dest="model",
+        action="store_const",
+        const=str(QUALITY_MODEL),
+        help="the small distilled network of the package, DifFIQA(R), which looks at a face once",
+    )
     parser.add_argument("--fr-model", metavar="ID_OR_PATH", help="face recognition model in place of the pipeline's")
     add_call_arguments(parser)
 
@@ -72,10 +80,7 @@ def load_scorer(args: argparse.Namespace):
         is_model = is_model and cached_file(args.model, "config.json", **quiet) is not None
     except Exception as error:  # a name that is no repository, no permission, ...
         raise CommandError(f"cannot load the model {args.model}: {reason(error)}") from error
-    if is_model:
-        scorer = _load_method(args)
-    else:
-        scorer = load_pipeline(args, "float32")
+    scorer = placed(_load_method(args) if is_model else load_pipeline(args), args.device)
     if args.align:
         scorer.image_processor.do_align = True
         if args.detector:
@@ -84,38 +89,39 @@ def load_scorer(args: argparse.Namespace):
 
 
 def _load_method(args: argparse.Namespace):
-    from ..image_processing_face import FaceImageProcessor
-    from ..methods.cards import CARDS
-    from ..methods.method import load_complete
-    from ..models import AutoModelForFaceQuality
-
     for option in PIPELINE_SETTINGS:
         if getattr(args, option) is not None:
             raise CommandError(f"--{option.replace('_', '-')} goes with a pipeline; {args.model} is a quality model")
     be_quiet()
+    from ..calibration import find_calibration
+    from ..image_processing_face import FaceImageProcessor
+    from ..methods.method import load_complete
+    from ..methods.regression import method_of
+    from ..models import AutoModelForFaceQuality
+
     try:
         model = load_complete(AutoModelForFaceQuality, args.model, "face quality model")
         processor = None
         if os.path.exists(Path(args.model) / "preprocessor_config.json") or not os.path.isdir(args.model):
             processor = FaceImageProcessor.from_pretrained(args.model)
+        method = method_of(model, processor)
+        method.calibration = find_calibration(args.model)
     except Exception as error:  # whatever the libraries raise for what is none
         raise CommandError(f"cannot load the model {args.model}: {reason(error)}") from error
-    card = next(card for card in CARDS if type(model).__name__ in card.networks)
-    return placed(card.load_class()(card, model, processor), args.device)
+    return method
 
 
-def load_pipeline(args: argparse.Namespace, dtype: str):
-    """The [`DifFIQAPipeline`] of `--model`, with the FR model of `--fr-model`, where `--device` wants it."""
+def load_pipeline(args: argparse.Namespace):
+    """The [`DifFIQAPipeline`] of `--model`, with the FR model of `--fr-model`."""
     be_quiet()
     from .. import DifFIQAPipeline
 
     model = args.model or "default"
     replaced = {"fr_model": _load_fr_model(args.fr_model)} if args.fr_model else {}
     try:
-        pipe = DifFIQAPipeline.from_pretrained(model, **replaced)
+        return DifFIQAPipeline.from_pretrained(model, **replaced)
     except Exception as error:  # whatever the libraries raise for a folder or repository that is not a pipeline
         raise CommandError(f"cannot load the model {model}: {reason(error)}") from error
-    return placed(pipe, args.device, dtype)
 
 
 def be_quiet() -> None:
@@ -160,12 +166,25 @@ def _load_fr_model(name: str):
     return fr_model
 
 
+def usable_calibration(scorer, **settings: Any):
+    """
+    The scorer's [`Calibration`], if it holds for a call with these settings. Where it does not, it is taken from the
+    scorer, and a line on stderr says why.
+    """
+    if scorer.calibration is not None:
+        misfit = scorer.calibration.misfit(scorer.calibration_settings(**settings))
+        if misfit is not None:
+            say(misfit)
+            scorer.calibration = None
+    return scorer.calibration
+
+
 def stream_records(scorer, files: Sequence[str], args: argparse.Namespace) -> Iterator:
-    """The records of the files, with a bar where stderr is a terminal."""
+    """The records of the files, without percentiles, with a bar where stderr is a terminal."""
     from tqdm import tqdm
 
-    settings = pipeline_settings(args) if hasattr(scorer, "unet") else {}
-    records = scorer.stream(files, batch_size=args.batch_size, seed=args.seed, **settings)
+    scorer.calibration = None
+    records = scorer.stream(files, batch_size=args.batch_size, seed=args.seed, **scorer_settings(scorer, args))
     try:
         yield from tqdm(records, total=len(files), unit="image", file=sys.stderr, disable=None)
     except (OSError, ValueError, RuntimeError) as error:  # no detector, no memory, settings that make no sense
@@ -177,57 +196,12 @@ def pipeline_settings(args: argparse.Namespace) -> dict[str, int | None]:
     return {name: getattr(args, name) for name in PIPELINE_SETTINGS}
 
 
+def scorer_settings(scorer, args: argparse.Namespace) -> dict[str, int | None]:
+    """Those of the options that a call of what [`load_scorer`] gives takes: a quality model has none."""
+    return pipeline_settings(args) if hasattr(scorer, "unet") else {}
+
+
 # -- which images, and who a face belongs to --------------------------------------------------------------------------
-
-
-def find_images(paths: list[str], recursive: bool = False) -> tuple[list[str], list[str]]:
-    """The images that the arguments of `diffiqa score` stand for.
-
-    A file that is named is taken whatever its ending is (and whether or not it is there: scoring it says what is wrong
-    with it). In a folder those with the ending of an image are taken, in the order of their names. Symbolic links are
-    followed; a folder is looked into once, however many links lead to it.
-
-    Returns:
-        The files, each once, and a line for each folder that could not be read or has no images.
-    """
-    files: dict[str, None] = {}
-    problems = []
-    seen: set[tuple[int, int]] = set()
-    for argument in paths:
-        if not os.path.isdir(argument):
-            files[argument] = None
-            continue
-        found = 0
-        readable = True
-        has_folders = False
-        folders = [argument]
-        while folders:
-            folder = folders.pop()
-            try:
-                status = os.stat(folder)
-                if (status.st_dev, status.st_ino) in seen:
-                    found += 1  # its images, if any, are in the list
-                    continue
-                seen.add((status.st_dev, status.st_ino))
-                names = sorted(os.listdir(folder))
-            except OSError as error:
-                problems.append(f"cannot read the folder {folder}: {reason(error)}")
-                readable = False
-                continue
-            inside = [os.path.join(folder, name) for name in names]
-            folders_inside = [path for path in inside if os.path.isdir(path)]
-            has_folders = has_folders or bool(folders_inside)
-            if recursive:
-                folders += reversed(folders_inside)
-            for path in inside:
-                # A link that leads nowhere is kept, to be reported; a folder, pipe or socket is not an image.
-                if path.lower().endswith(IMAGE_ENDINGS) and (os.path.isfile(path) or not os.path.exists(path)):
-                    files[path] = None
-                    found += 1
-        if not found and readable:
-            hint = ", only folders: --recursive looks into them" if has_folders and not recursive else ""
-            problems.append(f"no images in the folder {argument}{hint}")
-    return list(files), problems
 
 
 def read_table(path: Path) -> list[dict[str, Any]]:

@@ -34,7 +34,9 @@ def load_method(
     Args:
         name (`str`): One of the names in [`CARDS`], such as `"cr-fiqa"`; `diffiqa methods` lists them.
         weights (*optional*): The method's own network: a folder or Hub id as `from_pretrained` takes it, a published
-            file as its authors share it (nothing in it is run), or the model itself.
+            file as its authors share it (nothing in it is run), or the model itself. `"default"`, or nothing where the
+            card does not say that they are needed, is what comes with the package. A `calibration.json` in the folder
+            or repository of a quality model becomes the method's [`~FaceQualityMethod.calibration`].
         fr_model (*optional*): The face recognition model that the method probes, given likewise. `"default"`, or
             nothing where the card does not say that it is needed, is the small one that comes with the package.
         image_processor ([`FaceImageProcessor`], *optional*): Makes canonical faces from images. Without it images are
@@ -59,6 +61,9 @@ def load_method(
     >>> method = load_method("embedding-norm")
     >>> method("examples/faces/astronaut.jpg").scores.shape
     torch.Size([1])
+    >>> method = load_method("diffiqa-r")
+    >>> method.calibration is not None  # then there are percentiles as well
+    True
 
     ```
     """
@@ -66,6 +71,8 @@ def load_method(
     for argument, value in (("weights", weights), ("fr_model", fr_model)):
         if value is None and argument in card.needs:
             raise ValueError(f"{name} needs {argument}: {card.weights_source}")
+        if isinstance(value, str) and value == "default" and argument in card.needs:
+            raise ValueError(f"{name} has no default {argument}, it needs its own: {card.weights_source}")
         if value is not None and argument not in card.takes:
             raise ValueError(f"{name} takes no {argument}, but {' and '.join(card.takes)}")
     for option in options:

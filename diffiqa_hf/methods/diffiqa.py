@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
+from ..calibration import Calibration
 from ..image_processing_face import FaceImageProcessor
-from ..pipeline_diffiqa import DifFIQAPipeline
+from ..pipeline_diffiqa import DifFIQAPipeline, used_terms
 from ..pipeline_output import FaceQualityRecord
 from .cards import MethodCard
 from .method import FaceQualityMethod, load_fr_model
@@ -54,6 +55,7 @@ class DifFIQAMethod(FaceQualityMethod):
         if isinstance(weights, DifFIQAPipeline):
             # Another pipeline of the same parts: what is set here is not set in the caller's.
             pipeline = DifFIQAPipeline(**{**weights.components, **replaced}, **_settings(weights))
+            pipeline.calibration = weights.calibration
         else:
             pipeline = DifFIQAPipeline.from_pretrained(weights, **replaced)
         return cls(card, pipeline, image_processor, **options)
@@ -70,6 +72,23 @@ class DifFIQAMethod(FaceQualityMethod):
         """As [`~FaceQualityMethod.stream`]; `batch_size` counts the noisy copies that go through the UNet."""
         return self.pipeline.stream(
             images, landmarks, batch_size=batch_size, seed=seed, on_error=on_error, **self.options
+        )
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """The pipeline's."""
+        return self.pipeline.calibration
+
+    @calibration.setter
+    def calibration(self, calibration: Calibration | None) -> None:
+        self.pipeline.calibration = calibration
+
+    def calibration_settings(self) -> dict[str, Any]:
+        """As [`~DifFIQAPipeline.calibration_settings`], with the options of the method."""
+        names = ("num_timesteps", "num_inference_steps", "num_repeats")
+        used = {name: value for name, value in self.options.items() if name.startswith("use_")}
+        return self.pipeline.calibration_settings(
+            **{name: self.options.get(name) for name in names}, terms=used_terms(**used)
         )
 
     def enable_folding(self, winograd: bool = False) -> None:

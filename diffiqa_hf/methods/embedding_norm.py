@@ -6,6 +6,7 @@ import os
 import torch
 from torch import nn
 
+from ..calibration import find_calibration
 from ..image_processing_face import FaceImageProcessor
 from .cards import MethodCard
 from .method import FaceQualityMethod, load_fr_model, load_published
@@ -26,13 +27,18 @@ class EmbeddingNorm(FaceQualityMethod):
         fr_model: str | os.PathLike | nn.Module = "default",
         image_processor: FaceImageProcessor | None = None,
     ) -> "EmbeddingNorm":
+        calibration = None
         if weights is None:
             model = load_fr_model(fr_model)
         elif isinstance(weights, str | os.PathLike) and os.path.isfile(weights):
             model = load_published(weights, card.dialect)
         else:
             model = load_fr_model(weights)
-        return cls(card, model, image_processor)
+            if not isinstance(weights, nn.Module):
+                calibration = find_calibration(weights)
+        method = cls(card, model, image_processor)
+        method.calibration = calibration
+        return method
 
     @torch.no_grad()
     def raw_scores(self, faces: torch.Tensor, seed: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:

@@ -1,9 +1,6 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 """FaceQgen: Hernandez-Ortega, Fierrez, Serna and Morales, FG 2021."""
 
-import os
-from typing import Any
-
 import torch
 from torch import nn
 
@@ -39,11 +36,6 @@ class FaceQgen(QualityModelMethod):
         if measure is not None and measure not in _MEASURES:
             raise ValueError(f"measure has to be one of {', '.join(_MEASURES)}, got {measure!r}")
         self.measure = measure or model.config.measure
-
-    @classmethod
-    def load(cls, card: MethodCard, *, weights: str | os.PathLike | nn.Module, **options: Any) -> "FaceQgen":
-        method = super().load(card, weights=weights, image_processor=options.pop("image_processor", None))
-        return cls(card, method.model, method.image_processor, **options)
 
     @torch.no_grad()
     def raw_scores(self, faces: torch.Tensor, seed: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:

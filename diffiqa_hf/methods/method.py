@@ -3,7 +3,6 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,9 +11,11 @@ from torch import nn
 from transformers import AutoModel
 
 from .. import models  # noqa: F401 - makes our FR models known to AutoModel
+from ..calibration import CalibrationMixin
+from ..default_weights import FR_MODEL
 from ..folding import fold
 from ..image_processing_face import FaceImageProcessor
-from ..image_stream import check_call, collect, stream_faces
+from ..image_stream import check_call, collect, stream_faces, with_percentiles
 from ..pipeline_diffiqa import DifFIQAPipeline
 from ..pipeline_output import FaceQualityOutput, FaceQualityRecord
 from .cards import MethodCard
@@ -22,10 +23,8 @@ from .cards import MethodCard
 
 logger = logging.get_logger(__name__)
 
-DEFAULT_FR_MODEL = Path(__file__).parents[1] / "checkpoints" / "default" / "fr_model"
 
-
-class FaceQualityMethod:
+class FaceQualityMethod(CalibrationMixin):
     """
     Base of the methods. One is made by [`load_method`] and called with images.
 
@@ -105,7 +104,8 @@ class FaceQualityMethod:
 
         Returns:
             [`FaceQualityOutput`] with `scores` of shape `(N,)`, higher is better, and as `terms` the parts of the
-            score, with `"raw"` the method's own number where lower is better.
+            score, with `"raw"` the method's own number where lower is better; with `percentiles` where there is a
+            [`calibration`] that holds.
         """
         records = list(self.stream(images, landmarks, batch_size=batch_size, seed=seed, on_error=on_error))
         output = collect(records, dict.fromkeys(name for record in records for name in record.terms))
@@ -130,7 +130,8 @@ class FaceQualityMethod:
         batches = stream_faces(
             images, landmarks, self.image_processor, batch_size, on_error, self._progress_bar_config
         )
-        return (record for batch in batches for record in self._score_batch(batch, seed))
+        records = (record for batch in batches for record in self._score_batch(batch, seed))
+        return with_percentiles(records, self.usable_calibration())
 
     def to(self, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> "FaceQualityMethod":
         """Moves the network to a device and, if given, to a floating point type. Returns the method."""
@@ -147,7 +148,25 @@ class FaceQualityMethod:
                 float32 on a CPU; not where the method takes gradients.
         """
         if not self.needs_layers:
-            self.model = fold(self.model, winograd and not self.needs_gradients)
+            with self._same_weights():
+                self.model = fold(self.model, winograd and not self.needs_gradients)
+
+    def calibration_settings(self) -> dict[str, Any]:
+        """
+        What the scores depend on besides the faces and the seed, for [`~diffiqa_hf.calibration.fit_calibration`]:
+        the name, the method's own options and a digest of the weights; JSON.
+        """
+        names = {module: name for name, module in self.model.named_modules()}
+        # FROQ's `calibration` is what its layers were chosen by; they are what counts.
+        options = {name: getattr(self, name) for name in self.card.options if name != "calibration"}
+        options = {
+            name: names.get(value, value) if isinstance(value, nn.Module) else value for name, value in options.items()
+        }
+        settings = {"method": self.card.name, "weights": self._weight_digests()}
+        return settings | ({"options": options} if options else {})
+
+    def _scoring_models(self) -> dict[str, nn.Module]:
+        return {"model": self.model}
 
     @property
     def device(self) -> torch.device:
@@ -214,7 +233,7 @@ def load_fr_model(source: str | os.PathLike | nn.Module) -> nn.Module:
     if os.path.isfile(source):
         model = load_published(source, None)
     else:
-        model = load_complete(AutoModel, DEFAULT_FR_MODEL if source == "default" else source, "FR model")
+        model = load_complete(AutoModel, FR_MODEL if source == "default" else source, "FR model")
     what = type(model).__name__
     if not hasattr(model.config, "embedding_size") or what.endswith("ForFaceQuality"):
         raise ValueError(f"{os.fspath(source)} is no FR model but a {what}")

@@ -15,6 +15,7 @@ from .mobilefacenet import MobileFaceNetConfig, MobileFaceNetModel
 from .modeling_face import FaceEmbeddingOutput, FaceModelConfig, FacePreTrainedModel
 from .modeling_face_quality import (
     AutoModelForFaceQuality,
+    DifFIQARModel,
     FaceQualityModelOutput,
     IResNetForFaceQuality,
     MobileFaceNetForFaceQuality,
@@ -38,6 +39,7 @@ __all__ = [
     "AutoModelForFaceQuality",
     "CLIBFIQAConfig",
     "CLIBFIQAForFaceQuality",
+    "DifFIQARModel",
     "DifFIQAUNetModel",
     "FaceEmbeddingOutput",
     "FaceModelConfig",

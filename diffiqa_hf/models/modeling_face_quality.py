@@ -11,8 +11,10 @@ with a new head, and a folder of a quality model loads as the FR model in it.
 SDD-FIQA (Ou et al., CVPR 2021) has no embedding: its head reads the last feature map. So it is a class of its own.
 """
 
+import os
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,6 +26,7 @@ from transformers.models.auto.auto_factory import _BaseAutoModelClass, _LazyAuto
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from transformers.utils import ModelOutput
 
+from ..default_weights import QUALITY_MODEL
 from .iresnet import IResNetConfig, IResNetModel
 from .iresnet.modeling_iresnet import IResNetBlock
 from .mobilefacenet import MobileFaceNetConfig, MobileFaceNetModel
@@ -230,6 +233,41 @@ class AutoModelForFaceQuality(_BaseAutoModelClass):
     _model_mapping = _LazyAutoMapping(CONFIG_MAPPING_NAMES, OrderedDict())
 
 
+class DifFIQARModel(AutoModelForFaceQuality):
+    """
+    The small DifFIQA(R) that comes with the package, distilled from its default pipeline: a
+    [`MobileFaceNetForFaceQuality`] for research only (see its card). Anything else it loads as
+    [`AutoModelForFaceQuality`].
+
+    Faces `pixel_values` of shape `(batch_size, 3, 112, 112)`, RGB in [-1, 1], as [`FaceImageProcessor`] makes them,
+    become [`FaceQualityModelOutput`] with `scores` of shape `(batch_size,)`, higher is better.
+    `load_method("diffiqa-r")` takes images, and gives percentiles as well.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> from diffiqa_hf import DifFIQARModel, FaceImageProcessor
+
+    >>> model = DifFIQARModel.from_pretrained("default")
+    >>> faces = FaceImageProcessor()(["examples/faces/astronaut.jpg"], return_tensors="pt")
+    >>> with torch.no_grad():
+    ...     model(**faces).scores.shape
+    torch.Size([1])
+
+    ```
+    """
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike = "default", *model_args: Any, **kwargs: Any
+    ) -> FacePreTrainedModel:
+        """As [`AutoModelForFaceQuality`], from a folder or Hub id; `"default"` is the one of the package."""
+        if pretrained_model_name_or_path == "default":
+            pretrained_model_name_or_path = QUALITY_MODEL
+        return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+
+
 AutoConfig.register(SDDFIQAConfig.model_type, SDDFIQAConfig, exist_ok=True)
 for _model in (IResNetForFaceQuality, MobileFaceNetForFaceQuality, SDDFIQAForFaceQuality):
     AutoModelForFaceQuality.register(_model.config_class, _model, exist_ok=True)
@@ -237,6 +275,7 @@ for _model in (IResNetForFaceQuality, MobileFaceNetForFaceQuality, SDDFIQAForFac
 
 __all__ = [
     "AutoModelForFaceQuality",
+    "DifFIQARModel",
     "FaceQualityModelOutput",
     "IResNetForFaceQuality",
     "MobileFaceNetForFaceQuality",

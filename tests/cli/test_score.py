@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 
 from diffiqa_hf.cli import main
-from diffiqa_hf.cli.score import find_images
 from diffiqa_hf.cli.score_plot import FACE, GAP, MARGIN, MAX_FACES, TITLE, choose, draw
 from diffiqa_hf.cli.score_table import COLUMNS, ScoreTable
+from diffiqa_hf.image_files import find_images
 
 
 QUICK = ["--num-timesteps", "2", "--num-repeats", "1", "--device", "cpu"]

@@ -1,17 +1,20 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 """Where a method's network comes from."""
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
-from diffiqa_hf import DifFIQAPipeline, IResNetConfig, IResNetForFaceQuality
-from diffiqa_hf.methods import CARDS, load_method
+from diffiqa_hf import DifFIQAPipeline, DifFIQARModel, IResNetConfig, IResNetForFaceQuality
+from diffiqa_hf.methods import CARDS, get_card, load_method
+from diffiqa_hf.methods.regression import method_of
 
 
 FACE = Path(__file__).parents[2] / "examples" / "faces" / "astronaut.jpg"
 WITH_WEIGHTS = [card.name for card in CARDS if "weights" in card.takes and card.name != "diffiqa"]
+NEEDING_WEIGHTS = [card.name for card in CARDS if "weights" in card.needs]
 
 
 @pytest.mark.parametrize("name", WITH_WEIGHTS)
@@ -21,10 +24,31 @@ def test_weights_from_a_folder(make_method, make_network, faces, tmp_path, name)
     torch.testing.assert_close(make_method(name, tmp_path)(faces).scores, make_method(name, network)(faces).scores)
 
 
-@pytest.mark.parametrize("name", WITH_WEIGHTS)
+@pytest.mark.parametrize("name", NEEDING_WEIGHTS)
 def test_weights_have_to_be_given(name):
-    with pytest.raises(ValueError, match=f"^{name} needs weights: .*https://github.com/"):
+    where = re.escape(get_card(name).weights_source)
+    with pytest.raises(ValueError, match=f"^{name} needs weights: {where}$"):
         load_method(name)
+    with pytest.raises(ValueError, match=f"^{name} has no default weights, it needs its own: {where}$"):
+        load_method(name, "default")
+
+
+def test_the_distilled_network_comes_with_the_package():
+    assert {*WITH_WEIGHTS} - {*NEEDING_WEIGHTS} == {"diffiqa-r"}
+    expected = DifFIQARModel.from_pretrained().state_dict()
+    for method in (load_method("diffiqa-r"), load_method("diffiqa-r", "default", device="cpu")):
+        state = method.model.state_dict()
+        assert state.keys() == expected.keys()
+        assert all(torch.equal(tensor, expected[name]) for name, tensor in state.items())
+        assert not method.model.training and next(method.model.parameters()).dtype == torch.float32
+
+
+def test_a_network_says_which_method_it_is_of(make_network):
+    for name in [card.name for card in CARDS if card.networks]:
+        card = method_of(make_network(name)).card
+        assert card.name == {"cr-fiqa": "diffiqa-r"}.get(name, name)
+    with pytest.raises(ValueError, match="^no method has a IResNetModel as its network$"):
+        method_of(make_network("faceqan"))
 
 
 def test_what_a_method_does_not_take():
