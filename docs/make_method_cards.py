@@ -41,7 +41,9 @@ def table() -> list[str]:
         "|---|---|---|---|---|---|",
     ]
     for card in CARDS:
-        needs = " and ".join(card.needs) or f"nothing ({' and '.join(card.takes)} optional)"
+        needs = " and ".join(card.needed) or "nothing"
+        if card.optional:
+            needs += f" ({' and '.join(card.optional)} optional)"
         cells = [f"[{card.name}](#{card.name})", *map(_escaped, (card.title, card.kind, needs))]
         cells += [_escaped(text) for text in (card.training[0] if card.training else "-", card.weights_license)]
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")

@@ -40,9 +40,7 @@ def table() -> str:
     """One line for each method: name, kind, what it takes, whether it draws random numbers, licence of the code."""
     rows = [("method", "kind", "needs (takes)", "random", "code licence", "title")]
     for card in CARDS:
-        optional = [name for name in card.takes if name not in card.needs]
-        one_of = [" or ".join(card.needs_one_of)] if card.needs_one_of else []
-        needs = [*card.needs, *one_of, *([f"({', '.join(optional)})"] if optional else [])]
+        needs = [*card.needed, *([f"({', '.join(card.optional)})"] if card.optional else [])]
         random = "seeded" if card.determinism.startswith("seed") else "no"
         # What more there is to say of a licence stands on the card.
         licence = re.split(r"[;(]", card.code_license)[0].strip()

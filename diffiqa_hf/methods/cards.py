@@ -66,6 +66,16 @@ class MethodCard:
     head: str | None = None
 
     @property
+    def needed(self) -> tuple[str, ...]:
+        """What has to be given."""
+        return (*self.needs, *([" or ".join(self.needs_one_of)] if self.needs_one_of else []))
+
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """What can be given besides, options apart."""
+        return tuple(name for name in self.takes if name not in self.needs)
+
+    @property
     def direction(self) -> str:
         """The method's own direction, and what was done about it."""
         if self.lower_is_better:
@@ -84,9 +94,7 @@ class MethodCard:
 
     def rows(self) -> list[tuple[str, str]]:
         """The card as pairs of a heading and a text, for whoever renders it."""
-        needed = [name if name in self.needs else f"{name} (optional)" for name in self.takes]
-        if self.needs_one_of:
-            needed.insert(0, " or ".join(self.needs_one_of))
+        needed = [*self.needed, *(f"{name} (optional)" for name in self.optional)]
         rows = [
             ("method", f"{self.name}: {self.title}"),
             ("paper", self.paper),
