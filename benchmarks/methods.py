@@ -56,7 +56,6 @@ from diffiqa_hf import (
     SDDFIQAForFaceQuality,
 )
 from diffiqa_hf.conversion import clib_fiqa
-from diffiqa_hf.folding import fold
 from diffiqa_hf.methods import FaceQualityMethod, load_method
 from diffiqa_hf.models.clib_fiqa import CLIBFIQAConfig, CLIBFIQAForFaceQuality
 from diffiqa_hf.models.faceqgen import FaceQgenConfig, FaceQgenForFaceQuality
@@ -183,11 +182,8 @@ def load(entry: Entry, network: Any, device: str) -> FaceQualityMethod:
 
 def folded(entry: Entry, network: Any, device: str) -> FaceQualityMethod:
     """The method on a folded copy; with Winograd's convolutions where they serve: on a CPU, and not for gradients."""
-    winograd = device == "cpu" and entry.method != "faceqan"
-    if entry.method != "diffiqa":
-        return load(entry, fold(network, winograd=winograd), device)
     method = load(entry, network, device)
-    method.pipeline.enable_folding(winograd=winograd)
+    method.enable_folding(winograd=device == "cpu")
     return method
 
 

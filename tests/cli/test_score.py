@@ -402,7 +402,9 @@ def test_a_killed_run_goes_on(model, tmp_path, ending, number, capsys):
         link.symlink_to("../face.png")
     output = tmp_path / f"scores.{ending}"
     args = ["score", str(faces), "--output", str(output), "--model", model, "--batch-size", "1", *QUICK]
-    code = "import sys; from diffiqa_hf.cli import main; sys.exit(main())"
+    # Whoever runs the tests in the background of a shell script has Ctrl-C ignored, and so have their children.
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += "from diffiqa_hf.cli import main; sys.exit(main())"
     streamed = output if ending == "csv" else tmp_path / "scores.parquet.partial.jsonl"
     process = subprocess.Popen([sys.executable, "-c", code, *args], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
     try:
