@@ -593,6 +593,7 @@ class Validation:
         self.clean = np.arange(len(dataset))
         if DEGRADED_COLUMN in dataset.column_names:
             self.clean = np.flatnonzero(~np.array(dataset[DEGRADED_COLUMN], dtype=bool))
+        self.has_copies = len(self.clean) < len(dataset)
         if args.validation_embeddings:
             if self.identities is None:
                 raise ValueError(f"--validation_embeddings needs people: there is no column {args.identity_column!r}")
@@ -632,7 +633,7 @@ class Validation:
         args, clean, known = self.args, self.clean, {}
         if self.comparisons is not None:
             known = {"embeddings": self.embeddings, "identities": self.identities[clean]}
-        what = "faces without degraded copies" if len(clean) < len(scores) else "faces"
+        what = "faces without degraded copies" if self.has_copies else "faces"
         if args.validation_split == "identity":  # else people are in both parts
             what += f" of {len(np.unique(self.identities[clean])):,} people"
         embedded_by = f"the embeddings `{Path(args.validation_embeddings or '').name}`"

@@ -496,3 +496,16 @@ def test_degraded_copies_are_not_compared(setup, tmp_path):
         script.Validation(
             dataset, targets, parse(*"--best_by pauc --validation_embeddings".split(), f"{tmp_path}/embeddings.npy")
         )
+
+
+def test_a_calibration_of_the_first_faces_speaks_of_no_copies(setup, tmp_path, monkeypatch):
+    monkeypatch.setattr(script, "MAX_COMPARED", 55)
+    faces = load_face_dataset(train_parquet=[str(setup / "faces.parquet")])
+    faces = faces.select(np.arange(60) % len(faces)).add_column("row", np.arange(60))
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "embeddings.npy", rng.standard_normal((60, 8)))
+    targets = rng.random(60).astype(np.float32)
+    validate = script.Validation(faces, targets, parse("--validation_embeddings", str(tmp_path / "embeddings.npy")))
+    model = MobileFaceNetForFaceQuality(MobileFaceNetConfig(**TINY)).eval()
+    calibration = validate.calibration(model, targets)
+    assert calibration.num_faces == 55 and calibration.data.startswith("faces of 8 people held out of")
