@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -95,18 +95,23 @@ class Share:
         return [*range(self.process, shards, self.num_processes), *(n for n in shuffled if not self.has(n))]
 
 
-def find_share(args: argparse.Namespace) -> Share:
-    """The share that the options of [`add_shard_arguments`] name, or that the launcher has put in the environment."""
+def launched_share(device: torch.device | str | None) -> Share:
+    """The share that a launcher has put in the environment, with the device that is given or the process's own."""
     launched = get_cpu_distributed_information()  # of any launch, whatever its name says
-    process, num_processes = launched.rank, launched.world_size
-    if args.num_processes is not None:
-        process, num_processes = args.process_index, args.num_processes
-    device, accelerator = args.device, torch.accelerator.current_accelerator(check_available=True)
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
     if device is None and (accelerator is None or parse_flag_from_env("ACCELERATE_USE_CPU")):
         device = "cpu"
     elif device is None:
         device = torch.device(accelerator.type, launched.local_rank % torch.accelerator.device_count())
-    return Share(process, num_processes, launched.local_rank, device)
+    return Share(launched.rank, launched.world_size, launched.local_rank, device)
+
+
+def find_share(args: argparse.Namespace) -> Share:
+    """The share that the options of [`add_shard_arguments`] name, or else the launcher's."""
+    share = launched_share(args.device)
+    if args.num_processes is None:
+        return share
+    return replace(share, process=args.process_index, num_processes=args.num_processes)
 
 
 def log_share(share: Share) -> None:
@@ -419,8 +424,9 @@ __all__ = [
     "add_shard_arguments",
     "check_shard_arguments",
     "find_share",
-    "log_share",
     "fingerprint_files",
+    "launched_share",
+    "log_share",
     "name_file",
     "open_faces",
     "read_rows",

@@ -83,18 +83,19 @@ def _run(config, args: argparse.Namespace) -> int:
 
     from ..evaluation.report import write_report
     from ..evaluation.runner import StudyRunner
+    from ..label_shards import launched_share
 
     disable_progress_bar()
     be_quiet()
     if args.output:
         # The cache stays where the study has it.
         config = replace(config, output=args.output, cache=config.cache or str(Path(config.output) / "cache"))
-    process, num_processes, device = find_share(args.device)
+    share = launched_share(args.device)
     progress = not args.quiet and sys.stderr.isatty()
     try:
-        runner = StudyRunner(config, device, process, num_processes, progress)
+        runner = StudyRunner(config, share.device, share.process, share.num_processes, progress)
         missing = runner.compute(only_find=args.report_only)
-        if process:
+        if share.process:
             return 0  # everything is computed; the first process makes the report
         if missing:
             print(f"diffiqa: {missing} shards are not computed; the report is of the rest", file=sys.stderr)
@@ -106,22 +107,3 @@ def _run(config, args: argparse.Namespace) -> int:
         raise CommandError(f"{error.filename or config.output}: {reason(error)}") from error
     print(printable(f"{Path(config.output) / 'report.html'}"))
     return 1 if missing else 0
-
-
-def find_share(device: str | None) -> tuple[int, int, object]:
-    """
-    Which process this is, of how many, and its device, as a launcher has put it in the environment. There is no
-    process group: nobody waits for anybody, or falls with anybody.
-    """
-    import torch
-    from accelerate.utils import parse_flag_from_env
-    from accelerate.utils.environment import get_cpu_distributed_information
-
-    launched = get_cpu_distributed_information()  # of any launch, whatever its name says
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    if device is None and (accelerator is None or parse_flag_from_env("ACCELERATE_USE_CPU")):
-        device = "cpu"
-    if device is None:
-        index = launched.local_rank % torch.accelerator.device_count()
-        device = torch.device(accelerator.type, index)
-    return launched.rank, launched.world_size, device
