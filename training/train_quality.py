@@ -61,7 +61,7 @@ from diffiqa_hf.hub import (
     record_training,
     training_facts,
 )
-from diffiqa_hf.image_processing_face import face_to_pixels, pixels_to_face
+from diffiqa_hf.image_processing_face import face_to_pixels
 from diffiqa_hf.losses import CRFIQALoss, MagFaceLoss
 from diffiqa_hf.methods import get_card, load_method
 from diffiqa_hf.methods.method import FaceQualityMethod, load_fr_model
@@ -325,13 +325,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 class Faces(Dataset):
     """
-    Faces (3, H, W) in [-1, 1], and degraded copies of them as further faces, mirrored by chance. What an item is
-    depends on the seed, the epoch and the index alone. With `targets`, positions of faces, those come along.
+    Faces (3, H, W) in [-1, 1] of the network's own size, and degraded copies of them as further faces, mirrored by
+    chance; beside each the face as FR models take it or, with `targets`, positions of faces, the face that is there.
+    What an item is depends on the seed, the epoch and the index alone.
     """
 
     def __init__(self, dataset, args: argparse.Namespace, copies: int = 0):
         self.dataset, self.args = dataset, args
-        self.processor = FaceImageProcessor()
+        self.fr_processor = self.processor = FaceImageProcessor()
         # Position r is face r % N of the dataset, and where r >= N its copy r // N.
         self.rows = np.arange(len(dataset) * (1 + copies))
         self.targets: np.ndarray | None = None
@@ -340,28 +341,29 @@ class Faces(Dataset):
         return len(self.rows)
 
     def clean(self, index: int) -> np.ndarray:
-        copy, row = divmod(int(self.rows[index]), len(self.dataset))
-        return self._read(row, copy)
+        """As FR models take it."""
+        return self._read(self.rows[index], self.fr_processor)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor, int]:
         epoch, index = key
         rng = np.random.default_rng([self.args.seed, epoch, index])
         flip = rng.random() < self.args.flip_probability
-        face = self.clean(index)
-        target = face
+        face = self._read(self.rows[index], self.processor)
         if self.targets is not None:
-            copy, row = divmod(int(self.targets[index]), len(self.dataset))
-            target = self._read(row, copy)
-        face, target = (torch.from_numpy(np.ascontiguousarray(x[:, :, ::-1] if flip else x)) for x in (face, target))
-        return face, target, index
+            beside = self._read(self.targets[index], self.processor)
+        else:
+            beside = face if self.processor.size == self.fr_processor.size else self.clean(index)
+        face, beside = (torch.from_numpy(np.ascontiguousarray(x[:, :, ::-1] if flip else x)) for x in (face, beside))
+        return face, beside, index
 
-    def _read(self, row: int, copy: int) -> np.ndarray:
-        face = read_face(self.dataset, row, self.args.image_column, self.processor)
-        if copy:
-            face = pixels_to_face(
-                degrade_face(face_to_pixels(face), np.random.default_rng([self.args.seed, copy, row]))
-            )
-        return face
+    def _read(self, position: int, processor: FaceImageProcessor) -> np.ndarray:
+        copy, row = divmod(int(position), len(self.dataset))
+        if not copy:
+            return read_face(self.dataset, row, self.args.image_column, processor)
+        # The degradation is made for canonical faces.
+        face = read_face(self.dataset, row, self.args.image_column, self.fr_processor)
+        pixels = degrade_face(face_to_pixels(face), np.random.default_rng([self.args.seed, copy, row]))
+        return processor.extract_faces(pixels)[0].pixel_values
 
 
 class PeopleKeys:
@@ -489,7 +491,8 @@ class Recipe(nn.Module):
     def forward(self, faces: torch.Tensor, targets: torch.Tensor, index: torch.Tensor) -> dict[str, torch.Tensor]:
         """
         Args:
-            faces, targets: (B, 3, H, W).
+            faces: (B, 3, H, W), of the network's size.
+            targets: (B, 3, H, W), their references or, where a recipe has none, the same faces for an FR model.
             index: (B,) positions of the faces, on the CPU.
 
         Returns:
@@ -526,7 +529,7 @@ class FaceQnetRecipe(Recipe):
 class PCNetRecipe(Recipe):
     def forward(self, faces, targets, index):
         people = self.people[index].to(faces.device)
-        return {"loss": pair_loss(self.model(faces).scores.float(), self.embed(faces, index), people)}
+        return {"loss": pair_loss(self.model(faces).scores.float(), self.embed(targets, index), people)}
 
 
 class LightQNetRecipe(Recipe):
@@ -540,7 +543,7 @@ class LightQNetRecipe(Recipe):
         args, read = self.args, []
         handle = last_layer(self.fr_model[0]).register_forward_pre_hook(lambda module, inputs: read.append(inputs[0]))
         try:
-            embeddings = self.embed(faces, index)
+            embeddings = self.embed(targets, index)
         finally:
             handle.remove()
         labels = (embeddings, self.people[index].to(faces.device), args.idq_scale, args.idq_margin, args.idq_hard)
@@ -784,6 +787,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
 
     torch.manual_seed(args.seed)
     model = make_model(args, fr_model).to(memory_format=torch.channels_last)
+    faces.processor = load_method(args.recipe, weights=model).image_processor
     embeddings = embed(args, faces, fr_model) if args.recipe == "pcnet" and args.fr_embeddings else None
     recipe = RECIPES[args.recipe](args, model, fr_model, torch.from_numpy(people), labels, embeddings)
     ema = None

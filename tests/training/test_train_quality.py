@@ -19,6 +19,7 @@ from diffiqa_hf import AutoModelForFaceQuality, FaceImageProcessor, IResNetConfi
 from diffiqa_hf.calibration import Calibration
 from diffiqa_hf.evaluation import EDCProtocol, edc_from_embeddings
 from diffiqa_hf.evaluation.pair_sampling import sample_pairs
+from diffiqa_hf.image_processing_face import face_to_pixels
 from diffiqa_hf.methods import load_method
 from diffiqa_hf.models.faceqgen import FaceQgenConfig, FaceQgenForFaceQuality
 from diffiqa_hf.models.faceqnet import FaceQnetConfig, FaceQnetForFaceQuality
@@ -182,6 +183,7 @@ def make_recipe(setup: Path, recipe: str, *extra: str):
     labels = torch.from_numpy(np.nan_to_num(found["labels"]).astype(np.float32)) if "labels" in found else None
     torch.manual_seed(0)
     model = script.make_model(args, fr_model)
+    faces.processor = load_method(recipe, weights=model).image_processor
     return script.RECIPES[recipe](args, model, fr_model, torch.from_numpy(people), labels).train(), faces
 
 
@@ -329,6 +331,27 @@ def test_degraded_copies_are_further_faces(setup):
         face, target, _ = faces[epoch, count + 5]
         mirrored = [np.array_equal(x, clean[:, :, ::-1]) for x, clean in ((face, faces.clean(count + 5)),)]
         assert np.array_equal(target.numpy(), faces.clean(4)[:, :, ::-1] if mirrored[0] else faces.clean(4))
+
+
+@pytest.mark.parametrize("recipe", ["pcnet", "lightqnet", "faceqnet"])
+def test_faces_are_made_at_the_size_at_which_the_method_scores(setup, recipe):
+    from datasets import Dataset
+    from datasets import Image as ImageFeature
+
+    module, faces = make_recipe(setup, recipe, "--degraded_copies", "1", "--flip_probability", "1")
+    sharp = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8))
+    faces.dataset = Dataset.from_dict({"image": [sharp]}).cast_column("image", ImageFeature())
+    faces.rows = np.arange(2)
+    processor = load_method(recipe, weights=module.model).image_processor
+    assert [*module.model.config.crop_size] == [*processor.size.values()] != [112, 112]
+    face, beside, _ = faces[0, 0]
+    # From the picture at once: by way of 112x112 what the network is given would be another.
+    assert np.array_equal(face.flip(2), processor(sharp)["pixel_values"][0])
+    assert np.array_equal(beside.flip(2), FaceImageProcessor()(sharp)["pixel_values"][0])
+    face, beside, _ = faces[0, 1]
+    assert np.array_equal(beside.flip(2), faces.clean(1)) and beside.shape[1:] == (112, 112)
+    degraded = Image.fromarray(face_to_pixels(faces.clean(1)))
+    assert np.array_equal(face.flip(2), processor(degraded)["pixel_values"][0])
 
 
 def test_nan_stops_and_names_the_step(setup, tmp_path):
