@@ -414,9 +414,10 @@ def predict(model: torch.nn.Module, faces, rows: range, what: str) -> dict[str, 
         `dict[str, torch.Tensor]`: the fields of the output, each of `len(rows)` rows, float32 on the CPU.
     """
     device = next(model.parameters()).device
+    size = 16 if device.type == "cpu" else 64  # a small batch stays in the cache of a CPU: about twice as fast there
     outputs = []
-    for start in tqdm(range(rows.start, rows.stop, 64), desc=what, leave=False):
-        batch = np.stack([faces.clean(i) for i in range(start, min(start + 64, rows.stop))])
+    for start in tqdm(range(rows.start, rows.stop, size), desc=what, leave=False):
+        batch = np.stack([faces.clean(i) for i in range(start, min(start + size, rows.stop))])
         output = model(torch.from_numpy(batch).to(device))
         outputs.append({name: value.float().cpu() for name, value in output.items()})
     return {name: torch.cat([output[name] for output in outputs]) for name in outputs[0]}
