@@ -37,14 +37,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffiqa_end_to_end import FACES, build_pipeline, set_last_statistics
+from diffiqa_end_to_end import FACES, set_last_statistics
 from measurement import digest, fill, interleaved_times, load_file, machine, write_result
 from PIL import Image
 from tensorflow_graph import FrozenGraph
 from torch import nn
 
 from diffiqa_hf import (
-    DifFIQAUNetModel,
     IResNetConfig,
     IResNetForFaceQuality,
     IResNetModel,
@@ -109,13 +108,6 @@ def _the_fr_model(args: argparse.Namespace, fr_model: nn.Module) -> nn.Module:
     return fr_model
 
 
-def _pipeline(args: argparse.Namespace, fr_model: nn.Module) -> Any:
-    unet = DifFIQAUNetModel()
-    fill(unet)
-    settings = argparse.Namespace(timesteps=5, repeats=10, device="cpu")
-    return build_pipeline(unet.eval(), fr_model, settings, duplicate=False)
-
-
 def _lightqnet(size: str) -> Callable:
     def build(args: argparse.Namespace, fr_model: nn.Module) -> Any:
         if args.lightqnet is not None:
@@ -142,9 +134,9 @@ def _mobilefacenet() -> nn.Module:
 
 _MAGFACE = {"channel_order": "bgr", "image_mean": [0, 0, 0], "image_std": [1, 1, 1], "bn_eps": 2e-5}
 ENTRIES = (
-    Entry("diffiqa", "the authors' UNet, {fr}; t = 5, n = 10", _pipeline, folds=True),
     Entry("diffiqa", "the pipeline in the package, its settings", lambda args, fr_model: "default", folds=True),
     Entry("diffiqa-r", "IResNet-100", _on_iresnet(100), folds=True),
+    Entry("diffiqa-r", "the network in the package", lambda args, fr_model: "default", folds=True),
     Entry("ediffiqa", "T: MobileFaceNet", _filled(_mobilefacenet), folds=True),
     Entry("ediffiqa", "L: IResNet-100", _on_iresnet(100, 1024), folds=True),
     Entry("cr-fiqa", "S: IResNet-50", _on_iresnet(50), folds=True),
@@ -477,7 +469,7 @@ _ABOUT = {
     "ready-made, ours is made of the picture in the timed call.",
 }
 _NOT_HERE = (
-    "- DifFIQA: beside its authors' code in [diffiqa_end_to_end.md](diffiqa_end_to_end.md).",
+    "- DifFIQA with its authors' UNet, beside their code: [diffiqa_end_to_end.md](diffiqa_end_to_end.md).",
     "- DifFIQA(R), eDifFIQA, MagFace, CR-FIQA and SDD-FIQA: the originals run an FR network and one or two linear "
     "layers, once a face; the networks are measured beside the originals in [backbones.md](backbones.md).",
     "- PFE: needs `tensorflow.contrib`, which ended with TensorFlow 1. FaceQnet: the network is in the weights' file, "
@@ -542,7 +534,8 @@ def main() -> None:
             # After each, so that a run that is stopped has left something.
             write_result(args.output, report(results, args))
     if args.cards is not None:
-        texts = json.loads(args.cards.read_text(encoding="utf-8")) | card_texts(results, args)
+        there = json.loads(args.cards.read_text(encoding="utf-8")) if args.cards.exists() else {}
+        texts = there | card_texts(results, args)
         write_result(args.cards, json.dumps(texts, indent=2, ensure_ascii=False) + "\n")
 
 
