@@ -27,6 +27,7 @@ a study (YAML, or the same in JSON):
     - {name: DifFIQA, method: diffiqa}
     - {name: DifFIQA t=5, method: diffiqa, options: {num_timesteps: 5}}
     - {name: norm, method: embedding-norm, fr_model: each}
+    - {name: theirs, scores: their_scores.txt}
   fr_models:
     - {name: ArcFace, model: arcface/}
   benchmarks:
@@ -59,6 +60,9 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
     parser.add_argument("--device", help="such as cpu, cuda (default: an accelerator if there is one)")
     parser.add_argument("--report-only", action="store_true", help="compute nothing: a report of what there is")
     parser.add_argument("--no-plot", action="store_true", help="no pictures, for which matplotlib is needed")
+    parser.add_argument(
+        "--scores", action="store_true", help="write the scores of all images too: FOLDER/scores/BENCHMARK.parquet"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
 
@@ -103,6 +107,8 @@ def _run(config, args: argparse.Namespace) -> int:
         if not any(study.evaluations.values()):
             raise CommandError("nothing is computed yet, so there is nothing to report")
         write_report(study, config.output, pictures=not args.no_plot)
+        if args.scores:
+            runner.write_scores(Path(config.output) / "scores")
     except OSError as error:
         raise CommandError(f"{error.filename or config.output}: {reason(error)}") from error
     print(printable(f"{Path(config.output) / 'report.html'}"))

@@ -29,7 +29,8 @@ def read_table(path: str | os.PathLike) -> dict[str, list]:
     The columns of a table by their names.
 
     Args:
-        path: `.csv` (with a line of names; values are strings), `.jsonl` (an object a line) or `.parquet`.
+        path: `.csv` (with a line of names; values are strings), `.jsonl` (an object a line), `.parquet`, or `.txt` as
+            many quality methods write it: lines of a file and its score, the columns `file` and `score`.
 
     Raises:
         TableError: It isn't there, or not such a table.
@@ -46,8 +47,10 @@ def read_table(path: str | os.PathLike) -> dict[str, list]:
                 raise TableError(f"{path}: not one JSON object a line")
             names = dict.fromkeys(name for row in rows for name in row)
             return {name: [row.get(name) for row in rows] for name in names}
+        if path.suffix == ".txt":
+            return _read_lines(path, text)
         if path.suffix != ".csv":
-            raise TableError(f"{path}: a table ends in .csv, .jsonl or .parquet")
+            raise TableError(f"{path}: a table ends in .csv, .jsonl, .parquet or .txt")
         reader = csv.reader(io.StringIO(text, newline=""))
         names = next(reader, [])
         rows = [(reader.line_num, row) for row in reader if row]
@@ -59,6 +62,20 @@ def read_table(path: str | os.PathLike) -> dict[str, list]:
         if len(row) != len(names):
             raise TableError(f"{path}: line {line}: {len(row)} values for {len(names)} columns")
     return {name: [row[at] for _, row in rows] for at, name in enumerate(names)}
+
+
+def _read_lines(path: Path, text: str) -> dict[str, list]:
+    table: dict[str, list] = {"file": [], "score": []}
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        # The score is last, for a path may have spaces.
+        file, *score = line.strip().rsplit(maxsplit=1)
+        if not score:
+            raise TableError(f"{path}: line {number}: a file and its score are needed, not {line.strip()!r}")
+        table["file"].append(file)
+        table["score"].append(score[0])
+    return table
 
 
 def _read_parquet(path: Path) -> dict[str, list]:

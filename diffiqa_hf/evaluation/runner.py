@@ -29,7 +29,7 @@ from ..file_utils import replace_file, write_text
 from ..image_files import find_images
 from .benchmarks import Benchmark, BenchmarkWarning, crop_to_box, load_benchmark
 from .edc import EDCProtocol, EDCWarning
-from .files import Names, TableError, read_pairs
+from .files import Names, TableError, numbers, read_pairs, read_table
 from .pair_sampling import sample_pairs
 from .report import Ablation, Runtime, Study
 from .study import Evaluation, evaluate_methods, noted
@@ -314,6 +314,27 @@ class _Entry:
         }
 
 
+class _Given:
+    """Scores out of a table, in place of an [`_Entry`]."""
+
+    def __init__(self, path: str, file_column: str, score_column: str, files: Sequence[str], what: str):
+        table = read_table(path)
+        if lacking := [name for name in (file_column, score_column) if name not in table]:
+            raise TableError(f"{path}: has no column {lacking[0]!r}; it has {', '.join(table) or 'none'}")
+        rows = Names([str(name) for name in table[file_column]], path).find(files, what)
+        self.scores = numbers(table[score_column], f"{path}: column {score_column}")[rows]
+        self.folder = Path(path)
+        digest = hashlib.sha256(self.folder.read_bytes()).hexdigest()[:16]
+        self.settings = {"what": what, "kind": "scores", "table": path, "column": score_column, "digest": digest}
+
+    def missing(self) -> int:
+        return 0
+
+    def load(self) -> dict[str, np.ndarray]:
+        errors = ["the table has no score" if score else None for score in np.isnan(self.scores)]
+        return {"scores": self.scores, "errors": _texts(errors)}
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # The run
 
@@ -362,7 +383,7 @@ class StudyRunner:
             except TableError as error:
                 raise ConfigError(str(error)) from error
             self.align[FACES] = False
-        self.entries: dict[tuple[str, ...], _Entry] = {}
+        self.entries: dict[tuple[str, ...], _Entry | _Given] = {}
         # FROQ's layers in place of the images that they were chosen by, by method and FR model.
         self.chosen: dict[tuple[str, ...], dict[str, Any]] = {}
 
@@ -384,6 +405,7 @@ class StudyRunner:
             for method in self.config.all_methods
             for fr_model in self._fr_models_of(method)
             for name in self.scored
+            if method.scores is None or name != FACES
         ]
         for task in tasks:
             task(self.share, only_find)
@@ -466,6 +488,9 @@ class StudyRunner:
     ) -> None:
         if self._is_done(*self._key(config.name, fr_model, name)):
             return
+        if config.scores is not None:
+            self.entries[self._key(config.name, fr_model, name)] = self._given(config, fr_model, name)
+            return
         from ..labelling import fingerprint
 
         method = self._load_method(config, fr_model, name)
@@ -497,6 +522,17 @@ class StudyRunner:
             return {"scores": scores, "errors": _texts([record.error for record in records]), **terms}
 
         entry.compute(rows_of, share, self._bar)
+
+    def _given(self, config: MethodConfig, fr_model: FRModelConfig | None, name: str) -> _Given:
+        names = {"{benchmark}": name, "{fr_model}": "" if fr_model is None else fr_model.name}
+        path, column = config.scores, config.score_column
+        for placeholder, meant in names.items():
+            path, column = path.replace(placeholder, meant), column.replace(placeholder, meant)
+        files = self.scored[name].rows["file"][:]
+        try:
+            return _Given(path, config.file_column, column, files, f"{config.name}, {name}")
+        except TableError as error:
+            raise ConfigError(f"{config.name}: {error}") from error
 
     def _place(self, method: Any) -> None:
         """To where it runs, its networks folded as `diffiqa score` does."""
@@ -533,8 +569,8 @@ class StudyRunner:
     def scores(self, method: str, fr_model: FRModelConfig | None, images: str) -> tuple[np.ndarray, list[str]] | None:
         """Scores of the rows in `scored_rows`, and for each the reason why it has none, or ""; `None`: not there."""
         config = next(entry for entry in self.config.all_methods if entry.name == method)
-        entry = self.entries[self._key(method, fr_model if config.fr_model == "each" else None, images)]
-        if entry.missing():
+        entry = self.entries.get(self._key(method, fr_model if config.fr_model == "each" else None, images))
+        if entry is None or entry.missing():
             return None
         rows = entry.load()
         if config.terms is None:
@@ -543,6 +579,28 @@ class StudyRunner:
         if lacking := [term for term in config.terms if term not in present]:
             raise ConfigError(f"{method}: there is no term {lacking[0]!r}; there are {', '.join(present) or 'none'}")
         return np.mean([rows[f"term_{term}"] for term in config.terms], axis=0), rows["errors"].tolist()
+
+    def write_scores(self, folder: str | os.PathLike) -> list[Path]:
+        """
+        A table `NAME.parquet` for each benchmark with the scores of its images, as `scores` of a method in another
+        study takes it: a column for each method of the main tables, `METHOD with FR MODEL` where it probes each.
+        What isn't in the cache is left out.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        paths = []
+        for name in self.benchmarks:
+            columns = {"file": self.scored[name].rows["file"][:]}
+            for method in self.config.methods:
+                for fr_model in self._fr_models_of(method):
+                    label = method.name if fr_model is None else f"{method.name} with {fr_model.name}"
+                    if (found := self.scores(method.name, fr_model, name)) is not None:
+                        columns[label] = found[0]
+            path = Path(folder) / f"{name}.parquet"
+            replace_file(path, partial(pq.write_table, pa.table(columns)))
+            paths.append(path)
+        return paths
 
     def evaluate(self) -> dict[str, list[Evaluation]]:
         """Every FR model on every benchmark by every protocol; what isn't in the cache is left out."""
@@ -674,6 +732,8 @@ class StudyRunner:
         first = next(iter(self.benchmarks))
         runtimes = []
         for config in self.config.all_methods:
+            if config.scores is not None:
+                continue
             fr_model = self._fr_models_of(config)[0]
             entry = self.entries[self._key(config.name, fr_model, first)]
             device = device_in_words(self.device, self.config.dtype)

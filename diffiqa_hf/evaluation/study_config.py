@@ -35,6 +35,11 @@ class MethodConfig:
         batch_size (`int`, *optional*): For the method; a part of what the cache goes by, since the last bits of a
             score may depend on it.
         seed (`int`): Of what the method draws.
+        scores (`str`, *optional*): In place of `method`: a table of its scores, higher is better, made by any program
+            or by `--scores` of an earlier study: .csv, .jsonl or .parquet, or .txt with lines of a file and its score.
+            `{benchmark}` in it and in `score_column` stands for the name of the benchmark, and with `fr_model: each`
+            `{fr_model}` for that of the FR model. Such a method is not timed, and has no scores for `faces`.
+        file_column, score_column (`str`): Of `scores`. Images are found by as much of their path as the table has.
     """
 
     name: str
@@ -45,6 +50,9 @@ class MethodConfig:
     terms: list | None = None
     batch_size: int | None = None
     seed: int = 0
+    scores: str | None = None
+    file_column: str = "file"
+    score_column: str = "score"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,6 +234,8 @@ class StudyConfig:
         for method in self.all_methods:
             if method.method not in known:
                 raise ConfigError(f"{method.name}: there is no method {method.method!r}; there are {', '.join(known)}")
+            if method.scores is not None:
+                _check_given(method)
         for benchmark in self.benchmarks:
             sources = [benchmark.benchmark, benchmark.parquet, benchmark.folder]
             if sum(source is not None for source in sources) != 1:
@@ -253,6 +263,15 @@ class StudyConfig:
         for name in ("shard_size", "batch_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is a positive number")
+
+
+def _check_given(method: MethodConfig) -> None:
+    """That nothing is said of how scores are computed that are in a table."""
+    computed = ("weights", "options", "terms", "batch_size", *(["fr_model"] if method.fr_model != "each" else []))
+    if unfit := [name for name in computed if getattr(method, name)]:
+        raise ConfigError(f"{method.name}: {unfit[0]} does not go with scores, which are read, not computed")
+    if method.fr_model is None and "{fr_model}" in method.scores + method.score_column:
+        raise ConfigError(f"{method.name}: {{fr_model}} needs fr_model: each")
 
 
 _Kind = TypeVar("_Kind")

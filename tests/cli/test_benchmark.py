@@ -569,6 +569,55 @@ def test_the_same_study_in_json(setup, tmp_path):
     assert StudyConfig.from_file(path) == StudyConfig.from_file(as_json)
 
 
+def test_scores_of_a_table_are_those_that_were_computed(setup, done, tmp_path):
+    cache = {"cache": str(done / "cache"), "ablations": []}
+    assert run(study(setup, tmp_path / "first", **cache), "--scores", "--no-plot", "--report-only") == 0
+    (table,) = (tmp_path / "first" / "scores").iterdir()
+    assert table.name == "examples.parquet"
+    given = {"scores": str(tmp_path / "first" / "scores" / "{benchmark}.parquet")}
+    methods = [
+        {"name": "DifFIQA", **given, "score_column": "DifFIQA"},
+        {"name": "norm", **given, "fr_model": "each", "score_column": "norm with {fr_model}"},
+    ]
+    changes = {**cache, "methods": methods, "faces": str(setup / "faces"), "runtime": 2}
+    assert run(study(setup, tmp_path / "second", **changes), "--no-plot") == 0
+    first, second = (results(tmp_path / name) for name in ("first", "second"))
+    assert second["evaluations"] == first["evaluations"] and second["runtimes"] == []
+    assert second["settings"]["computed"][-1]["column"] == "norm with FR 1"
+
+
+def test_scores_of_another_program(setup, done, tmp_path):
+    """Lines of a file and its score in any order, with other folders; an image without a score leaves first."""
+    import pyarrow.parquet as pq
+
+    cache = {"cache": str(done / "cache"), "ablations": []}
+    assert run(study(setup, tmp_path / "first", **cache), "--scores", "--no-plot", "--report-only") == 0
+    rows = pq.read_table(tmp_path / "first" / "scores" / "examples.parquet").to_pylist()
+    lines = [f"their faces/{row['file']} {row['DifFIQA'] if at else 'nan'}" for at, row in enumerate(rows)]
+    (tmp_path / "theirs.txt").write_text("\n".join(reversed(lines)))
+    methods = [{"name": "theirs", "scores": str(tmp_path / "theirs.txt")}]
+    assert run(study(setup, tmp_path / "second", **cache, methods=methods), "--no-plot") == 0
+    for evaluation in results(tmp_path / "second")["evaluations"]:
+        name = rows[0]["file"]
+        assert f"theirs could not score 1 images, the first is {name}: the table has no score." in evaluation["notes"]
+    with_nan = results(tmp_path / "second")["evaluations"][0]["methods"]["theirs"]["pauc"]["0.3"]
+    lowest = {row["file"]: row["DifFIQA"] if at else -2.0 for at, row in enumerate(rows)}
+    (tmp_path / "theirs.txt").write_text("\n".join(f"{name} {score}" for name, score in lowest.items()))
+    assert run(study(setup, tmp_path / "third", **cache, methods=methods), "--no-plot") == 0
+    assert results(tmp_path / "third")["evaluations"][0]["methods"]["theirs"]["pauc"]["0.3"] == with_nan
+
+    (tmp_path / "theirs.txt").write_text("\n".join(lines[2:]))
+    with pytest.raises(CommandError, match=f"theirs, examples: 2 images are not in .*theirs.txt, the first is {name}"):
+        run(study(setup, tmp_path / "fourth", **cache, methods=methods), "--no-plot")
+    (tmp_path / "theirs.txt").write_text("face.jpg\n")
+    with pytest.raises(CommandError, match="theirs.txt: line 1: a file and its score are needed, not 'face.jpg'"):
+        run(study(setup, tmp_path / "fourth", **cache, methods=methods), "--no-plot")
+    methods[0]["score_column"] = "quality"
+    (tmp_path / "theirs.txt").write_text("\n".join(lines))
+    with pytest.raises(CommandError, match="theirs.txt: has no column 'quality'; it has file, score"):
+        run(study(setup, tmp_path / "fourth", **cache, methods=methods), "--no-plot")
+
+
 def test_output_in_place_of_the_studys(setup, done, tmp_path):
     assert run(study(setup, setup / "done"), "--output", tmp_path / "elsewhere", "--report-only", "--no-plot") == 0
     assert results(tmp_path / "elsewhere")["evaluations"] == results(done)["evaluations"]
@@ -583,6 +632,10 @@ def test_output_in_place_of_the_studys(setup, done, tmp_path):
         ({"methods": [{"name": "a", "metod": "b"}]}, "methods, number 1: there is no 'metod'; there are name, method"),
         ({"methods": [{"name": "a", "method": "b"}]}, "a: there is no method 'b'; there are "),
         ({"methods": [{"name": "norm", "method": "cr-fiqa"}], "ablations": []}, "norm: cr-fiqa needs weights"),
+        ({"methods": [{"name": "a", "scores": "b.csv", "weights": "c"}]}, "a: weights does not go with scores"),
+        ({"methods": [{"name": "a", "scores": "b.csv", "fr_model": "c"}]}, "a: fr_model does not go with scores"),
+        ({"methods": [{"name": "a", "scores": "{fr_model}.csv"}]}, "a: {fr_model} needs fr_model: each"),
+        ({"methods": [{"name": "a", "scores": "nowhere.csv"}], "ablations": []}, "a: nowhere.csv: No such file"),
         ({"methods": [{"name": "a"}, {"name": "a"}]}, "two methods are called 'a'"),
         ({"fmr": "1e-3"}, r"fmr is '1e-3', and float \| None is needed \(YAML reads 1e-3 as a text"),
         ({"replicates": True}, "replicates is True, and int is needed"),
@@ -681,5 +734,5 @@ def test_every_option_is_explained():
     lines = benchmark.EPILOG.splitlines()
     text = "\n".join(line for line in lines[1:] if line.startswith("  "))
     config = StudyConfig.from_dict(yaml.safe_load(text))
-    assert [method.name for method in config.all_methods] == ["DifFIQA", "DifFIQA t=5", "norm", "w/o flip"]
+    assert [method.name for method in config.all_methods] == ["DifFIQA", "DifFIQA t=5", "norm", "theirs", "w/o flip"]
     assert FACES not in [entry.name for entry in config.benchmarks]
