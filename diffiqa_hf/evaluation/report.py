@@ -100,7 +100,8 @@ def paper_figures() -> dict[str, Any]:
 
 def pauc_table(evaluations: Sequence[Evaluation], methods: Sequence[str], limit: float, share: bool = False) -> Table:
     """
-    pAUC of each method on each benchmark with one FR model, and their plain mean, in the layout of Tables 2 and 5.
+    pAUC of each method on each benchmark with one FR model, and of several their plain mean, in the layout of Tables 2
+    and 5.
 
     Args:
         evaluations: Of one FR model, a column each.
@@ -112,20 +113,22 @@ def pauc_table(evaluations: Sequence[Evaluation], methods: Sequence[str], limit:
     for evaluation in evaluations:
         results = [evaluation.results.get(name) for name in methods]
         columns.append([r and (r.share if share else r.pauc)[limit] for r in results])
-    means = [None if None in row else float(np.mean(row)) for row in zip(*columns, strict=True)]
     digits = 3 if share else _digits(evaluations[0])
     cells = [ranked(column, not share, digits=digits) for column in columns]
-    cells.append(ranked(means, not share, places=3, digits=digits))
+    header = ["FIQA method", *(evaluation.benchmark for evaluation in evaluations)]
+    if len(evaluations) > 1:
+        means = [None if None in row else float(np.mean(row)) for row in zip(*columns, strict=True)]
+        cells.append(ranked(means, not share, places=3, digits=digits))
+        header.append("mean")
     for at, evaluation in enumerate(evaluations):
         for row, name in enumerate(methods):
             cells[at][row] = replace(cells[at][row], hint=_hint(evaluation, name, limit))
     rows = tuple((Cell(name), *row) for name, row in zip(methods, zip(*cells, strict=True), strict=True))
     what, fr_model = ("Share of the reachable gain" if share else "pAUC"), evaluations[0].fr_model
     better = "higher is better; 1 is perfect, 0 random" if share else "lower is better"
-    header = ("FIQA method", *(evaluation.benchmark for evaluation in evaluations), "mean")
     name = f"{'share' if share else 'pauc'}_{limit:g}_{fr_model}"
     caption = f"{fr_model}: {what} at a discard rate of {limit:g}, {_operating_point(evaluations[0])} ({better})."
-    return Table(_slug(name), caption, header, rows)
+    return Table(_slug(name), caption, tuple(header), rows)
 
 
 def _digits(evaluation: Evaluation) -> int:

@@ -132,6 +132,12 @@ def test_pauc_table_in_the_layout_of_table_2(evaluations, share):
     assert "floor" in table.rows[0][1].hint and "errors in 120 mated pairs" in table.rows[0][1].hint
 
 
+def test_one_benchmark_has_no_mean(evaluations):
+    table, several = (pauc_table(evaluations[:count], METHODS, 0.3) for count in (1, 2))
+    assert table.header == ("FIQA method", "LFW")
+    assert [*table.rows] == [row[:2] for row in several.rows]
+
+
 def test_a_method_that_is_not_there_has_no_mean(evaluations):
     lacking = replace(evaluations[0], results={"good": evaluations[0].results["good"]})
     table = pauc_table([lacking, evaluations[1]], METHODS, 0.2)
