@@ -493,7 +493,7 @@ def card_texts(results: list[tuple[Entry, str, list[dict]]], args: argparse.Name
             how = "one at a time" if row["count"] == 1 else f"{row['count']} at a time"
             parts.append(f"{_figure(rates['ours'])}{also} {how}")
         texts.setdefault(entry.method, []).append(f"{network}: {', '.join(parts)}")
-    return {name: f"faces a second: {'. '.join(parts)}. On {where}" for name, parts in texts.items()}
+    return {name: f"faces a second: {'; '.join(parts)}. On {where}" for name, parts in texts.items()}
 
 
 def main() -> None:

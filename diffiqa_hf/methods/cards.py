@@ -455,7 +455,7 @@ CARDS: tuple[MethodCard, ...] = (
             "the training code is not public (issue 7 of the repository)",
             "to compare with: https://github.com/javier-hernandezo/FaceQnet has the authors' scores of 15,131 crops "
             "of LFW (src/scores_quality_LFW.txt; the crops are MTCNN's, the version of FaceQnet is not said), and of "
-            "VGGFace2, BioSecure and CyberExtruder",
+            "VGGFace2, BioSecure and CyberExtruder; those of LFW are in docs/results/lfw",
         ),
         training=(
             "`training/train_quality.py --recipe faceqnet`",
