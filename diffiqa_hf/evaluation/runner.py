@@ -598,7 +598,7 @@ class StudyRunner:
                     if (found := self.scores(method.name, fr_model, name)) is not None:
                         columns[label] = found[0]
             path = Path(folder) / f"{name}.parquet"
-            replace_file(path, partial(pq.write_table, pa.table(columns)))
+            replace_file(path, partial(pq.write_table, pa.table(columns), compression="zstd"))
             paths.append(path)
         return paths
 
