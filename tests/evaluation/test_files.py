@@ -37,7 +37,8 @@ def test_a_table_reads_the_same_in_every_format(tmp_path):
         ("t.jsonl", "[1]\n", "not one JSON object a line"),
         ("t.jsonl", "{\n", "Expecting"),
         ("t.parquet", "no parquet", "t.parquet: "),
-        ("t.txt", "a\n", "ends in .csv, .jsonl or .parquet"),
+        ("t.dat", "a\n", "ends in .csv, .jsonl, .parquet or .txt"),
+        ("t.txt", "a 1\n\nb\n", "t.txt: line 3: a file and its score are needed, not 'b'"),
         ("missing.csv", None, "No such file"),
     ],
 )
