@@ -8,6 +8,7 @@ passes over the feature maps and the same outputs to rounding.
 - The standardised weights of [`DifFIQAUNetModel`] are computed once and not at each call.
 - In the UNets a nearest upsampling and the 3x3 convolution after it become one transposed convolution, with 4 in place
   of 9 multiplications for each output value: of the pixels under a filter most are copies of each other.
+- A PReLU's slopes take no gradient, which makes that of the pixels (FaceQAN, GraFIQs) a third faster.
 - On request, the wide 3x3 convolutions are computed by Winograd's algorithm.
 """
 
@@ -18,6 +19,7 @@ import torch
 from diffusers import UNet2DModel
 from diffusers.models.upsampling import Upsample2D
 from torch import nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -46,6 +48,36 @@ class ScaleShift(nn.Module):
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         return torch.addcmul(self.shift, hidden_states, self.scale)
+
+
+class _FrozenPReLU(torch.autograd.Function):
+    """The gradient of PyTorch's takes that of the slopes along, which nothing asks for, and five times as long."""
+
+    @staticmethod
+    def forward(ctx, hidden_states: torch.Tensor, slopes: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(hidden_states, slopes)
+        return F.prelu(hidden_states, slopes)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        hidden_states, slopes = ctx.saved_tensors
+        positive = torch.ops.aten.threshold_backward(gradient, hidden_states, 0)  # zero elsewhere
+        slopes = slopes.view(-1, *[1] * (gradient.ndim - 2))
+        return torch.addcmul(positive, gradient - positive, slopes), None
+
+
+class FrozenPReLU(nn.Module):
+    """A PReLU whose slopes take no gradient."""
+
+    def __init__(self, prelu: nn.PReLU):
+        super().__init__()
+        self.weight = prelu.weight
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        if torch.is_grad_enabled() and hidden_states.requires_grad:
+            return _FrozenPReLU.apply(hidden_states, self.weight)
+        return F.prelu(hidden_states, self.weight)
 
 
 def fold(model: Model, winograd: bool = False) -> Model:
@@ -87,6 +119,9 @@ def fold(model: Model, winograd: bool = False) -> Model:
     with torch.no_grad():
         for module in list(folded.modules()):
             _fold_layers(module)
+            for name, child in list(module.named_children()):
+                if type(child) is nn.PReLU:
+                    setattr(module, name, FrozenPReLU(child))
         if winograd:
             _use_winograd(folded)
     folded.to(memory_format=torch.channels_last)

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from diffiqa_hf import DifFIQAUNetModel
-from diffiqa_hf.folding import fold
+from diffiqa_hf.folding import FrozenPReLU, fold
 from diffiqa_hf.models import (
     IResNetConfig,
     IResNetForFaceQuality,
@@ -102,8 +102,9 @@ def test_training_mode_changes_nothing(name):
     assert (output(folded.train(), make_images(0)) - expected).abs().max() < 1e-5 * max(1, expected.abs().max())
 
 
-def test_gradient_reaches_the_pixels_alone():
-    model = build("arcface")
+@pytest.mark.parametrize("name", ["arcface", "mobilefacenet"])
+def test_gradient_reaches_the_pixels_alone(name):
+    model = build(name)
     gradients = []
     for network in (model, fold(model)):
         faces = make_images(0).requires_grad_()
@@ -112,6 +113,22 @@ def test_gradient_reaches_the_pixels_alone():
     torch.testing.assert_close(gradients[1], gradients[0], atol=1e-4 * gradients[0].abs().max().item(), rtol=0)
     assert not any(parameter.requires_grad for parameter in fold(model).parameters())
     assert all(parameter.requires_grad for name, parameter in model.named_parameters() if name != "features.weight")
+
+
+@pytest.mark.parametrize("slopes", [[0.25], [0.0, 0.3, 1.7, -0.4]])
+@pytest.mark.parametrize("size", [(), (5, 3)])
+def test_gradient_through_a_prelu_is_that_of_pytorch(slopes, size):
+    prelu = nn.PReLU(len(slopes))
+    prelu.weight.data = torch.tensor(slopes)
+    generator = torch.Generator().manual_seed(0)
+    hidden_states, gradient = torch.randn(2, 6, 4, *size, generator=generator)
+    hidden_states[:2] = 0.0  # where there are two slopes
+    found = []
+    for module in (prelu, FrozenPReLU(prelu)):
+        inputs = hidden_states.clone().requires_grad_()
+        outputs = module(inputs)
+        found.append((outputs, *torch.autograd.grad(outputs, inputs, gradient)))
+    assert torch.equal(found[0][0], found[1][0]) and torch.equal(found[0][1], found[1][1])
 
 
 @pytest.mark.parametrize("up", ["UpBlock2D", "AttnUpBlock2D", "ResnetUpsampleBlock2D"])
