@@ -466,14 +466,37 @@ class StudyRunner:
 
         probed = config.fr_model if fr_model is None else fr_model.model
         options = self._options(config, fr_model)
-        method = self._load(config.name, lambda: load_method(config.method, config.weights, probed, **options))
         if "calibration" in options:
-            chosen = {name: value for name, value in options.items() if name != "calibration"}
-            self.chosen[self._key(config.name, fr_model, "")] = {**chosen, "layers": method.layers}
+            options = self._load(config.name, lambda: self._with_layers(config, probed, options))
+            self.chosen[self._key(config.name, fr_model, "")] = options
+        method = self._load(config.name, lambda: load_method(config.method, config.weights, probed, **options))
         # Of the method's own processor: it makes faces of the size that the method takes.
         method.image_processor.do_align = self.align[images]
         method.image_processor.multiple_faces = "largest"
         return method
+
+    def _with_layers(self, config: MethodConfig, fr_model: str, options: dict[str, Any]) -> dict[str, Any]:
+        """FROQ's options with the layers that its calibration chooses, which takes minutes: they are kept."""
+        from ..image_processing_face import FaceImageProcessor
+        from ..labelling import fingerprint
+        from ..methods import load_method
+        from ..methods.method import load_fr_model
+
+        model = load_fr_model(fr_model)
+        others = {name: value for name, value in options.items() if name != "calibration"}
+        settings = {
+            "kind": "layers",
+            "method": config.method,
+            "options": others,
+            "weights": fingerprint(SimpleNamespace(model=model, image_processor=FaceImageProcessor())),
+            "images": _Images(_folder_images(options["calibration"])).digest(self._bar),
+        }
+        text = json.dumps({"version": CACHE_VERSION, **settings}, sort_keys=True, default=str)
+        path = self.cache / "layers" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+        if not path.exists():
+            layers = load_method(config.method, config.weights, model, **options).layers
+            write_text(path, json.dumps({**settings, "layers": layers}, indent=2, default=str) + "\n")
+        return {**others, "layers": json.loads(path.read_text(encoding="utf-8"))["layers"]}
 
     def _options(self, config: MethodConfig, fr_model: FRModelConfig | None) -> dict[str, Any]:
         return self.chosen.get(self._key(config.name, fr_model, ""), config.options)

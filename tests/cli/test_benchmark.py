@@ -253,11 +253,25 @@ def test_froq_goes_by_the_layers_that_a_folder_chose(setup, every_method, tmp_pa
     np.testing.assert_allclose(scores, method(files).scores, rtol=1e-5)
     (path,) = (tmp_path / "out").glob("cache/scores/*/settings.json")
     assert json.loads(path.read_text())["options"] == {"layers": method.layers}
+    # The choice is kept, and goes by what the images are and not where: here it is seen by being another than theirs.
+    (kept,) = (tmp_path / "out").glob("cache/layers/*.json")
+    choice = kept.read_text()
+    kept.write_text(json.dumps({"layers": ["conv1"]}))
+    shutil.copytree(EXAMPLES, tmp_path / "images")
+    values["methods"] = [{"name": "moved", **froq, "options": {"calibration": str(tmp_path / "images")}}]
+    runner = StudyRunner(StudyConfig.from_dict(values))
+    runner.compute(only_find=True)
+    assert runner.entries["scores", "moved", "", "x"].settings["options"] == {"layers": ["conv1"]}
+    kept.write_text(choice)
+    shutil.copy(files[0], tmp_path / "images" / "another.jpg")
+    runner = StudyRunner(StudyConfig.from_dict(values))
+    runner.compute(only_find=True)
+    assert len(list(kept.parent.iterdir())) == 2
     # Named, they are the same entry.
     values["methods"] = [{"name": "by name", **froq, "options": {"layers": method.layers}}]
     assert StudyRunner(StudyConfig.from_dict(values)).compute(only_find=True) == 0
     values["methods"] = [{"name": "nothing", **froq, "options": {"calibration": str(tmp_path / "nowhere")}}]
-    with pytest.raises(ConfigError, match="^nothing: .*nowhere: no such file$"):
+    with pytest.raises(ConfigError, match="^nothing: .*nowhere: no images$"):
         StudyRunner(StudyConfig.from_dict(values)).compute()
 
 
