@@ -22,7 +22,7 @@ HEADER = """\
 What `load_method` and `--method` take. In all of them a higher score is a better image. `diffiqa methods` prints the
 table, `diffiqa methods NAME` one card.
 
-- Beside each other on LFW: [results/lfw](results/lfw/report.md), and [FaceQAN](results/faceqan/report.md).
+- Beside each other on LFW: [results/lfw](results/lfw/report.md).
 - The recipes of `training/train_quality.py`, run once: [results/recipes](results/recipes/README.md).
 - Their speeds, beside the originals that run here: [methods.md](../benchmarks/results/methods.md).
 """
