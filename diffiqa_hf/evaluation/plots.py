@@ -322,7 +322,9 @@ def _set_time_axes(ax, times: Sequence[np.ndarray], values: Sequence[float]) -> 
     low, high = min(float(t.min()) for t in times), max(float(t.max()) for t in times)
     margin = max((high / low) ** 0.08, 1.3)
     ax.set_xlim(low / margin, high * margin)
-    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high / low < 300 else (1.0,)))
+    # In panels beside each other the labels would touch sooner.
+    many = high / low > 300 / ax.get_subplotspec().get_gridspec().ncols ** 2
+    ax.xaxis.set_major_locator(LogLocator(subs=(1.0,) if many else (1.0, 2.0, 5.0)))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _in_words(value)))
     values = [value for value in values if math.isfinite(value)]
     margin = 0.06 * (max(values) - min(values)) or 0.05
