@@ -8,7 +8,7 @@ passes over the feature maps and the same outputs to rounding.
 - The standardised weights of [`DifFIQAUNetModel`] are computed once and not at each call.
 - In the UNets a nearest upsampling and the 3x3 convolution after it become one transposed convolution, with 4 in place
   of 9 multiplications for each output value: of the pixels under a filter most are copies of each other.
-- A PReLU's slopes take no gradient, which makes that of the pixels (FaceQAN, GraFIQs) a third faster.
+- A PReLU's slopes take no gradient, and that of the pixels, which FaceQAN goes by, takes less time.
 - On request, the wide 3x3 convolutions are computed by Winograd's algorithm.
 """
 

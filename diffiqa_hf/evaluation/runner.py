@@ -250,12 +250,17 @@ class _Crops(Sequence):
 # The cache
 
 
+def _key(settings: dict) -> str:
+    """What the cache calls that which was computed with these settings."""
+    text = json.dumps({"version": CACHE_VERSION, **settings}, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 class _Entry:
     """Arrays of one row for each of N images in shards: `rows-000000.npz`, ... beside `settings.json`."""
 
     def __init__(self, folder: Path, settings: dict, count: int, shard_size: int):
-        text = json.dumps({"version": CACHE_VERSION, **settings}, sort_keys=True, default=str)
-        self.folder = folder / hashlib.sha256(text.encode()).hexdigest()[:16]
+        self.folder = folder / _key(settings)
         self.settings, self.count, self.shard_size = settings, count, shard_size
 
     def shards(self) -> Iterator[tuple[Path, range]]:
@@ -475,24 +480,28 @@ class StudyRunner:
         method.image_processor.multiple_faces = "largest"
         return method
 
-    def _with_layers(self, config: MethodConfig, fr_model: str, options: dict[str, Any]) -> dict[str, Any]:
+    def _with_layers(self, config: MethodConfig, fr_model: str | None, options: dict[str, Any]) -> dict[str, Any]:
         """FROQ's options with the layers that its calibration chooses, which takes minutes: they are kept."""
+        import datasets
+
         from ..image_processing_face import FaceImageProcessor
         from ..labelling import fingerprint
         from ..methods import load_method
         from ..methods.method import load_fr_model
 
-        model = load_fr_model(fr_model)
+        model = load_fr_model("default" if fr_model is None else fr_model)
+        given = options["calibration"]
+        files, _ = find_images([given] if isinstance(given, str) else given, recursive=True)
+        images = datasets.Dataset.from_dict({"image": files}, datasets.Features({"image": datasets.Image()}))
         others = {name: value for name, value in options.items() if name != "calibration"}
         settings = {
             "kind": "layers",
             "method": config.method,
             "options": others,
             "weights": fingerprint(SimpleNamespace(model=model, image_processor=FaceImageProcessor())),
-            "images": _Images(_folder_images(options["calibration"])).digest(self._bar),
+            "images": _Images(images).digest(self._bar),
         }
-        text = json.dumps({"version": CACHE_VERSION, **settings}, sort_keys=True, default=str)
-        path = self.cache / "layers" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+        path = self.cache / "layers" / f"{_key(settings)}.json"
         if not path.exists():
             layers = load_method(config.method, config.weights, model, **options).layers
             write_text(path, json.dumps({**settings, "layers": layers}, indent=2, default=str) + "\n")

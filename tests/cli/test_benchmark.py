@@ -271,8 +271,15 @@ def test_froq_goes_by_the_layers_that_a_folder_chose(setup, every_method, tmp_pa
     values["methods"] = [{"name": "by name", **froq, "options": {"layers": method.layers}}]
     assert StudyRunner(StudyConfig.from_dict(values)).compute(only_find=True) == 0
     values["methods"] = [{"name": "nothing", **froq, "options": {"calibration": str(tmp_path / "nowhere")}}]
-    with pytest.raises(ConfigError, match="^nothing: .*nowhere: no images$"):
+    with pytest.raises(ConfigError, match="^nothing: .*nowhere: no such file$"):
         StudyRunner(StudyConfig.from_dict(values)).compute()
+    # Images by their names, and the FR model of the package.
+    images = sorted(map(str, EXAMPLES.glob("astronaut*.jpg")))[:3]
+    values["methods"] = [{"name": "list", "method": "froq", "options": {"calibration": images}}]
+    runner = StudyRunner(StudyConfig.from_dict(values))
+    runner.compute(only_find=True)
+    expected = load_method("froq", calibration=images).layers
+    assert runner.entries["scores", "list", "", "x"].settings["options"] == {"layers": expected}
 
 
 def test_the_report(done):
