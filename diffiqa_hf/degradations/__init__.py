@@ -3,7 +3,18 @@
 
 from .blend import blend, blend_weight
 from .bsrgan import BSRGANDegradation, degrade_face
+from .imaging_chain import Shot, draw_shot, photograph
 from .strengths import STRENGTHS, degrade_at
 
 
-__all__ = ["BSRGANDegradation", "STRENGTHS", "blend", "blend_weight", "degrade_at", "degrade_face"]
+__all__ = [
+    "BSRGANDegradation",
+    "STRENGTHS",
+    "Shot",
+    "blend",
+    "blend_weight",
+    "degrade_at",
+    "degrade_face",
+    "draw_shot",
+    "photograph",
+]

@@ -27,6 +27,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from .image_check import check_image
+
 
 WORKING_SIZE = 512
 SCALE = 4
@@ -368,7 +370,7 @@ class BSRGANDegradation:
         Raises:
             ValueError: If `image` is not uint8 of shape (H, W, 3).
         """
-        _check_image(image)
+        check_image(image)
         image = _to_float(cv2.resize(image, (WORKING_SIZE, WORKING_SIZE)))
         for step in self.draw_plan(rng):
             image = step.apply(image, rng)
@@ -396,11 +398,3 @@ def degrade_face(image: np.ndarray, rng: np.random.Generator, size: int = 112) -
     for _ in range(draw_num_passes(rng)):
         image = degradation(image, rng)
     return np.array(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
-
-
-def _check_image(image: np.ndarray) -> None:
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        found = f"{image.dtype} of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise ValueError(f"A degradation takes a uint8 RGB array of shape (H, W, 3), not {found}.")
-    if image.size == 0:
-        raise ValueError(f"The image is empty: its shape is {image.shape}.")

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .bsrgan import _check_image, compress_jpeg
+from .bsrgan import compress_jpeg
+from .image_check import check_image
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def degrade_at(image: np.ndarray, strength: str, seed: int) -> np.ndarray:
     Raises:
         ValueError: If `image` is not uint8 of shape (H, W, 3), or `strength` is none of `STRENGTHS`.
     """
-    _check_image(image)
+    check_image(image)
     if strength not in _STRENGTHS:
         raise ValueError(f"strength must be one of {', '.join(STRENGTHS)}, not {strength!r}.")
     chosen = _STRENGTHS[strength]
