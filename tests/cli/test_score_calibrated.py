@@ -135,7 +135,9 @@ def test_a_calibration_of_ones_own(networks, model, faces, tmp_path, capsys):
         assert score(faces, "--model", model, "--output", str(output), *more, method=method) == 1
         percentiles[name] = [row["percentile"] for row in read_rows(output)]
         assert percentiles[name][-1] is None and all(0 <= value <= 100 for value in percentiles[name][:-1])
-    assert percentiles["beside"] == percentiles["given"] == percentiles["cr-fiqa"] != percentiles["other"]
+    for name in ("given", "cr-fiqa"):
+        assert percentiles[name][:-1] == pytest.approx(percentiles["beside"][:-1], abs=0.02)
+    assert percentiles["other"][:-1] != pytest.approx(percentiles["beside"][:-1], abs=0.02)
     capsys.readouterr()
 
 
