@@ -17,7 +17,7 @@ from fixtures.scripts import ROOT, load_script
 from diffiqa_hf import FaceImageProcessor, FaceQualityOutput
 from diffiqa_hf.labelling import LABEL_COLUMNS, QualityLabeller
 from diffiqa_hf.ray_labelling import label_ray_dataset
-from diffiqa_hf.training_utils import read_face
+from diffiqa_hf.training.data import read_face
 
 
 FACES = json.loads((ROOT / "examples" / "faces" / "faces.json").read_text())["faces"][:11]

@@ -55,7 +55,9 @@ from diffiqa_hf.labelling import DEGRADED_COLUMN, find_sources, fingerprint
 from diffiqa_hf.methods.method import load_fr_model
 from diffiqa_hf.models import FacePreTrainedModel
 from diffiqa_hf.quality_recipes.labels import centre_labels
-from diffiqa_hf.training_utils import add_source_arguments, face_dataset_source, full_disk_in_one_line, save_array
+from diffiqa_hf.training.data import face_dataset_source
+from diffiqa_hf.training.held_out import find_people
+from diffiqa_hf.training.run import add_source_arguments, full_disk_in_one_line, save_array
 
 
 logger = logging.getLogger(__name__)
@@ -232,9 +234,9 @@ def label(args: argparse.Namespace) -> None:
     dataset, files = open_faces(
         source_of(args), "train", args.image_column, needed=[args.identity_column], added=[CENTRE_COLUMN]
     )
-    names = dataset[args.identity_column][:]
+    names = find_people(dataset, args.identity_column)
     has_person = np.array([name is not None for name in names])
-    people = np.array([str(name) for name in names])
+    people = np.array([name or "" for name in names])
     degraded = np.zeros(len(dataset), bool)
     if DEGRADED_COLUMN in dataset.column_names:
         degraded = np.array(dataset[DEGRADED_COLUMN][:], dtype=bool)

@@ -49,7 +49,8 @@ from diffiqa_hf.labelling import (
     QualityLabeller,
     labelled_features,
 )
-from diffiqa_hf.training_utils import add_source_arguments, face_dataset_source, full_disk_in_one_line
+from diffiqa_hf.training.data import face_dataset_source
+from diffiqa_hf.training.run import add_source_arguments, full_disk_in_one_line
 
 
 logger = logging.getLogger(__name__)

@@ -38,21 +38,16 @@ from diffiqa_hf.hub import (
     training_facts,
 )
 from diffiqa_hf.image_processing_face import face_to_pixels, pixels_to_face
-from diffiqa_hf.training_utils import (
-    ShuffledKeys,
-    TrainingState,
+from diffiqa_hf.training.checkpoints import TrainingState, find_checkpoint, save_checkpoint, trained_copy
+from diffiqa_hf.training.data import ShuffledKeys, load_face_dataset, read_face
+from diffiqa_hf.training.held_out import split_people
+from diffiqa_hf.training.run import (
     add_data_arguments,
     add_output_arguments,
     check_loss,
-    find_checkpoint,
     full_disk_in_one_line,
-    hold_out,
-    load_face_dataset,
     make_accelerator,
-    read_face,
-    save_checkpoint,
     start_tracker,
-    trained_copy,
 )
 
 
@@ -175,8 +170,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
     resume = find_checkpoint(output_dir, args.resume_from_checkpoint)
     dataset = load_face_dataset(args.dataset_name, args.train_data_dir, args.train_parquet)
     dataset = dataset.add_column("row", np.arange(len(dataset)))
-    if args.holdout_modulo:
-        dataset = hold_out(dataset, args.identity_column, args.holdout_modulo, heldout=False)
+    dataset, _, people_out = split_people(dataset, args.identity_column, args.holdout_modulo, needed=False)
     rows = np.array(dataset["row"])
 
     torch.manual_seed(args.seed)
@@ -202,7 +196,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
     unet.to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(unet.parameters(), lr=args.learning_rate, betas=(0.9, args.adam_beta2))
     unet, optimizer = accelerator.prepare(unet, optimizer)
-    progress_state = TrainingState(ema)
+    progress_state = TrainingState(ema, people_out)
     accelerator.register_for_checkpointing(progress_state)
 
     if resume is not None:

@@ -62,25 +62,17 @@ from diffiqa_hf.image_processing_face import face_to_pixels, pixels_to_face
 from diffiqa_hf.labelling import DEGRADED_COLUMN
 from diffiqa_hf.methods.regression import method_of
 from diffiqa_hf.models import FacePreTrainedModel
-from diffiqa_hf.training_utils import (
-    ShuffledKeys,
-    TrainingState,
+from diffiqa_hf.training.checkpoints import TrainingState, find_checkpoint, save_checkpoint, trained_copy
+from diffiqa_hf.training.data import ShuffledKeys, load_face_dataset, read_face, source_row
+from diffiqa_hf.training.held_out import HeldOut, calibrate_held_out, people_of, predict, split_people
+from diffiqa_hf.training.run import (
     add_data_arguments,
     add_output_arguments,
-    calibrate_held_out,
     check_loss,
-    find_checkpoint,
     full_disk_in_one_line,
-    hold_out,
-    load_face_dataset,
     make_accelerator,
-    predict,
-    read_face,
     save_array,
-    save_checkpoint,
-    source_row,
     start_tracker,
-    trained_copy,
 )
 
 
@@ -352,24 +344,19 @@ def make_targets(labels: np.ndarray, constants: dict) -> np.ndarray:
 
 
 def split_dataset(dataset, args: argparse.Namespace):
-    """The rows to train on and those held out, `None` where nothing is."""
+    """As [`~diffiqa_hf.training.held_out.split_people`], or by the labels."""
     modulo = args.holdout_modulo
-    if not modulo:
-        return dataset, None
-    if args.validation_split == "identity":
-        parts = [hold_out(dataset, args.identity_column, modulo, heldout) for heldout in (False, True)]
-    else:
-        # Of one column the order of the labels themselves.
-        ranks = rankdata(read_labels(dataset, args.label_column), axis=0) @ args.label_weights
-        order = np.argsort(ranks, kind="stable")
-        out = np.zeros(len(order), bool)
-        out[order[::modulo]] = True
-        parts = [dataset.select(np.flatnonzero(out == heldout)) for heldout in (False, True)]
-    if not len(parts[0]) or not len(parts[1]):
-        raise ValueError(
-            f"--holdout_modulo {modulo} leaves {len(parts[0])} faces to train on and holds {len(parts[1])} out"
-        )
-    return parts
+    if not modulo or args.validation_split == "identity":
+        return split_people(dataset, args.identity_column, modulo)
+    # Of one column the order of the labels themselves.
+    ranks = rankdata(read_labels(dataset, args.label_column), axis=0) @ args.label_weights
+    order = np.argsort(ranks, kind="stable")
+    out = np.zeros(len(order), bool)
+    out[order[::modulo]] = True
+    train, heldout = (dataset.select(np.flatnonzero(out == part)) for part in (False, True))
+    if not len(train):
+        raise ValueError(f"--holdout_modulo {modulo} leaves no face to train on")
+    return train, heldout, HeldOut.rows(heldout, f"one in {modulo} by the labels")
 
 
 def read_labels(dataset, columns: list[str]) -> np.ndarray:
@@ -534,8 +521,8 @@ def freeze_all_but_last(backbone: torch.nn.Module, tensors: int | None) -> None:
 class DistillationState(TrainingState):
     """Also the best figure so far, which one that is (`--best_by`), and the figures of the last validation."""
 
-    def __init__(self, ema: EMAModel | None, best_by: str):
-        super().__init__(ema)
+    def __init__(self, ema: EMAModel | None, heldout: HeldOut, best_by: str):
+        super().__init__(ema, heldout)
         self.best, self.best_by, self.figures = None, best_by, {}
 
     def state_dict(self) -> dict:
@@ -587,8 +574,9 @@ class Validation:
     def __init__(self, dataset, targets: np.ndarray, args: argparse.Namespace):
         self.args, self.faces, self.targets, self.comparisons = args, LabelledFaces(dataset, args), targets, None
         self.identities = None
-        if args.identity_column in dataset.column_names:
-            self.identities = np.array(dataset[args.identity_column], dtype=str)
+        by_person = args.validation_split == "identity" or args.validation_embeddings
+        if by_person and args.identity_column in dataset.column_names:
+            self.identities = np.array(people_of(dataset, args.identity_column))
         # The faces that are compared and calibrated on: what somebody will score, and no two of them one photo.
         self.clean = np.arange(len(dataset))
         if DEGRADED_COLUMN in dataset.column_names:
@@ -701,7 +689,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
     if not len(labelled):
         columns = " and ".join(map(repr, args.label_column))
         raise ValueError(f"none of the {len(everyone)} rows has a label in {columns}")
-    dataset, heldout = split_dataset(everyone.select(labelled), args)
+    dataset, heldout, left_out = split_dataset(everyone.select(labelled), args)
     labels = read_labels(dataset, args.label_column)
     constants = fit_labels(labels, args)
     targets = make_targets(labels, constants)
@@ -722,7 +710,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
     if args.label_optimization:
         if args.identity_column not in dataset.column_names:
             raise ValueError(f"--label_optimization needs people: there is no column {args.identity_column!r}")
-        _, people = np.unique(np.array(dataset[args.identity_column], dtype=str), return_inverse=True)
+        _, people = np.unique(np.array(people_of(dataset, args.identity_column)), return_inverse=True)
         rows = np.array(dataset["row"])
         found = make_centres(embeddings, rows, people, targets, args.centre_fraction, args.centre_min_faces)
         centres, number = torch.from_numpy(found[0]).to(accelerator.device), found[1]
@@ -749,7 +737,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
     optimizer = torch.optim.Adam([group for group in groups if group["params"]])
     peaks = [group["lr"] for group in optimizer.param_groups]
     model, optimizer = accelerator.prepare(model, optimizer)
-    state = DistillationState(ema, args.best_by)
+    state = DistillationState(ema, left_out, args.best_by)
     accelerator.register_for_checkpointing(state)
     if resume is not None:
         accelerator.load_state(str(resume))

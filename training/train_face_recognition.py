@@ -49,22 +49,16 @@ from diffiqa_hf.hub import (
 from diffiqa_hf.image_processing_face import face_to_pixels, pixels_to_face
 from diffiqa_hf.losses import AdaFaceLoss, ArcFaceLoss, CosFaceLoss, CurricularFaceLoss, MagFaceLoss, MarginLoss
 from diffiqa_hf.models import FacePreTrainedModel, MobileFaceNetModel
-from diffiqa_hf.training_utils import (
-    ShuffledKeys,
-    TrainingState,
+from diffiqa_hf.training.checkpoints import TrainingState, find_checkpoint, save_checkpoint, trained_copy
+from diffiqa_hf.training.data import ShuffledKeys, load_face_dataset, read_face
+from diffiqa_hf.training.held_out import people_of, predict, split_people
+from diffiqa_hf.training.run import (
     add_data_arguments,
     add_output_arguments,
     check_loss,
-    find_checkpoint,
     full_disk_in_one_line,
-    hold_out,
-    load_face_dataset,
     make_accelerator,
-    predict,
-    read_face,
-    save_checkpoint,
     start_tracker,
-    trained_copy,
 )
 
 
@@ -357,7 +351,7 @@ def make_model(args: argparse.Namespace) -> FacePreTrainedModel:
 
 def make_margin_loss(args: argparse.Namespace, identities: list, size: int) -> tuple[MarginLoss, torch.Tensor]:
     """The loss on embeddings of dimension `size`, and the class (N,) of each face of the dataset."""
-    people, classes = np.unique(np.array(identities, dtype=str), return_inverse=True)
+    people, classes = np.unique(np.array(identities), return_inverse=True)
     logger.info(f"{len(classes)} faces of {len(people)} people")
     loss = LOSSES[args.loss](len(people), size, sample_rate=args.sample_rate, **args.loss_arguments)
     return loss, torch.from_numpy(classes)
@@ -376,10 +370,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
     resume = find_checkpoint(output_dir, args.resume_from_checkpoint)
     everyone = load_face_dataset(args.dataset_name, args.train_data_dir, args.train_parquet)
     everyone = everyone.add_column("row", np.arange(len(everyone)))
-    dataset, heldout = everyone, None
-    if args.holdout_modulo:
-        dataset = hold_out(everyone, args.identity_column, args.holdout_modulo, heldout=False)
-        heldout = hold_out(everyone, args.identity_column, args.holdout_modulo, heldout=True)
+    dataset, heldout, people_out = split_people(everyone, args.identity_column, args.holdout_modulo)
     faces = Faces(dataset, args.image_column, args.seed, args.degrade_probability)
     rows = np.array(dataset["row"])
     teachers = [np.load(path)[rows] for path in args.teacher_embeddings]
@@ -396,9 +387,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
         if targets.shape[1] != size:
             raise SystemExit(f"the teachers give {targets.shape[1]} dimensions, the model has {size}")
     if args.loss != "distillation":
-        if args.identity_column not in dataset.column_names:
-            raise SystemExit(f"the dataset has no column {args.identity_column!r}; it has {dataset.column_names}")
-        margin_loss, classes = make_margin_loss(args, dataset[args.identity_column], size)
+        margin_loss, classes = make_margin_loss(args, people_of(dataset, args.identity_column), size)
     ema = EMAModel(model.parameters(), decay=args.ema_decay)
     ema.to(accelerator.device)
     parameters = [*model.parameters(), *(margin_loss.parameters() if margin_loss is not None else ())]
@@ -409,7 +398,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
     model, optimizer = accelerator.prepare(model, optimizer)
     if margin_loss is not None:
         margin_loss = accelerator.prepare(margin_loss)
-    state = TrainingState(ema)
+    state = TrainingState(ema, people_out)
     accelerator.register_for_checkpointing(state)
     if resume is not None:
         accelerator.load_state(str(resume))
@@ -424,9 +413,10 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
     batches = iter(loader)
     start_tracker(accelerator, args, "train_face_recognition")
 
-    heldout_faces = heldout_embeddings = None
+    heldout_faces = heldout_embeddings = heldout_people = None
     if heldout is not None and args.validation_steps and accelerator.is_main_process:
         heldout_faces = Faces(heldout, args.image_column, 0, 0.0)
+        heldout_people = people_of(heldout, args.identity_column)
 
     def embed_heldout(trained: FacePreTrainedModel) -> np.ndarray:
         return predict(trained, heldout_faces, range(len(heldout_faces)), "held out")["embeddings"].numpy()
@@ -473,7 +463,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
         if heldout_faces is not None and (state.step % args.validation_steps == 0 or last):
             trained = trained_copy(accelerator.unwrap_model(model), ema).to(accelerator.device)
             heldout_embeddings = embed_heldout(trained)
-            figures = verification(heldout_embeddings, heldout[args.identity_column])
+            figures = verification(heldout_embeddings, heldout_people)
             logger.info(f"step {state.step}: {figures}")
             accelerator.log({f"heldout/{name}": value for name, value in figures.items()}, step=state.step)
         if state.step % args.checkpointing_steps == 0 or last:
@@ -487,7 +477,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
         if heldout_faces is not None:
             if heldout_embeddings is None:  # a run that had reached its end
                 heldout_embeddings = embed_heldout(trained)
-            results = heldout_results(heldout_embeddings, heldout[args.identity_column])
+            results = heldout_results(heldout_embeddings, heldout_people)
         facts = training_facts(script, args, argv, dataset, accelerator, steps=state.step, results=results)
         record_training(folder, facts)
         logger.info(f"saved {folder}, which AutoModel loads after `import diffiqa_hf.models`")

@@ -77,23 +77,16 @@ from diffiqa_hf.quality_recipes import (
     restoration_losses,
     sdd_fiqa_labels,
 )
-from diffiqa_hf.training_utils import (
-    ShuffledKeys,
-    TrainingState,
+from diffiqa_hf.training.checkpoints import TrainingState, find_checkpoint, save_checkpoint, trained_copy
+from diffiqa_hf.training.data import ShuffledKeys, load_face_dataset, read_face
+from diffiqa_hf.training.held_out import calibrate_held_out, people_of, predict, split_people
+from diffiqa_hf.training.run import (
     add_data_arguments,
     add_output_arguments,
-    calibrate_held_out,
     check_loss,
-    find_checkpoint,
     full_disk_in_one_line,
-    hold_out,
-    load_face_dataset,
     make_accelerator,
-    predict,
-    read_face,
-    save_checkpoint,
     start_tracker,
-    trained_copy,
 )
 
 
@@ -666,7 +659,7 @@ class Validation:
 
     def __init__(self, dataset, fr_model: FacePreTrainedModel, args: argparse.Namespace):
         self.dataset, self.args = dataset, args
-        self.identities = np.array(dataset[args.identity_column], dtype=str)
+        self.identities = np.array(people_of(dataset, args.identity_column))
         self.protocol = EDCProtocol(fmr=args.validation_fmr, limits=(LIMIT,))
         faces = Faces(dataset, args)
         self.embeddings = predict(fr_model, faces, range(len(faces)), "held out")["embeddings"].numpy()
@@ -763,16 +756,11 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
     for column in (args.identity_column, args.reference_column):
         if column is not None and column not in everyone.column_names:
             raise ValueError(f"the dataset has no column {column!r}; it has {everyone.column_names}")
-    dataset, heldout = everyone, None
-    if args.holdout_modulo:
-        parts = [hold_out(everyone, args.identity_column, args.holdout_modulo, out) for out in (False, True)]
-        if not all(map(len, parts)):
-            raise ValueError(f"--holdout_modulo {args.holdout_modulo} holds {len(parts[1])} of {len(everyone)} out")
-        dataset, heldout = parts
+    dataset, heldout, people_out = split_people(everyone, args.identity_column, args.holdout_modulo)
     fr_model = load_fr_model(args.fr_model).eval().to(accelerator.device)
     fr_model.requires_grad_(False)
     faces = Faces(dataset, args, args.degraded_copies)
-    names = np.array(dataset[args.identity_column], dtype=str)
+    names = np.array(people_of(dataset, args.identity_column))
     people = np.unique(names, return_inverse=True)[1][faces.rows % len(dataset)]
     found = load_supervision(accelerator, args, faces, fr_model, people, resume is not None)
     labels = None
@@ -801,7 +789,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
         betas = (0.5, 0.999) if args.recipe == "faceqgen" else (0.9, 0.99)  # pix2pix's, and SDD-FIQA's
         optimizer = torch.optim.Adam(parameters, args.learning_rate, betas=betas, weight_decay=args.weight_decay)
     recipe, optimizer = accelerator.prepare(recipe, optimizer)
-    state = TrainingState(ema)
+    state = TrainingState(ema, people_out)
     accelerator.register_for_checkpointing(state)
     if resume is not None:
         accelerator.load_state(str(resume))

@@ -28,7 +28,8 @@ from safetensors.torch import load_file, save_file
 
 from diffiqa_hf import DifFIQAPipeline, FaceImageProcessor, MobileFaceNetConfig, MobileFaceNetModel
 from diffiqa_hf.models.faceqnet import FaceQnetConfig, FaceQnetForFaceQuality
-from diffiqa_hf.training_utils import ROWS_NAMED, check_loss, full_disk_in_one_line, list_checkpoints, save_array
+from diffiqa_hf.training.checkpoints import list_checkpoints
+from diffiqa_hf.training.run import ROWS_NAMED, check_loss, full_disk_in_one_line, save_array
 
 
 resource = pytest.importorskip("resource", reason="kills and limits are those of POSIX")

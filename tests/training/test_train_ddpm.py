@@ -10,7 +10,8 @@ from diffusers.training_utils import EMAModel
 from fixtures.scripts import ROOT, load_script, run_anew, run_on_two_processes
 
 from diffiqa_hf import DifFIQAPipeline, FaceImageError, MobileFaceNetConfig, MobileFaceNetModel
-from diffiqa_hf.training_utils import MARKER, ShuffledKeys, TrainingState, find_checkpoint, list_checkpoints
+from diffiqa_hf.training.checkpoints import MARKER, TrainingState, find_checkpoint, list_checkpoints
+from diffiqa_hf.training.data import ShuffledKeys
 
 
 train_ddpm = load_script("train_ddpm")
@@ -148,7 +149,8 @@ def test_nan_stops_and_names_the_batch(faces, tmp_path):
 def test_people_are_held_out_by_name(tmp_path):
     from datasets import Dataset
 
-    from diffiqa_hf.training_utils import hold_out, load_face_dataset
+    from diffiqa_hf.training.data import load_face_dataset
+    from diffiqa_hf.training.held_out import hold_out
 
     file = str(tmp_path / "faces.parquet")
     Dataset.from_dict({"identity": [f"person {i // 2}" for i in range(60)]}).to_parquet(file)

@@ -31,7 +31,7 @@ from diffiqa_hf import (
 )
 from diffiqa_hf.evaluation import edc_from_embeddings
 from diffiqa_hf.methods import load_method
-from diffiqa_hf.training_utils import load_face_dataset
+from diffiqa_hf.training.data import load_face_dataset
 
 
 script = load_script("train_diffiqa_r")
@@ -178,7 +178,7 @@ def test_two_columns_and_the_best_by_pauc(setup, tmp_path):
 
     constants = AutoModelForFaceQuality.from_pretrained(tmp_path / "run" / "model").config.quality_normalization
     kept = dataset.select(np.flatnonzero(np.isfinite(dataset["quality"][:]) & np.isfinite(centre)))
-    train, _ = script.split_dataset(kept, parse("--holdout_modulo", "3"))
+    train, *_ = script.split_dataset(kept, parse("--holdout_modulo", "3"))
     assert constants["kind"] == "weighted_mean"
     for column, name, weight in zip(constants["columns"], ("quality", "quality_centre"), (0.25, 0.75), strict=True):
         expected = {"kind": "minmax", "min": min(train[name]), "max": max(train[name])}
@@ -187,7 +187,7 @@ def test_two_columns_and_the_best_by_pauc(setup, tmp_path):
     assert "quality_centre" in card and "\n## Calibration\n" in card
 
     # What the scores mean: among the faces held out, and by their pairs.
-    _, heldout = script.split_dataset(kept.add_column("row", np.arange(len(kept))), parse("--holdout_modulo", "3"))
+    _, heldout, _ = script.split_dataset(kept.add_column("row", np.arange(len(kept))), parse("--holdout_modulo", "3"))
     for name in ("best", "model"):
         method = load_method("diffiqa-r", tmp_path / "run" / name)
         calibration = method.calibration
@@ -344,7 +344,7 @@ def test_split_by_several_labels():
     rng = np.random.default_rng(0)
     columns = {"a": rng.random(40), "b": 1000 * rng.random(40), "row": np.arange(40)}
     args = parse("--preset", "diffiqa-r", "--label_column", "a", "b", "--label_weights", "2", "1")
-    train, heldout = script.split_dataset(Dataset.from_dict(columns), args)
+    train, heldout, _ = script.split_dataset(Dataset.from_dict(columns), args)
     ranks = 2 * rankdata(columns["a"]) + rankdata(columns["b"])
     assert sorted(heldout["row"]) == sorted(np.argsort(ranks, kind="stable")[::10])
     assert sorted([*train["row"], *heldout["row"]]) == list(range(40))
@@ -352,8 +352,9 @@ def test_split_by_several_labels():
 
 def test_split_by_label_is_the_authors(setup):
     dataset = load_face_dataset(train_parquet=[str(setup / "faces.parquet")])
+    dataset = dataset.add_column("row", np.arange(len(dataset)))
     dataset = dataset.select([i for i in range(len(dataset)) if i != UNLABELLED])
-    train, heldout = script.split_dataset(dataset, parse("--preset", "diffiqa-r"))
+    train, heldout, _ = script.split_dataset(dataset, parse("--preset", "diffiqa-r"))
     assert sorted(heldout["quality"]) == sorted(dataset["quality"])[::10]
     assert sorted([*train["quality"], *heldout["quality"]]) == sorted(dataset["quality"])
 

@@ -22,7 +22,8 @@ from transformers import AutoModel
 from diffiqa_hf import FaceImageProcessor, IResNetModel, MobileFaceNetConfig, MobileFaceNetModel
 from diffiqa_hf.evaluation import compare_embeddings
 from diffiqa_hf.losses import CosFaceLoss
-from diffiqa_hf.training_utils import load_face_dataset, make_accelerator
+from diffiqa_hf.training.data import load_face_dataset
+from diffiqa_hf.training.run import make_accelerator
 
 
 train_fr = load_script("train_face_recognition")
@@ -195,7 +196,7 @@ def test_options_that_do_not_go_together(setup, tmp_path, capsys, extra, message
 
 
 def test_a_margin_loss_needs_people(setup, tmp_path):
-    with pytest.raises(SystemExit, match="no column 'name'"):
+    with pytest.raises(ValueError, match="no column 'name'"):
         train(setup, tmp_path, "--loss", "arcface", "--identity_column", "name", "--max_train_steps", "1")
 
 

@@ -365,7 +365,7 @@ def test_data_that_does_not_do(setup, tmp_path):
         train(setup, tmp_path, "pcnet", "--identity_column", "name")
     with pytest.raises(ValueError, match="no column 'icao'"):
         train(setup, tmp_path, "faceqnet", "--reference_column", "icao")
-    with pytest.raises(ValueError, match="holds 72 of 72 out"):
+    with pytest.raises(ValueError, match="leaves 0 faces to train on and holds 72 out"):
         train(setup, tmp_path, "pcnet", "--holdout_modulo", "1")
     with pytest.raises(ValueError, match="^pcnet is a PCNetForFaceQuality, this is a LightQNetForFaceQuality"):
         config = {"model_type": "lightqnet", **LIGHTQNET}
