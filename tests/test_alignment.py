@@ -1,6 +1,7 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 """The alignment onto the ArcFace template, and the face detector."""
 
+import math
 import pickle
 
 import cv2
@@ -12,9 +13,11 @@ from PIL import Image
 
 from diffiqa_hf.alignment import (
     ARCFACE_TEMPLATE,
+    TEMPLATE_DEPTH,
     YuNetFaceDetector,
     align_face,
     arcface_template,
+    estimate_yaw,
     similarity_transform,
 )
 
@@ -228,3 +231,41 @@ def detector(shared_dir):
 @pytest.mark.parametrize("shape", [(16, 16), (20, 5000), (5000, 20), (300, 300)])
 def test_nothing_is_found_where_nothing_is(detector, shape):
     assert detector.detect(np.zeros((*shape, 3), np.uint8)) == []
+
+
+def head_turned_by(yaw, pitch=0.0):
+    """The five points of a head seen from afar, with the depths of the template."""
+    x, y = (ARCFACE_TEMPLATE - ARCFACE_TEMPLATE.mean(0)).T
+    z = TEMPLATE_DEPTH
+    yaw, pitch = math.radians(yaw), math.radians(pitch)
+    x, z = x * math.cos(yaw) + z * math.sin(yaw), z * math.cos(yaw) - x * math.sin(yaw)
+    return np.stack([x, y * math.cos(pitch) + z * math.sin(pitch)], 1) + 60
+
+
+def test_the_template_looks_ahead():
+    assert estimate_yaw(ARCFACE_TEMPLATE) == 0
+
+
+@pytest.mark.parametrize("yaw", [-70, -25, 3, 40])
+@pytest.mark.parametrize("pitch", [-20, 0, 10])
+def test_yaw_of_a_turned_head_in_any_place_size_and_roll(yaw, pitch):
+    points = head_turned_by(yaw, pitch)
+    roll = np.array([[math.cos(0.4), -math.sin(0.4)], [math.sin(0.4), math.cos(0.4)]])
+    moved = 2.7 * points @ roll.T + [300, -40]
+    # Mirrored, left and right change places, in the picture and in the order of the points.
+    mirrored = (points * [-1, 1])[[1, 0, 2, 4, 3]]
+    found = estimate_yaw(np.stack([points, moved, mirrored]))
+    assert found.tolist() == pytest.approx([yaw, yaw, -yaw], abs=1)
+
+
+def test_yaw_of_noisy_points_is_near():
+    noise = np.random.default_rng(0).normal(0, 1, (200, 5, 2))  # a pixel, of 35 between the eyes
+    for yaw in (-45, 0, 45):
+        assert np.abs(estimate_yaw(head_turned_by(yaw) + noise) - yaw).mean() < 5
+
+
+def test_points_that_are_not_there_have_no_yaw():
+    points = np.stack([ARCFACE_TEMPLATE, np.full((5, 2), np.nan)])
+    assert np.isnan(estimate_yaw(points)).tolist() == [False, True]
+    with pytest.raises(ValueError, match=r"\(4, 2\)"):
+        estimate_yaw(np.zeros((4, 2)))

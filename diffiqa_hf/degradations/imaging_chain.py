@@ -117,7 +117,8 @@ class Shot:
         height, width = image.shape[:2]
         light = to_linear(image)
         for kernel in self._kernels(min(height, width)):
-            light = cv2.filter2D(light, -1, kernel, borderType=cv2.BORDER_REPLICATE)
+            # OpenCV applies large kernels by a Fourier transform, which leaves a little less than no light.
+            light = np.maximum(cv2.filter2D(light, -1, kernel, borderType=cv2.BORDER_REPLICATE), 0)
         light = light * np.float32(2.0**self.exposure) * np.float32(self.light)
         light = self._sense(light, (_pixels(width, self.resolution), _pixels(height, self.resolution)), random)
         light = light * np.float32(2.0**self.gain) * np.float32(self.balance)

@@ -125,6 +125,14 @@ def test_optics_blurs_linear_light(shot, random):
     np.testing.assert_allclose(shot.take(grey(90), random), 90, atol=1)
 
 
+def test_black_beside_white_has_no_light_below_none(random):
+    halves = np.zeros((112, 112, 3), np.uint8)
+    halves[:, 56:] = 255
+    with np.errstate(all="raise"):
+        for shot in (Shot(disc=0.05, full_well=1000), Shot(path=((0, 0), (0.2, 0.1)), full_well=1000)):
+            assert shot.take(halves, random)[:, :30].max() < 60
+
+
 @pytest.mark.parametrize("value", [90, 140, 200])
 def test_shot_noise_grows_with_the_light(value, random):
     full_well, read_noise = 400.0, 3.0
