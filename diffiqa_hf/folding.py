@@ -3,8 +3,9 @@
 Folding for inference: layers that do the same to every input become part of their neighbours, which leaves fewer
 passes over the feature maps and the same outputs to rounding.
 
-- A batch normalisation after a convolution or linear layer becomes part of its weights (Jacob et al., CVPR 2018,
-  section 3.2). One before a padded convolution can't, for the padding is not normalised: it becomes one multiply-add.
+- A batch normalisation (or dlib's scale and shift) after a convolution or linear layer becomes part of its weights
+  (Jacob et al., CVPR 2018, section 3.2). One before a padded convolution can't, for the padding is not normalised: it
+  becomes one multiply-add.
 - The standardised weights of [`DifFIQAUNetModel`] are computed once and not at each call.
 - In the UNets a nearest upsampling and the 3x3 convolution after it become one transposed convolution, with 4 in place
   of 9 multiplications for each output value: of the pixels under a filter most are copies of each other.
@@ -23,6 +24,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from .models.dlib_resnet.modeling_dlib_resnet import Affine, DlibResNetBlock, DlibResNetModel
 from .models.iresnet.modeling_iresnet import IResNetBlock, IResNetModel
 from .models.lightqnet.modeling_lightqnet import LightQNetConv
 from .models.mobilefacenet.modeling_mobilefacenet import MobileFaceNetConv, MobileFaceNetModel
@@ -163,6 +165,11 @@ def _fold_layers(module: nn.Module) -> None:
         module.dropout = nn.Identity()
     elif isinstance(module, MobileFaceNetConv | LightQNetConv):
         module.norm = _fold_into(module.conv, module.norm)
+    elif isinstance(module, DlibResNetModel):
+        module.norm = _fold_into(module.conv, module.norm)
+    elif isinstance(module, DlibResNetBlock):
+        module.norm1 = _fold_into(module.conv1, module.norm1)
+        module.norm2 = _fold_into(module.conv2, module.norm2)
     elif isinstance(module, MobileFaceNetModel):
         module.norm = _fold_into(module.embed, module.norm)
     elif isinstance(module, Block):
@@ -181,7 +188,9 @@ def _parameter(value: torch.Tensor, like: torch.Tensor) -> nn.Parameter:
     return nn.Parameter(value.to(like.dtype).contiguous(), requires_grad=False)
 
 
-def _scale_and_shift(norm: _BatchNorm) -> tuple[torch.Tensor, torch.Tensor]:
+def _scale_and_shift(norm: _BatchNorm | Affine) -> tuple[torch.Tensor, torch.Tensor]:
+    if isinstance(norm, Affine):
+        return norm.weight.float(), norm.bias.float()
     scale = torch.rsqrt(norm.running_var.float() + norm.eps)
     if norm.affine:
         scale = scale * norm.weight.float()
@@ -191,7 +200,7 @@ def _scale_and_shift(norm: _BatchNorm) -> tuple[torch.Tensor, torch.Tensor]:
     return scale, shift
 
 
-def _fold_into(layer: nn.Conv2d | nn.Linear, norm: _BatchNorm) -> nn.Identity:
+def _fold_into(layer: nn.Conv2d | nn.Linear, norm: _BatchNorm | Affine) -> nn.Identity:
     """Makes a normalisation part of the layer before it, and returns what takes its place."""
     scale, shift = _scale_and_shift(norm)
     weight = layer.weight.float()

@@ -13,9 +13,9 @@ from .scoring import be_quiet
 
 DESCRIPTION = """\
 Converts a published checkpoint (.pth, .pt, .ckpt, .bin, .safetensors; TensorFlow's .pb and .index, Keras' .h5, MXNet's
-.params) to a folder with config.json, the weights as safetensors, preprocessor_config.json and a model card. A face
-recognition model is then used with `diffiqa score --fr-model DEST`. Nothing in the file is run. Exit status: 0
-converted, 1 not (the reason is on stderr), 2 bad usage, 130 interrupted."""
+.params, dlib's .dat) to a folder with config.json, the weights as safetensors, preprocessor_config.json and a model
+card. A face recognition model is then used with `diffiqa score --fr-model DEST`. Nothing in the file is run. Exit
+status: 0 converted, 1 not (the reason is on stderr), 2 bad usage, 130 interrupted."""
 
 
 def add_parser(commands: "argparse._SubParsersAction") -> None:

@@ -149,12 +149,11 @@ def placed(scorer, device: str | None, dtype: str | None = None):
 
 def _load_fr_model(name: str):
     import torch
-    from transformers import AutoModel
 
-    from .. import models  # noqa: F401 - makes our models known to AutoModel
+    from ..methods.method import load_fr_model
 
     try:
-        fr_model = AutoModel.from_pretrained(name)
+        fr_model = load_fr_model(name)
     except Exception as error:  # as for the pipeline
         raise CommandError(f"cannot load the FR model {name}: {reason(error)}") from error
     try:

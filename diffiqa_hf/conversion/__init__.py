@@ -148,6 +148,16 @@ DIALECTS: tuple[Dialect, ...] = (
         license_id="apache-2.0",
     ),
     Dialect(
+        name="dlib",
+        description="dlib's ResNet for faces (dlib_face_recognition_resnet_model_v1.dat)",
+        converter="dlib:convert_dlib_resnet",
+        model_classes=("dlib_resnet:DlibResNetModel",),
+        has=("0.input_rgb_image_sized.mean", "1.con.weight", "2.affine.weight", "loss.loss_metric.distance"),
+        source="https://github.com/davisking/dlib-models",
+        license="public domain (CC0)",
+        license_id="cc0-1.0",
+    ),
+    Dialect(
         name="diffiqa",
         description="the UNet of DifFIQA's authors (model.pt)",
         converter="unet:convert_diffiqa_unet",

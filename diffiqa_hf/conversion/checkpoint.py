@@ -227,11 +227,14 @@ def _interface(model: nn.Module) -> dict[str, str]:
         }
     mean, std = (tuple(round(value, 4) for value in values) for values in (config.image_mean, config.image_std))
     height, width = config.crop_size
+    part = f"the middle {height}x{width} pixels"
+    if chip_size := getattr(config, "chip_size", None):
+        part = f"dlib's chips of {chip_size}x{chip_size} pixels, by a fixed scale and shift"
     length = "of unit length" if config.normalize_embedding else "not normalised"
     return {
         "input": "canonical faces: RGB in [-1, 1], 112x112, aligned to the ArcFace template",
-        "inside": f"the model itself makes of them what the weights were trained on: the middle {height}x{width} "
-        f"pixels, {config.channel_order.upper()}, mean {mean} and standard deviation {std} on the [0, 1] scale",
+        "inside": f"the model itself makes of them what the weights were trained on: {part}, "
+        f"{config.channel_order.upper()}, mean {mean} and standard deviation {std} on the [0, 1] scale",
         "output": f"embeddings of {config.embedding_size} values, {length}",
     }
 

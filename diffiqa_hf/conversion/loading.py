@@ -62,9 +62,9 @@ class _StandIn:
 
 def read_checkpoint(path: str | os.PathLike, allow_pickle_globals: Iterable[str] = ()) -> Any:
     """
-    What a `.pth`, `.pt`, `.ckpt`, `.bin`, `.safetensors` or MXNet's `.params` file holds, on the CPU. The kind of file
-    is told by its content; those of TensorFlow and Keras by their names: `.pb` (a frozen graph), `.index` (of a
-    checkpoint, with its data file beside it) and `.h5`.
+    What a `.pth`, `.pt`, `.ckpt`, `.bin`, `.safetensors`, MXNet's `.params` or dlib's `.dat` file holds, on the CPU.
+    The kind of file is told by its content; those of TensorFlow and Keras by their names: `.pb` (a frozen graph),
+    `.index` (of a checkpoint, with its data file beside it) and `.h5`.
 
     Args:
         path: Of the file.
@@ -92,6 +92,10 @@ def read_checkpoint(path: str | os.PathLike, allow_pickle_globals: Iterable[str]
         from .mxnet import read_params
 
         return read_params(path)
+    if kind == "dlib":
+        from .readers.dlib import read_dlib_network
+
+        return read_dlib_network(path)
     if kind != "safetensors" and os.fspath(path).endswith(".safetensors"):
         raise CheckpointError("named .safetensors and is none")
     allowed = [(_StandIn, name) for name in allow_pickle_globals]
@@ -154,7 +158,7 @@ def find_state_dict(checkpoint: Any) -> ForeignStateDict:
 
 
 def _kind(path: str | os.PathLike) -> str:
-    """`"safetensors"`, `"zip"` (torch.save since 1.6), `"pickle"` (before) or `"mxnet"`."""
+    """`"safetensors"`, `"zip"` (torch.save since 1.6), `"pickle"` (before), `"mxnet"` or `"dlib"`."""
     try:
         if os.path.isdir(path):
             raise CheckpointError("is a directory: name the checkpoint file in it")
@@ -176,12 +180,19 @@ def _kind(path: str | os.PathLike) -> str:
         return "pickle"
     if head.startswith(b"\x12\x01\0\0\0\0\0\0"):
         return "mxnet"
+    # The version of the loss layer, 1, and the text of its kind.
+    if head.startswith(b"\x01\x01\x01") and head[4:9] == b"loss_":
+        return "dlib"
+    if head.startswith(b"BZh"):
+        raise CheckpointError("compressed by bzip2: `bunzip2` unpacks it")
     if head.startswith(b"version https://git-lfs"):
         raise CheckpointError("a Git LFS pointer and not the file itself: `git lfs pull` fetches it")
     if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
         raise CheckpointError("an HTML or XML page and no checkpoint: the download gave a web page")
     if os.fspath(path).endswith(".params"):
         raise CheckpointError("no .params file of MXNet")
+    if os.fspath(path).endswith(".dat"):
+        raise CheckpointError("no network of dlib")
     raise CheckpointError("neither a PyTorch nor a safetensors file")
 
 

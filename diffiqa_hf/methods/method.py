@@ -221,19 +221,24 @@ class FaceQualityMethod(CalibrationMixin):
 
 def load_fr_model(source: str | os.PathLike | nn.Module) -> nn.Module:
     """
-    An FR model: the one that comes with the package (`"default"`), a folder or Hub id, a published file, or the model
-    itself.
+    An FR model: the one that comes with the package (`"default"`), dlib's of the installed package
+    `face_recognition_models` (`"dlib"`), a folder or Hub id, a published file, or the model itself.
 
     Raises:
         ValueError: What was found is no FR model.
-        OSError: A folder or Hub id can't be loaded.
+        OSError: A folder or Hub id can't be loaded, or that package is not installed.
     """
     if isinstance(source, nn.Module):
         return source
     if os.path.isfile(source):
         model = load_published(source, None)
     else:
-        model = load_complete(AutoModel, FR_MODEL if source == "default" else source, "FR model")
+        folder = FR_MODEL if source == "default" else source
+        if source == "dlib":
+            from ..conversion.installed import dlib_model_folder
+
+            folder = dlib_model_folder()
+        model = load_complete(AutoModel, folder, "FR model")
     what = type(model).__name__
     if not hasattr(model.config, "embedding_size") or what.endswith("ForFaceQuality"):
         raise ValueError(f"{os.fspath(source)} is no FR model but a {what}")

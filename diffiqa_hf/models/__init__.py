@@ -7,6 +7,7 @@ known to transformers' `AutoConfig` and `AutoModel`, the second to [`AutoModelFo
 from transformers import AutoConfig, AutoModel
 
 from .clib_fiqa import CLIBFIQAConfig, CLIBFIQAForFaceQuality
+from .dlib_resnet import DlibResNetConfig, DlibResNetModel
 from .faceqgen import FaceQgenConfig, FaceQgenForFaceQuality
 from .faceqnet import FaceQnetConfig, FaceQnetForFaceQuality
 from .iresnet import IResNetConfig, IResNetModel
@@ -27,7 +28,11 @@ from .pfe import PFEConfig, PFEForFaceQuality, SphereNetConfig, SphereNetModel
 from .unet_diffiqa import DifFIQAUNetModel
 
 
-for _config, _model in ((MobileFaceNetConfig, MobileFaceNetModel), (IResNetConfig, IResNetModel)):
+for _config, _model in (
+    (DlibResNetConfig, DlibResNetModel),
+    (MobileFaceNetConfig, MobileFaceNetModel),
+    (IResNetConfig, IResNetModel),
+):
     AutoConfig.register(_config.model_type, _config, exist_ok=True)
     AutoModel.register(_config, _model, exist_ok=True)
 
@@ -41,6 +46,8 @@ __all__ = [
     "CLIBFIQAForFaceQuality",
     "DifFIQARModel",
     "DifFIQAUNetModel",
+    "DlibResNetConfig",
+    "DlibResNetModel",
     "FaceEmbeddingOutput",
     "FaceModelConfig",
     "FacePreTrainedModel",

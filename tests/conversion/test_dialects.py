@@ -98,9 +98,14 @@ def test_every_entry_is_whole(dialect):
     assert get_dialect(dialect.name) is dialect
     assert [d.name for d in DIALECTS].count(dialect.name) == 1
     # LightQNet's files are not torch's: tests/methods/test_lightqnet.py has them.
-    assert dialect.name in ("lightqnet", "pfe", "faceqnet", "clib-fiqa", "insightface-mxnet") or dialect.name in [
-        name for name, _ in EVERY_LAYOUT
-    ]
+    assert dialect.name in (
+        "lightqnet",
+        "pfe",
+        "faceqnet",
+        "clib-fiqa",
+        "insightface-mxnet",
+        "dlib",
+    ) or dialect.name in [name for name, _ in EVERY_LAYOUT]
 
 
 @pytest.mark.parametrize(("name", "layout"), EVERY_LAYOUT)

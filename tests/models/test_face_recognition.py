@@ -19,7 +19,15 @@ from diffiqa_hf.conversion.adaface import convert_adaface
 from diffiqa_hf.conversion.curricularface import convert_curricularface
 from diffiqa_hf.conversion.iresnet import convert_insightface_iresnet, convert_magface
 from diffiqa_hf.conversion.mobilefacenet import convert_insightface_mbf, convert_xiaoccer
-from diffiqa_hf.models import FaceEmbeddingOutput, IResNetConfig, IResNetModel, MobileFaceNetConfig, MobileFaceNetModel
+from diffiqa_hf.models import (
+    DlibResNetConfig,
+    DlibResNetModel,
+    FaceEmbeddingOutput,
+    IResNetConfig,
+    IResNetModel,
+    MobileFaceNetConfig,
+    MobileFaceNetModel,
+)
 
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -164,8 +172,14 @@ def test_same_embeddings_as_a_real_checkpoint(shared_dir):
 
 # -- what every model has to do ---------------------------------------------------------------------------------------
 
+MIDDLE = [0.5, 0.5, 0.5]
 TINY_IRESNET = {"depths": [1, 2], "widths": [8, 12], "embedding_size": 16}
 TINY = {
+    "dlib": (
+        DlibResNetModel,
+        DlibResNetConfig,
+        {**TINY_IRESNET, "image_mean": MIDDLE, "image_std": MIDDLE, "chip_size": None},
+    ),
     "iresnet": (IResNetModel, IResNetConfig, TINY_IRESNET),
     "ir": (IResNetModel, IResNetConfig, {**TINY_IRESNET, **CURRICULARFACE, "dropout": 0.4, "dropout_channels": True}),
     "mobilefacenet": (
@@ -187,7 +201,7 @@ def make_model(request):
     model_class, config_class, sizes = TINY[request.param]
 
     def make(**kwargs):
-        model = model_class(config_class(**sizes, **kwargs)).eval()
+        model = model_class(config_class(**{**sizes, **kwargs})).eval()
         # By rule, so that the normalisations do something; four times as large, so that the image counts for more
         # than the biases.
         weights = fill_state_dict({name: tensor.shape for name, tensor in model.state_dict().items()})
@@ -224,7 +238,8 @@ def test_gradients_reach_every_pixel(make_model):
     faces = make_images(0).contiguous(memory_format=torch.channels_last).requires_grad_()
     make_model()(faces).embeddings.square().sum().backward()
     assert faces.grad.isfinite().all()
-    assert (faces.grad != 0).float().mean() > 0.99
+    # The unpadded first convolution of dlib passes over the last row and column of 112.
+    assert (faces.grad != 0).float().mean() > 0.98
 
 
 def loss_and_gradients(model: torch.nn.Module, faces: torch.Tensor) -> dict[str, torch.Tensor]:

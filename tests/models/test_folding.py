@@ -14,6 +14,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from diffiqa_hf import DifFIQAUNetModel
 from diffiqa_hf.folding import FrozenPReLU, fold
 from diffiqa_hf.models import (
+    DlibResNetConfig,
+    DlibResNetModel,
     IResNetConfig,
     IResNetForFaceQuality,
     IResNetModel,
@@ -46,6 +48,7 @@ MODELS = {
         IResNetConfig(**SIZES, mid_norm=False, shortcut="subsample", final_norm_affine=False)
     ),
     "magface": lambda: IResNetModel(IResNetConfig(**SIZES, bn_eps=2e-5, dropout=0.4, dropout_channels=True)),
+    "dlib": lambda: DlibResNetModel(DlibResNetConfig(**{**SIZES, "crop_size": (32, 32)})),
     "mobilefacenet": lambda: MobileFaceNetModel(MobileFaceNetConfig(stages=STAGES, crop_size=(32, 28))),
     "mobilefacenet, relu6": lambda: MobileFaceNetModel(
         MobileFaceNetConfig(stages=STAGES, hidden_act="relu6", stem_pointwise=True, embedding_bias=True)
