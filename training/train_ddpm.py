@@ -141,6 +141,26 @@ def make_unet(args: argparse.Namespace) -> UNet2DModel:
     )
 
 
+def make_ema(unet: UNet2DModel, decay: float) -> EMAModel:
+    """Warmed up as ema_pytorch does by default, which the authors' code uses: a copy of the weights until step 100."""
+    return EMAModel(
+        unet.parameters(),
+        decay=decay,
+        update_after_step=100,
+        use_ema_warmup=True,
+        inv_gamma=1.0,
+        power=2 / 3,
+        model_cls=UNet2DModel,
+        model_config=unet.config,
+    )
+
+
+def update_ema(ema: EMAModel, unet: UNet2DModel, step: int) -> None:
+    """After optimizer step `step`, by which ema_pytorch warms up; EMAModel counts its calls, one in ten steps."""
+    ema.optimization_step = step - 1
+    ema.step(unet.parameters())
+
+
 @torch.no_grad()
 def save_grid(pipe: DifFIQAPipeline, batch: dict[str, torch.Tensor], args: argparse.Namespace, path: Path) -> None:
     """Rows: the clean face, and at t = 5 and T' the blended and noisy face beside what the UNet makes of it."""
@@ -182,16 +202,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
         clip_sample=True,
         variance_type="fixed_small",
     )
-    # As ema_pytorch: warmed up, and stepped every few optimizer steps.
-    ema = EMAModel(
-        unet.parameters(),
-        decay=args.ema_decay,
-        use_ema_warmup=True,
-        inv_gamma=1.0,
-        power=2 / 3,
-        model_cls=UNet2DModel,
-        model_config=unet.config,
-    )
+    ema = make_ema(unet, args.ema_decay)
     ema.to(accelerator.device)
     unet.to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(unet.parameters(), lr=args.learning_rate, betas=(0.9, args.adam_beta2))
@@ -253,7 +264,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
             bins[1].index_add_(0, place, torch.ones_like(losses))
         progress_state.step = step = step + 1
         if step % args.ema_update_every == 0:
-            ema.step(accelerator.unwrap_model(unet).parameters())
+            update_ema(ema, accelerator.unwrap_model(unet), step)
         progress.update()
 
         last = step == args.max_train_steps

@@ -60,6 +60,22 @@ def test_resumed_run_equals_straight_run(faces, tmp_path):
     assert [path.name for path in list_checkpoints(tmp_path / "straight")] == ["checkpoint-3", "checkpoint-4"]
 
 
+def test_the_average_warms_up_by_optimizer_steps_as_ema_pytorch_does():
+    unet = UNet2DModel(sample_size=8, block_out_channels=(8,), norm_num_groups=8, down_block_types=("DownBlock2D",),
+                       up_block_types=("UpBlock2D",), layers_per_block=1)  # fmt: skip
+    ema = train_ddpm.make_ema(unet, 0.995)
+    decays = {}
+    for step in range(10, 10_001, 10):
+        with torch.no_grad():
+            unet.conv_in.bias.fill_(float(step))
+        train_ddpm.update_ema(ema, unet, step)
+        decays[step] = ema.cur_decay_value
+        if step == 100:  # until here a copy
+            assert ema.shadow_params[1].eq(100).all()
+    assert [round(decays[step], 3) for step in (500, 1000, 2000, 10_000)] == [0.982, 0.989, 0.993, 0.995]
+    assert min(step for step, decay in decays.items() if decay == 0.995) == 2930
+
+
 @pytest.mark.slow
 def test_two_processes_do_what_one_does_with_twice_the_batch(faces, tmp_path):
     train(faces, tmp_path / "one", "--max_train_steps", "3", "--train_batch_size", "4")
