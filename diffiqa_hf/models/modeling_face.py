@@ -34,6 +34,9 @@ class FaceModelConfig(PreTrainedConfig):
         quality_hidden_size (`int`, *optional*):
             Width of the hidden layer of a quality head, 1024 in eDifFIQA; a linear head where `None`. Only the
             `...ForFaceQuality` models read it.
+        face_check (`bool`, *optional*, defaults to `False`):
+            Whether a quality model has a second output, which says whether the picture is one of a face at all. Only
+            the `...ForFaceQuality` models read it.
         quality_normalization (`dict`, *optional*):
             How the labels that a quality head learnt were made of raw qualities, with the constants (`"kind"` is
             `"minmax"`, `"rank"` or `"none"`, or, of several labels, `"weighted_mean"` with the `"columns"`). For
@@ -50,6 +53,7 @@ class FaceModelConfig(PreTrainedConfig):
     normalize_embedding: bool = False
     bn_eps: float = 1e-5
     quality_hidden_size: int | None = None
+    face_check: bool = False
     quality_normalization: dict | None = None
     training_data: str | None = None
     weights_license: str | None = None

@@ -43,10 +43,13 @@ class FaceQualityModelOutput(ModelOutput):
             Quality, higher is better. What the head gives: neither bounded nor comparable between models.
         embeddings (`torch.FloatTensor` of shape `(batch_size, embedding_size)`):
             What the head reads, the embeddings of the backbone.
+        face_logits (`torch.FloatTensor` of shape `(batch_size,)`, given where `config.face_check`):
+            Whether it is a face: above 0, more likely than not.
     """
 
     scores: torch.FloatTensor | None = None
     embeddings: torch.FloatTensor | None = None
+    face_logits: torch.FloatTensor | None = None
 
 
 class FaceQualityHead(nn.Module):
@@ -61,6 +64,10 @@ class FaceQualityHead(nn.Module):
             self.act = nn.GELU()
             width = config.quality_hidden_size
         self.score = nn.Linear(width, 1)
+        self.face = nn.Linear(config.embedding_size, 1) if config.face_check else None
+
+    def face_logits(self, embeddings: torch.Tensor) -> torch.Tensor | None:
+        return None if self.face is None else self.face(embeddings).squeeze(-1)
 
     def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
         if self.hidden is not None:
@@ -91,13 +98,13 @@ class FacePreTrainedModelForFaceQuality(FacePreTrainedModel):
 
         Returns:
             [`FaceQualityModelOutput`] with `scores` of shape `(batch_size,)` and `embeddings` of shape
-            `(batch_size, config.embedding_size)`.
+            `(batch_size, config.embedding_size)`; where `config.face_check`, `face_logits` as well.
         """
         embeddings = self.backbone(pixel_values).embeddings
-        scores = self.head(embeddings)
-        if return_dict is False:
-            return scores, embeddings
-        return FaceQualityModelOutput(scores=scores, embeddings=embeddings)
+        output = FaceQualityModelOutput(
+            scores=self.head(embeddings), embeddings=embeddings, face_logits=self.head.face_logits(embeddings)
+        )
+        return output.to_tuple() if return_dict is False else output
 
 
 class IResNetForFaceQuality(FacePreTrainedModelForFaceQuality):

@@ -259,3 +259,21 @@ def test_sdd_fiqa_reads_its_last_feature_map(tmp_path):
     assert type(loaded) is SDDFIQAForFaceQuality and not any(info.values())
     assert loaded.config.embedding_size == config.embedding_size
     torch.testing.assert_close(loaded(faces).scores, output.scores)
+
+
+def test_the_second_output_says_whether_it_is_a_face(tmp_path):
+    config = MobileFaceNetConfig(
+        stem_width=8, stem_groups=8, stages=[[8, 8, 1, 2], [8, 8, 1, 2], [8, 8, 1, 2]], feature_width=8,
+        embedding_size=4, face_check=True,
+    )  # fmt: skip
+    model = MobileFaceNetForFaceQuality(config).eval()
+    model.save_pretrained(tmp_path)
+    faces = torch.randn(3, 3, 112, 112, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        output = AutoModelForFaceQuality.from_pretrained(tmp_path).eval()(faces)
+        scores, embeddings, face_logits = model(faces, return_dict=False)
+    torch.testing.assert_close(output.face_logits, face_logits, rtol=0, atol=1e-5 * float(face_logits.abs().max()))
+    expected = torch.nn.functional.linear(embeddings, model.head.face.weight, model.head.face.bias)[:, 0]
+    torch.testing.assert_close(face_logits, expected, rtol=0, atol=1e-5 * float(face_logits.abs().max()))
+    config.face_check = False
+    assert MobileFaceNetForFaceQuality(config).eval()(faces).face_logits is None

@@ -1,0 +1,282 @@
+# Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+"""
+Trains a small quality network, DifFIQA(R), on a pool of damaged faces that make_pool.py has made: the package's own.
+
+    accelerate launch training/train_on_pool.py --pool pool --fr_model foamliu dlib \\
+        --model_name_or_path diffiqa_r --max_train_steps 1000 --output_dir runs/diffiqa_r
+
+The label of a face says how well FR models still know it (diffiqa_hf/training/pool.py). A batch has whole series: a
+face and the same damage at three strengths, whose order is a term of the loss; faces; and pictures that are no face,
+whose label is 0, and which a second output of the network learns to tell from faces. Each image is mirrored, moved by
+a pixel and compressed a little by chance, which leaves its label; some are there twice, and must score the same.
+
+A run that was stopped goes on with `--resume_from_checkpoint latest`.
+"""
+
+import argparse
+import json
+import logging
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from diffusers.training_utils import EMAModel
+from scipy.stats import spearmanr
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+from transformers import AutoConfig
+
+from diffiqa_hf import FaceImageProcessor
+from diffiqa_hf.degradations.bsrgan import compress_jpeg
+from diffiqa_hf.file_utils import replace_folder
+from diffiqa_hf.image_processing_face import pixels_to_face
+from diffiqa_hf.models import AutoModelForFaceQuality
+from diffiqa_hf.training.checkpoints import TrainingState, find_checkpoint, save_checkpoint, trained_copy
+from diffiqa_hf.training.pool import Pool, quality_labels
+from diffiqa_hf.training.run import (
+    add_output_arguments,
+    check_loss,
+    full_disk_in_one_line,
+    make_accelerator,
+    start_tracker,
+)
+
+
+logger = logging.getLogger(__name__)
+
+RANK_TEMPERATURE = 0.1  # of labels, whose range is 1
+SURE_FACE = 0.15  # a copy with a lower label may be past recognition: it says nothing of what a face is
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pool", required=True, help="folder that make_pool.py has made")
+    parser.add_argument("--fr_model", nargs="+", required=True, help="names of those in the pool that make the labels")
+    parser.add_argument("--norm_weight", type=float, default=0.5, help="of the norm in a face's label (default: 0.5)")
+    model = parser.add_mutually_exclusive_group(required=True)
+    model.add_argument("--model_name_or_path", help="quality or FR model to start from")
+    model.add_argument("--model_config", help="JSON file of the configuration of a new one")
+    train = parser.add_argument_group("training")
+    train.add_argument("--series_per_batch", type=int, default=13, help="a face and its copies (default: 13)")
+    train.add_argument("--faces_per_batch", type=int, default=8, help="faces alone (default: 8)")
+    train.add_argument("--non_faces_per_batch", type=int, default=5, help="default: 5")
+    train.add_argument("--twice_per_batch", type=int, default=10, help="images that are there twice (default: 10)")
+    train.add_argument("--rank_loss_weight", type=float, default=0.3, help="over all pairs (default: 0.3)")
+    train.add_argument("--order_loss_weight", type=float, default=0.5, help="within a series (default: 0.5)")
+    train.add_argument("--twice_loss_weight", type=float, default=1.0, help="of those twice there (default: 1)")
+    train.add_argument("--face_loss_weight", type=float, default=0.1, help="of telling faces (default: 0.1)")
+    train.add_argument("--max_train_steps", type=int, default=1000, help="default: %(default)s")
+    train.add_argument("--learning_rate", type=float, default=2e-3, help="cosine schedule (default: %(default)s)")
+    train.add_argument("--warmup_steps", type=int, default=50, help="default: %(default)s")
+    train.add_argument("--ema_decay", type=float, default=0.99, help="default: %(default)s")
+    train.add_argument(
+        "--mixed_precision", choices=("no", "fp16", "bf16"), help="default: as accelerate is configured"
+    )
+    train.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    add_output_arguments(parser)
+    parser.set_defaults(checkpointing_steps=100, validation_steps=200, report_to="none", logging_steps=20)
+    return parser.parse_args(argv)
+
+
+def slightly_changed(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """What leaves the quality of a face: its mirror image, a pixel to a side, a JPEG file of a quality from 85 on."""
+    if rng.random() < 0.5:
+        image = image[:, ::-1]
+    dx, dy = rng.integers(-1, 2, 2)
+    if rng.random() < 0.5:
+        moved = np.pad(image, ((1, 1), (1, 1), (0, 0)), mode="edge")
+        image = moved[1 + dy : 1 + dy + image.shape[0], 1 + dx : 1 + dx + image.shape[1]]
+    if rng.random() < 0.3:
+        return compress_jpeg(np.ascontiguousarray(image), int(rng.integers(85, 100)))
+    return image
+
+
+class Batches:
+    """Batches of rows and images, by the seed and the step alone."""
+
+    def __init__(self, pool: Pool, labels: np.ndarray, args: argparse.Namespace):
+        self.pool, self.labels, self.args = pool, labels, args
+        table = pool.table
+        trained_on = ~table["heldout"].to_numpy()
+        self.faces = np.flatnonzero((table["kind"] == "face") & trained_on)
+        self.non_faces = np.flatnonzero(table["kind"] == "non-face")
+        copies = np.flatnonzero((table["series"] >= 0) & trained_on)
+        self.copies = int((table["series"] == 0).sum())
+        series = copies.reshape(-1, self.copies)
+        self.series = np.hstack([table["face"].to_numpy()[series[:, :1]], series])
+
+    def _drawn(self, rows: np.ndarray, count: int, step: int, salt: int) -> np.ndarray:
+        """All rows once, in another order each time round."""
+        places = np.arange(step * count, (step + 1) * count)
+        rounds = {
+            r: np.random.default_rng([self.args.seed, salt, r]).permutation(len(rows)) for r in places // len(rows)
+        }
+        return rows[[rounds[place // len(rows)][place % len(rows)] for place in places]]
+
+    def __call__(self, step: int) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+        """Images (B, 3, 112, 112), labels (B,) and rows; series come first, and last what is there twice."""
+        args = self.args
+        parts = [
+            self._drawn(self.series, args.series_per_batch, step, 1).reshape(-1),
+            self._drawn(self.faces, args.faces_per_batch, step, 2),
+            self._drawn(self.non_faces, args.non_faces_per_batch, step, 3),
+        ]
+        rows = np.concatenate(parts)
+        rng = np.random.default_rng([args.seed, 4, step])
+        rows = np.concatenate([rows, rng.choice(rows, args.twice_per_batch, replace=False)])
+        images = np.stack([pixels_to_face(slightly_changed(self.pool.images[row], rng)) for row in rows])
+        return torch.from_numpy(images), torch.from_numpy(self.labels[rows]).float(), rows
+
+
+def pairwise_rank_loss(scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """RankNet (Burges et al., ICML 2005) over all pairs of a batch, with the labels' differences as probabilities."""
+    pairs = torch.triu_indices(len(scores), len(scores), 1, device=scores.device)
+    differences = [(values[pairs[0]] - values[pairs[1]]) / RANK_TEMPERATURE for values in (scores, targets)]
+    return F.binary_cross_entropy_with_logits(differences[0], differences[1].sigmoid())
+
+
+def order_loss(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """
+    How far a copy is above the one before it, which is less damaged, less half of the distance that their labels have.
+
+    Args:
+        scores, labels: (series, 1 + copies), from the face on.
+    """
+    distance = (labels[:, :-1] - labels[:, 1:]).clamp(0, 0.4)
+    return F.relu(scores[:, 1:] - scores[:, :-1] + 0.005 + 0.5 * distance).mean()
+
+
+def make_model(args: argparse.Namespace) -> torch.nn.Module:
+    if args.model_config:
+        settings = json.loads(Path(args.model_config).read_text()) | {"face_check": True}
+        config = AutoConfig.for_model(settings.pop("model_type"), **settings)
+        return AutoModelForFaceQuality.from_config(config)
+    config = AutoConfig.from_pretrained(args.model_name_or_path)
+    config.face_check, config.quality_normalization = True, None
+    return AutoModelForFaceQuality.from_pretrained(args.model_name_or_path, config=config)
+
+
+@torch.inference_mode()
+def score(model: torch.nn.Module, images: np.ndarray, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and face logits (N,)."""
+    found = []
+    for start in range(0, len(images), 64):
+        batch = torch.from_numpy(np.stack([pixels_to_face(image) for image in images[start : start + 64]]))
+        output = model(batch.to(device).contiguous(memory_format=torch.channels_last))
+        found.append(torch.stack([output.scores.float(), output.face_logits.float()]).cpu().numpy())
+    return tuple(np.concatenate(found, axis=1))
+
+
+def validate(model: torch.nn.Module, pool: Pool, labels: np.ndarray, rows: np.ndarray, device) -> dict[str, float]:
+    """On people held out: correlation with the labels, of all and of the faces alone, and faces told from the rest."""
+    scores, logits = score(model, pool.images[rows], device)
+    table = pool.table.iloc[rows]
+    clean, none = (table["kind"] == "face").to_numpy(), (table["kind"] == "non-face").to_numpy()
+    low = np.quantile(scores[clean], 0.05)
+    return {
+        "spearman": float(spearmanr(scores[~none], labels[rows][~none]).statistic),
+        "spearman_faces": float(spearmanr(scores[clean], labels[rows][clean]).statistic),
+        "non_faces_below_5th_percentile": float((scores[none] < low).mean()),
+        "faces_told": float((logits[clean] > 0).mean()),
+        "non_faces_told": float((logits[none] < 0).mean()),
+    }
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    with full_disk_in_one_line(args.output_dir):
+        train(args)
+
+
+def train(args: argparse.Namespace) -> None:
+    cv2.setNumThreads(1)
+    output_dir = Path(args.output_dir)
+    accelerator = make_accelerator(args)
+    resume = find_checkpoint(output_dir, args.resume_from_checkpoint)
+    pool = Pool.open(args.pool, args.fr_model)
+    labels = quality_labels(pool, args.norm_weight)
+    batches = Batches(pool, labels, args)
+    # A part of those held out, to look at and not to report; the non-faces are those trained on.
+    heldout = np.flatnonzero(pool.table["heldout"].to_numpy())
+    looked_at = np.sort(np.random.default_rng(0).permutation(heldout)[:1500])
+    looked_at = np.concatenate([looked_at, batches.non_faces[:200]])
+
+    torch.manual_seed(args.seed)
+    model = make_model(args).to(memory_format=torch.channels_last)
+    ema = EMAModel(model.parameters(), decay=args.ema_decay)
+    ema.to(accelerator.device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=args.learning_rate, weight_decay=0.01)
+    model, optimizer = accelerator.prepare(model, optimizer)
+    state = TrainingState(ema)
+    accelerator.register_for_checkpointing(state)
+    if resume is not None:
+        accelerator.load_state(str(resume))
+        logger.info(f"goes on from {resume}, step {state.step}")
+    start_tracker(accelerator, args, "train_on_pool")
+    logger.info(
+        f"{len(pool.table)} images: {len(batches.faces)} faces, {len(batches.series)} series and "
+        f"{len(batches.non_faces)} non-faces to train on, {len(heldout)} held out; steps {state.step} to "
+        f"{args.max_train_steps}"
+    )
+    losses = []
+    in_series = args.series_per_batch * (batches.copies + 1)
+    progress = tqdm(total=args.max_train_steps, initial=state.step, unit="step")
+    while state.step < args.max_train_steps:
+        model.train()
+        rate = min(1.0, (state.step + 1) / args.warmup_steps)
+        rate *= 0.5 * (1 + math.cos(math.pi * state.step / args.max_train_steps))
+        for group in optimizer.param_groups:
+            group["lr"] = args.learning_rate * rate
+        images, wanted, rows = batches(state.step)
+        wanted = wanted.to(accelerator.device)
+        output = model(images.to(accelerator.device).contiguous(memory_format=torch.channels_last))
+        scores, logits = output.scores.float(), output.face_logits.float()
+        once = len(rows) - args.twice_per_batch
+        first = torch.tensor([int(np.flatnonzero(rows[:once] == row)[0]) for row in rows[once:]], device=scores.device)
+        is_face = torch.from_numpy((pool.table["kind"].to_numpy()[rows] != "non-face").astype(np.float32))
+        sure = (wanted > SURE_FACE) | (is_face.to(wanted.device) == 0)
+        loss = (
+            F.smooth_l1_loss(scores, wanted, beta=0.1)
+            + args.rank_loss_weight * pairwise_rank_loss(scores, wanted)
+            + args.order_loss_weight
+            * order_loss(*(values[:in_series].view(-1, batches.copies + 1) for values in (scores, wanted)))
+            + args.twice_loss_weight * (scores[once:] - scores[first]).abs().mean()
+            + args.face_loss_weight * F.binary_cross_entropy_with_logits(logits[sure], is_face.to(sure.device)[sure])
+        )
+        check_loss(loss, state.step, rows)
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(model.parameters(), 5.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        ema.step(accelerator.unwrap_model(model).parameters())
+        losses.append(loss.detach())
+        state.step += 1
+        progress.update()
+        last = state.step == args.max_train_steps
+        if state.step % args.logging_steps == 0 or last:
+            mean = torch.stack(losses).mean().item()
+            progress.set_postfix(loss=f"{mean:.4f}")
+            accelerator.log({"loss": mean}, step=state.step)
+            losses = []
+        if args.validation_steps and (state.step % args.validation_steps == 0 or last):
+            trained = trained_copy(accelerator.unwrap_model(model), ema).to(accelerator.device)
+            logger.info(f"step {state.step}: {validate(trained, pool, labels, looked_at, accelerator.device)}")
+        if state.step % args.checkpointing_steps == 0 or last:
+            save_checkpoint(accelerator, output_dir, state.step, args.checkpoints_total_limit)
+    progress.close()
+    if accelerator.is_main_process:
+        trained = trained_copy(accelerator.unwrap_model(model), ema)
+
+        def save(folder: Path) -> None:
+            trained.save_pretrained(folder)
+            FaceImageProcessor().save_pretrained(folder)
+
+        replace_folder(output_dir / "model", save)
+        logger.info(f"saved {output_dir / 'model'}, which AutoModelForFaceQuality loads")
+    accelerator.end_training()
+
+
+if __name__ == "__main__":
+    main()
