@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from . import benchmark, best, calibrate, convert, data, evaluate, explain, export, methods, push, score
+from . import benchmark, best, calibrate, convert, data, evaluate, explain, export, methods, push, score, trust
 from .errors import CommandError, printable
 
 
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="diffiqa", description="Face image quality assessment with DifFIQA.")
     parser.add_argument("--version", action="version", version=f"diffiqa_hf {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (score, best, explain, calibrate, evaluate, data, benchmark, methods, convert, export, push):
+    for module in (score, best, explain, calibrate, evaluate, data, benchmark, trust, methods, convert, export, push):
         module.add_parser(commands)
     args = parser.parse_args(argv)
     try:
