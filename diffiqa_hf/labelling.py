@@ -51,7 +51,8 @@ class QualityLabeller:
             attribute `settings` of the latter, if it has one, is a dictionary of what the scores depend on.
         model (`str`, *optional*): Folder or Hub id of the method's own network: of a [`DifFIQAPipeline`] for
             `"diffiqa"`, which has a default.
-        fr_model (`str`, *optional*): Folder or Hub id of the FR model that the method probes, in place of its default.
+        fr_model (`str`, *optional*): Folder or Hub id of the FR model that the method probes, or `"dlib"`, in place of
+            its default.
         device (`str` or `torch.device`, *optional*): Where it runs; an accelerator where there is one.
         dtype (`str`): `"float32"`, `"float16"` or `"bfloat16"`.
         batch_size (`int`): Images that go through the network at a time (the noisy copies, for DifFIQA). It is not

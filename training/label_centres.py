@@ -75,7 +75,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--fr_model",
         nargs="+",
         default=["default"],
-        help="folder, Hub id or published file of each FR model (default: the small one of the package)",
+        help="folder, Hub id or published file of each FR model, or dlib (default: the small one of the package)",
     )
     model.add_argument("--batch_size", type=int, default=64, help="faces at a time (default: %(default)s)")
     add_shard_arguments(parser)

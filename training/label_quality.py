@@ -83,7 +83,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     method.add_argument(
         "--model", help="folder or Hub id of its network or pipeline (default: the one inside, if any)"
     )
-    method.add_argument("--fr_model", help="folder or Hub id of the FR model in it (default: the method's)")
+    method.add_argument("--fr_model", help="folder or Hub id of the FR model in it, or dlib (default: the method's)")
     method.add_argument(
         "--method_options",
         type=json.loads,

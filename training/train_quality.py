@@ -180,8 +180,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     model.add_argument(
         "--fr_model",
         default="default",
-        help="folder, Hub id or published file of the FR model that labels, pairs and the validation are made with, "
-        "and that pfe is a module on (default: the small one of the package)",
+        help="folder, Hub id or published file of the FR model, or dlib, that labels, pairs and the validation are "
+        "made with, and that pfe is a module on (default: the small one of the package)",
     )
     model.add_argument(
         "--freeze_backbone",

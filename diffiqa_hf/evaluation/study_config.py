@@ -57,7 +57,8 @@ class MethodConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FRModelConfig:
-    """An FR model that recognises: its name in the tables, and a folder, Hub id, published file or `default`."""
+    """An FR model that recognises: its name in the tables, and a folder, Hub id, published file, `default` or
+    `dlib`."""
 
     name: str
     model: str = "default"

