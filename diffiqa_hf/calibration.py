@@ -36,7 +36,7 @@ LEVELS = tuple(range(0, 100, 5))
 # error is one per cent, and the pairs of one person fail together.
 MIN_PAIRS = 100
 MIN_IDENTITIES = 10
-# More pairs than this are not compared: all mated ones are, and this many of the others, drawn at random.
+# More mated pairs than this, and more non-mated ones, are not compared: this many are drawn at random.
 MAX_PAIRS = 5_000_000
 
 
@@ -102,18 +102,25 @@ class Calibration:
 
     def percentiles(self, scores: ArrayLike) -> np.ndarray:
         """
-        The per cent of the calibration's faces that score lower, in [0, 100].
+        Where scores stand among the faces of the calibration, in [0, 100].
 
-        Between the stored quantiles it is interpolated linearly, so that a higher score never has a lower percentile.
-        A score that a share of the faces have in common gets the middle of that share. Below all faces it is 0, above
-        all of them 100. A NaN stays one.
+        For one of these faces: the per cent of the other ones that score lower, and half of those that score the same.
+        So the lowest has 0, the highest 100 (of ten faces, they have 0, 11.1, ..., 88.9, 100), and a score that many
+        have in common has the middle of their share. A score between two that occur is interpolated linearly, from
+        the end of the lower one's share to the beginning of the higher one's, so that a higher score never has a
+        lower percentile. Below all faces it is 0, above all of them 100. A NaN stays one. (Of the faces 101 quantiles
+        are stored, which makes it exact to one per cent.)
 
         Args:
             scores: Array or CPU tensor of any shape.
         """
         values, first, counts = np.unique(self.quantiles, return_index=True, return_counts=True)
-        middles = first + (counts - 1) / 2
-        return np.interp(np.asarray(scores, dtype=np.float64), values, middles, left=0.0, right=100.0)
+        last = first + counts - 1
+        scores = np.asarray(scores, dtype=np.float64)
+        # The share of each value as a point at its beginning and one at its end; at the value itself, its middle.
+        between = np.interp(scores, np.repeat(values, 2), np.stack([first, last], 1).ravel(), left=0.0, right=100.0)
+        at = np.minimum(np.searchsorted(values, scores), len(values) - 1)
+        return np.where(scores == values[at], (first + last)[at] / 2, between)
 
     def scores_at(self, percentiles: ArrayLike) -> np.ndarray:
         """The scores at percentiles in [0, 100], of any shape: the other way round."""
@@ -342,12 +349,14 @@ def fit_calibration(
 
     Args:
         scores: (N,) qualities of faces, higher is better. Faces with NaN are left out.
-        embeddings: (N, D) of the same faces, by the FR model that the FNMR is to be expected of.
-        identities: (N,) strings or numbers, equal for the images of one person; `None` where it is not known who it
-            is, and such a face is in no pair. Scores alone give percentiles; with embeddings and identities there is
-            an FNMR as well.
+        embeddings: (N, D) of the same faces, by the FR model that the FNMR is to be expected of. One that is zero or
+            not finite is none, and its face is in no pair.
+        identities: (N,) strings or numbers, equal for the images of one person; `None`, NaN or an empty string where
+            it is not known who it is, and such a face is in no pair. Scores alone give percentiles; with embeddings
+            and identities there is an FNMR as well.
         pairs: (P, 2) positions of the images that are compared. By default all are, or, from `MAX_PAIRS` pairs on,
-            all mated ones and as many non-mated ones drawn at random.
+            `MAX_PAIRS` mated and `MAX_PAIRS` non-mated ones, or all where there are no more, drawn at random without
+            replacement.
         fmr: False match rate of the similarity threshold, which is that of all the non-mated pairs by the rule
             `"at_most"` of [`~diffiqa_hf.evaluation.fmr_threshold`].
         settings: What the scores depend on, as [`Calibration`] has it.
@@ -362,7 +371,8 @@ def fit_calibration(
             the reverse.
 
     Warns:
-        UserWarning: There are fewer non-mated pairs than `1 / fmr`, or no mated one, and so no FNMR.
+        UserWarning: There are fewer non-mated pairs than `1 / fmr`, or no mated one, and so no FNMR. Faces are in no
+            pair, as it is not known who they are, or they have no embedding.
     """
     scores = np.asarray(scores, dtype=np.float64)
     kept = np.flatnonzero(np.isfinite(scores))
@@ -384,12 +394,24 @@ def fit_calibration(
 
     # Here, because pipelines import this module, and evaluation is above them.
     from .evaluation import compare_embeddings, fmr_threshold
+    from .evaluation.identities import UNKNOWN, identity_codes
 
-    embeddings, identities = np.asarray(embeddings), list(identities)
-    if len(identities) != len(scores) or embeddings.shape[:1] != scores.shape:
-        raise ValueError(f"{len(scores)} scores, embeddings of shape {embeddings.shape}, {len(identities)} identities")
-    known_at = np.array([i for i in kept if identities[i] is not None], dtype=np.int64)
-    codes = np.unique(np.array([str(identities[i]) for i in known_at]), return_inverse=True)[1]
+    embeddings, codes = np.asarray(embeddings), identity_codes(identities)[0]
+    if codes.shape != scores.shape or embeddings.shape[:1] != scores.shape:
+        raise ValueError(f"{len(scores)} scores, embeddings of shape {embeddings.shape}, {len(codes)} identities")
+    norms = np.linalg.norm(embeddings.reshape(len(embeddings), -1).astype(np.float64), axis=1)
+    embedded = np.isfinite(norms) & (norms > 0)
+    known_at = kept[(codes[kept] != UNKNOWN) & embedded[kept]]
+    unknown, without = int((codes[kept] == UNKNOWN).sum()), int((~embedded & (codes != UNKNOWN))[kept].sum())
+    reasons = [f"it is not known who {unknown:,} of them show"] if unknown else []
+    reasons += [f"{without:,} of them have no embedding (it is zero or not finite)"] if without else []
+    if reasons:
+        warnings.warn(
+            f"of {len(kept):,} faces {len(known_at):,} are in the pairs of the FNMR: {', and '.join(reasons)}",
+            UserWarning,
+            stacklevel=2,
+        )
+    codes = codes[known_at]
     if pairs is None:
         pairs = _choose_pairs(codes, seed)
     else:
@@ -420,17 +442,19 @@ def fit_calibration(
 
 
 def _choose_pairs(codes: np.ndarray, seed: int) -> np.ndarray | None:
-    """`None` for all pairs; or all the mated ones and `MAX_PAIRS` draws of the others, repeated ones left out."""
+    """`None` for all pairs; or of the mated and of the non-mated ones `MAX_PAIRS` each."""
+    from .evaluation.pair_sampling import LabelledPairs, draw_numbers
+
     count = len(codes)
     if count * (count - 1) // 2 <= MAX_PAIRS:
         return None
-    order = np.argsort(codes, kind="stable")
-    people = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
-    mated = [person[np.stack(np.triu_indices(len(person), 1), axis=1)] for person in people]
-    drawn = np.random.default_rng(seed).integers(0, count, (MAX_PAIRS, 2))
-    drawn = np.sort(drawn[codes[drawn[:, 0]] != codes[drawn[:, 1]]], axis=1)
-    drawn = np.unique(drawn[:, 0] * count + drawn[:, 1])
-    return np.concatenate([*mated, np.stack([drawn // count, drawn % count], axis=1)])
+    everything = LabelledPairs(np.unique(codes, return_inverse=True)[1])
+    random = np.random.RandomState(seed)
+    mated, nonmated = (
+        np.sort(draw_numbers(random, possible, MAX_PAIRS))
+        for possible in (everything.num_mated, everything.num_nonmated)
+    )
+    return np.concatenate([everything.mated(mated), everything.nonmated(nonmated)])
 
 
 __all__ = [

@@ -55,6 +55,24 @@ def test_equal_scores_get_the_middle_of_their_share():
     assert fit_calibration([3.0, 3.0]).percentiles([2.0, 3.0, 4.0]).tolist() == [0.0, 50.0, 100.0]
 
 
+def test_percentiles_at_ties_and_ends():
+    """One definition: of the other faces the per cent that score lower, and half of those that score the same."""
+    scores = np.array([1.0] * 51 + list(range(2, 52)))  # 101 faces: each is a quantile
+    fitted = fit_calibration(scores)
+    for score in set(scores.tolist()):
+        others = (scores < score).sum() + ((scores == score).sum() - 1) / 2
+        assert fitted.percentiles(score) == pytest.approx(100 * others / 100)
+    # Half of the faces have the lowest score: whoever has a little more has them all below.
+    assert fitted.percentiles(1.0) == 25 and fitted.percentiles(np.nextafter(1.0, 2)) == pytest.approx(50)
+    assert fitted.percentiles(1.5) == pytest.approx(50.5)
+    # A block in the middle, from both sides.
+    middle = fit_calibration([0.0] * 25 + [1.0] * 51 + [2.0] * 25)
+    below, above = np.nextafter(1.0, 0), np.nextafter(1.0, 2)
+    assert middle.percentiles([0, below, 1, above, 2]).tolist() == pytest.approx([12, 25, 50, 75, 88])
+    ten = fit_calibration(np.arange(10.0))
+    np.testing.assert_allclose(ten.percentiles(np.arange(10.0)), 100 * np.arange(10) / 9, atol=1e-9)
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(-10, 10).map(lambda x: round(x, 1)), min_size=2, max_size=60), st.randoms())
 def test_a_higher_score_never_has_a_lower_percentile(scores, random):
@@ -185,17 +203,48 @@ def test_given_pairs_are_those_that_are_compared():
     assert fewer.levels[0].pairs + fewer.num_nonmated == sum(3 not in pair for pair in every[::2].tolist())
 
 
-def test_of_very_many_pairs_all_mated_ones_and_a_draw_of_the_others(monkeypatch):
+def test_of_very_many_pairs_so_many_are_drawn_of_each_kind(monkeypatch):
     scores, embeddings, identities = make_study(people=60)
     order = np.random.default_rng(1).permutation(len(scores))
     study = scores[order], embeddings[order], identities[order]
     whole = fit_calibration(*study, fmr=1e-2)
     monkeypatch.setattr(calibration, "MAX_PAIRS", 20_000)
     drawn = fit_calibration(*study, fmr=1e-2)
-    assert drawn.num_nonmated < 20_000 < whole.num_nonmated
+    assert drawn.num_nonmated == 20_000 < whole.num_nonmated
     assert [level.pairs for level in drawn.levels] == [level.pairs for level in whole.levels]
     assert drawn.threshold == pytest.approx(whole.threshold, abs=0.03)
     assert fit_calibration(*study, fmr=1e-2) == drawn
+
+
+def test_most_images_of_one_person(monkeypatch):
+    """One person of 400 images and 20 of two: most of the non-mated pairs are of that one, and mated ones abound."""
+    codes = np.concatenate([np.zeros(400, int), np.arange(1, 21).repeat(2)])
+    nonmated = 440 * 439 // 2 - 400 * 399 // 2 - 20
+    monkeypatch.setattr(calibration, "MAX_PAIRS", 10_000)
+    pairs = calibration._choose_pairs(codes, 0)
+    same = codes[pairs[:, 0]] == codes[pairs[:, 1]]
+    assert same.sum() == 10_000 and (~same).sum() == 10_000 < nonmated
+    assert len(set(map(tuple, pairs.tolist()))) == 20_000 and (pairs[:, 0] < pairs[:, 1]).all()
+    monkeypatch.setattr(calibration, "MAX_PAIRS", 50_000)
+    pairs = calibration._choose_pairs(codes, 0)
+    assert (codes[pairs[:, 0]] != codes[pairs[:, 1]]).sum() == nonmated  # all there are
+
+
+@pytest.mark.parametrize("nobody", [None, "", math.nan])
+def test_faces_that_leave_the_fnmr_are_counted(nobody):
+    scores, embeddings, identities = make_study()
+    named = [nobody if i % 7 == 0 else f"person {identity}" for i, identity in enumerate(identities)]
+    embeddings[[1, 2]] = [[0.0], [math.nan]]
+    with pytest.warns(UserWarning) as caught:
+        fitted = fit_calibration(scores, embeddings, named, fmr=1e-2)
+    assert [str(entry.message) for entry in caught] == [
+        "of 150 faces 126 are in the pairs of the FNMR: it is not known who 22 of them show, and 2 of them have no "
+        "embedding (it is zero or not finite)"
+    ]
+    keep = np.array([i % 7 != 0 and i not in (1, 2) for i in range(150)])
+    without = fit_calibration(scores[keep], embeddings[keep], identities[keep], fmr=1e-2)
+    assert (fitted.num_nonmated, fitted.threshold) == (without.num_nonmated, without.threshold)
+    assert (fitted.levels[0].pairs, fitted.levels[0].errors) == (without.levels[0].pairs, without.levels[0].errors)
 
 
 def test_shapes_that_do_not_fit():

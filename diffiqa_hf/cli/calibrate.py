@@ -129,9 +129,6 @@ def _fit(scorer, files: list[str], scores: dict[int, float], identities: list[st
     if identities is not None:
         embeddings = _embed(scorer, [files[index] for index in scores], args)
         people = [identities[index] for index in scores]
-        for at, embedding in enumerate(embeddings):
-            if not embedding.any():
-                people[at] = None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         calibration = fit_calibration(list(scores.values()), embeddings, people, settings=settings, data=data)

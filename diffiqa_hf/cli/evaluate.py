@@ -13,11 +13,12 @@ from .scoring import be_quiet, placed
 
 
 DESCRIPTION = """\
-Error-versus-discard curves of quality scores, and the area under them (pAUC: 1 is as good as random, lower is better)
-with its interval, the floor that no scores could pass, and the share of the reachable gain that was reached (1 is
-perfect, 0 random). Scores come from `diffiqa score` or any other table; comparisons from a list of pairs, or from the
-people in the images; similarities from embeddings, from the list, or from an FR model. Of several methods each two are
-compared on the same pairs. Exit status: 0 done, 2 something in the input is wrong (one line says what)."""
+Error-versus-discard curves of quality scores, and the area under them (pAUC, lower is better; at a fixed threshold 1
+is as good as random, at a recomputed one a line says what is) with its interval, the floor that no score can pass, and
+the share of the gain to the floor that was reached. Scores come from `diffiqa score` or any other table; comparisons
+from a list of pairs, or from the people in the images; similarities from embeddings, from the list, or from an FR
+model. Of several methods each two are compared on the same pairs, by intervals that hold for all of them at once. Exit
+status: 0 done, 2 something in the input is wrong (one line says what)."""
 
 EPILOG = """\
 examples:
@@ -187,6 +188,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     import numpy as np
 
     from ..evaluation.study import evaluate_methods
+    from ..evaluation.verification import repeated_pairs
 
     protocol = _protocol(args)
     scores = _read_scores(args)
@@ -194,6 +196,8 @@ def _evaluate(args: argparse.Namespace) -> int:
     used = np.unique(pairs)
     _check_scores(args, scores, used)
     notes: tuple[str, ...] = ()
+    if similarities is not None and (repeated := repeated_pairs(pairs)):
+        notes = (f"{repeated:,} of {len(pairs):,} pairs repeat another one, and count again.",)
     if similarities is None:
         similarities, notes = _similarities(args, scores, pairs, used)
     try:
@@ -218,7 +222,7 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 
 def _protocol(args: argparse.Namespace):
-    from ..evaluation.edc import PROTOCOLS, EDCProtocol
+    from ..evaluation.protocol import PROTOCOLS, EDCProtocol
 
     changes = {"nan_quality": args.nan_quality}
     if args.limits:
@@ -379,7 +383,7 @@ def _similarities(args: argparse.Namespace, scores: _Scores, pairs, used):
     """Those of the embeddings, and what there is to say of them."""
     import numpy as np
 
-    from ..evaluation.edc import EDCWarning
+    from ..evaluation.protocol import EDCWarning
     from ..evaluation.study import noted
     from ..evaluation.verification import compare_embeddings
 
@@ -435,6 +439,10 @@ def _embed(args: argparse.Namespace, names: Sequence[str]):
 
 def _summary(evaluation, images: int) -> str:
     """What is printed."""
+    from ..evaluation.bootstrap import MIN_FAILING_PEOPLE
+    from ..evaluation.report import references_in_words
+    from ..evaluation.study import TOO_FEW
+
     first = next(iter(evaluation.results.values()))
     protocol = evaluation.protocol
     people = "" if evaluation.bootstrap is None else f" of {evaluation.bootstrap.identities:,} people"
@@ -442,9 +450,13 @@ def _summary(evaluation, images: int) -> str:
     asked = fmr + ("" if protocol.fmr is None else f" ({protocol.fmr:g} asked)")
     interval = evaluation.fnmr_interval
     span = "" if interval is None else f" [{interval.low:.4f}, {interval.high:.4f}]"
+    drawn = evaluation.bootstrap
+    errors = f"{first.false_non_matches:,} errors" + ("" if drawn is None else f" of {drawn.failing:,} people")
+    if protocol.error == "fmr":
+        errors = f"{first.false_non_matches:,} errors"
     lines = [
         f"{first.mated:,} mated and {first.nonmated:,} non-mated pairs of {images:,} images{people}",
-        f"threshold {first.threshold:.4f}: {asked}, FNMR {first.fnmr:.4f}{span} ({first.false_non_matches:,} errors)",
+        f"threshold {first.threshold:.4f}: {asked}, FNMR {first.fnmr:.4f}{span} ({errors})",
         "",
     ]
     digits = 3 if protocol.divide_by_start else 5  # an area that isn't divided by the starting error is small
@@ -460,13 +472,18 @@ def _summary(evaluation, images: int) -> str:
     for row in [header, *rows]:
         cells = [f"{row[0]:<{widths[0]}}", *(f"{c:>{w}}" for c, w in zip(row[1:], widths[1:], strict=True))]
         lines.append("  ".join(cells))
-    for limit in protocol.limits:
-        for one, other, interval in evaluation.differences(limit):
-            better = one if interval.estimate < 0 else other
-            verdict = f"{better} is better" if interval.excludes_zero else "cannot be told apart on these pairs"
-            span = f"{interval.estimate:+.{digits}f} [{interval.low:+.{digits}f}, {interval.high:+.{digits}f}]"
-            lines += [""] if not lines[-1].startswith("pAUC(") else []
-            lines.append(printable(f"pAUC({one}) - pAUC({other}) at {limit:g}: {span}, {verdict}"))
+    lines += [f"{limit:g}: {text}" for limit in protocol.limits for text in references_in_words(first, limit)]
+    differences = [(limit, *entry) for limit in protocol.limits for entry in evaluation.differences(limit)]
+    if differences:
+        lines += ["", "differences, with 95% intervals that hold for all of them at once:"]
+    for limit, one, other, interval in differences:
+        said = {
+            "better": f"{one} is better",
+            "worse": f"{other} is better",
+            TOO_FEW: f"{TOO_FEW}: of fewer than {MIN_FAILING_PEOPLE} people",
+        }.get(evaluation.verdict(interval), "cannot be told apart on these pairs")
+        span = f"{interval.estimate:+.{digits}f} [{interval.low:+.{digits}f}, {interval.high:+.{digits}f}]"
+        lines.append(printable(f"pAUC({one}) - pAUC({other}) at {limit:g}: {span}, {said}"))
     lines += [f"note: {printable(note)}" for note in evaluation.notes]
     return "\n".join(lines)
 

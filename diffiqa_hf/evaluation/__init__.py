@@ -3,17 +3,11 @@
 
 from .benchmarks import BENCHMARKS, Benchmark, BenchmarkError, BenchmarkWarning, load_benchmark
 from .bootstrap import BootstrapResult, Interval, bootstrap_pauc
-from .edc import (
-    PROTOCOLS,
-    EDCProtocol,
-    EDCResult,
-    EDCWarning,
-    edc_curve,
-    edc_curves,
-    fmr_threshold,
-)
+from .edc import EDCResult, edc_curve, edc_curves
 from .pair_sampling import sample_pairs
+from .protocol import PROTOCOLS, EDCProtocol, EDCWarning
 from .study import Evaluation, evaluate_methods
+from .thresholds import fmr_threshold
 from .verification import Comparisons, compare_embeddings, edc_from_embeddings, error_rates
 
 

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 
 from ..file_utils import replace_file
 from .edc import EDCResult
-from .study import Evaluation
+from .study import Evaluation, mean_share_interval
 
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ COLORS = (
 )
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.5, 1.2, 1.5)))
 INK, GREY = "#1e1e22", "#76767e"
-NOTHING, BEST = "nothing discarded", "best possible"
+NOTHING, BEST = "nothing discarded", "no score can pass it"
 MAX_POINTS = 600  # of a drawn curve: more than a panel has pixels
 _STYLE = {
     "axes.edgecolor": GREY,
@@ -95,7 +95,7 @@ def plot_edc(evaluations: Sequence[Evaluation], *, max_fraction: float = 0.5, hi
     """
     Error-versus-discard curves as in Figure 4: a row for each FR model, a column for each benchmark.
 
-    Beside the curves each panel has the rate without discarding (dotted), the best curve that any quality could have
+    Beside the curves each panel has the rate without discarding (dotted), the curve that no quality can pass
     (dashed, up to the largest limit) and lines at the limits of the pAUC.
 
     Args:
@@ -222,9 +222,7 @@ def plot_time(
             shown = [name for name in names if name in evaluation.results]
             panels[place] = [(name, *_pauc_and_interval(evaluation, name, limit)) for name in shown]
             first = next(iter(evaluation.results.values()))
-            random = 1.0 if evaluation.protocol.divide_by_start else float(first.rates[0])
-            random *= 1.0 if evaluation.protocol.divide_by_limit else limit
-            references[place] = random, first.floor[limit]
+            references[place] = first.random[limit], first.floor[limit]
     single = len(rows) == len(columns) == 1
     width, height = (7.6, 5.0) if single else (max(3.7 * len(columns) + 0.4, 6.0), 2.9 * len(rows) + 0.3)
     entries = ["as discarding at random", BEST]
@@ -297,16 +295,8 @@ def _mean_share(evaluations: Sequence[Evaluation], method: str, limit: float) ->
     if any(method not in evaluation.results for evaluation in evaluations):
         return math.nan, math.nan, math.nan
     mean = float(np.mean([evaluation.results[method].share[limit] for evaluation in evaluations]))
-    replicates = []
-    for evaluation in evaluations:
-        protocol, drawn = evaluation.protocol, evaluation.bootstrap
-        if drawn is None or not (protocol.divide_by_start and protocol.divide_by_limit):
-            return mean, mean, mean
-        paucs = drawn.replicates[:, drawn.methods.index(method), drawn.limits.index(limit)]
-        replicates.append((1 - paucs) / (1 - evaluation.results[method].floor[limit]))
-    means = np.mean(replicates, axis=0)
-    means = means[np.isfinite(means)]
-    return (mean, *map(float, np.quantile(means, [0.025, 0.975]))) if len(means) else (mean, mean, mean)
+    interval = mean_share_interval(evaluations, method, limit)
+    return (mean, mean, mean) if interval is None else (mean, interval.low, interval.high)
 
 
 def _in_words(milliseconds: float) -> str:

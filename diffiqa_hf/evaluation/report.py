@@ -20,7 +20,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..file_utils import write_text
-from .study import Evaluation, plain
+from .bootstrap import MIN_FAILING_PEOPLE, Interval, simultaneous_intervals
+from .edc import EDCResult
+from .study import TOO_FEW, Evaluation, mean_replicates, mean_share_interval, plain
+from .study import verdict as verdict_of
 from .tables import Cell, Table, csv_text, number, ranked, to_csv, to_html, to_latex, to_markdown
 
 
@@ -125,10 +128,15 @@ def pauc_table(evaluations: Sequence[Evaluation], methods: Sequence[str], limit:
             cells[at][row] = replace(cells[at][row], hint=_hint(evaluation, name, limit))
     rows = tuple((Cell(name), *row) for name, row in zip(methods, zip(*cells, strict=True), strict=True))
     what, fr_model = ("Share of the reachable gain" if share else "pAUC"), evaluations[0].fr_model
-    better = "higher is better; 1 is perfect, 0 random" if share else "lower is better"
+    better = f"higher is better; {_share_in_words(evaluations[0])}" if share else "lower is better"
     name = f"{'share' if share else 'pauc'}_{limit:g}_{fr_model}"
     caption = f"{fr_model}: {what} at a discard rate of {limit:g}, {_operating_point(evaluations[0])} ({better})."
     return Table(_slug(name), caption, tuple(header), rows)
+
+
+def _share_in_words(evaluation: Evaluation) -> str:
+    fixed = evaluation.protocol.threshold_update == "fixed"
+    return f"no score can pass 1, {'0 is' if fixed else 'about 0 is, the threshold being recomputed,'} random"
 
 
 def _digits(evaluation: Evaluation) -> int:
@@ -152,21 +160,25 @@ def _hint(evaluation: Evaluation, method: str, limit: float) -> str:
     interval = evaluation.interval(method, limit)
     digits = _digits(evaluation)
     span = "" if interval is None else f" [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
+    people = evaluation.bootstrap
     return (
         f"pAUC {result.pauc[limit]:.{digits}f}{span}, floor {result.floor[limit]:.{digits}f}, "
         f"share {result.share[limit]:.3f}; "
         f"{result.false_non_matches:,} errors in {result.mated:,} mated pairs"
+        f"{'' if people is None else f', of {people.failing:,} people'}"
     )
 
 
 def detail_table(evaluation: Evaluation, methods: Sequence[str], limit: float) -> Table:
     """
-    One benchmark with one FR model: interval, floor and share of each method, best first, and whether it can be told
-    apart from the first one on these pairs; the caption has the FNMR with nothing discarded and its interval.
+    One benchmark with one FR model: interval, floor and share of each method, best first, and whether it is worse than
+    the one that came out lowest, by intervals of all differences at once; the caption has the FNMR with nothing
+    discarded and its interval, and of how many people the errors are.
     """
     present = [name for name in methods if name in evaluation.results]
     paucs = {name: evaluation.results[name].pauc[limit] for name in present}
     present.sort(key=lambda name: (math.isnan(paucs[name]), paucs[name]))
+    lowest = next((name for name in present if not math.isnan(paucs[name])), None)
     rows = []
     digits = _digits(evaluation)
     for name in present:
@@ -174,32 +186,59 @@ def detail_table(evaluation: Evaluation, methods: Sequence[str], limit: float) -
         span = Cell("–")
         if interval is not None:
             span = Cell(f"[{interval.low:.{digits}f}, {interval.high:.{digits}f}]", interval.low)
-        verdict = "–"
-        if name == present[0]:
+        verdict, hint = "–", ""
+        if name == lowest:
             verdict = "the lowest"
-        elif evaluation.bootstrap is not None:
-            difference = evaluation.bootstrap.difference(name, present[0], limit)
-            if not math.isnan(difference.low):
-                verdict = "worse" if difference.excludes_zero else "not told apart"
+        elif lowest is not None and (difference := evaluation.difference(name, lowest, limit)) is not None:
+            verdict, hint = evaluation.verdict(difference), _difference_in_words(difference, digits)
         pauc, floor = number(paucs[name], digits), number(result.floor[limit], digits)
-        rows.append((Cell(name), pauc, span, floor, number(result.share[limit]), Cell(verdict)))
+        rows.append((Cell(name), pauc, span, floor, number(result.share[limit]), Cell(verdict, hint=hint)))
     first, fnmr = next(iter(evaluation.results.values())), evaluation.fnmr_interval
     span = "" if fnmr is None else f"[{fnmr.low:.4f}, {fnmr.high:.4f}] "
+    drawn = evaluation.bootstrap
+    of_people = "" if drawn is None else f"; the errors are of {drawn.failing:,} people"
     caption = (
         f"{evaluation.fr_model}, {evaluation.benchmark}, discard rate {limit:g}: FNMR {first.fnmr:.4f} {span}"
         f"({first.false_non_matches:,} errors in {first.mated:,} mated pairs) at FMR {first.fmr:.3g} "
-        f"({first.false_matches:,} in {first.nonmated:,} non-mated pairs)."
+        f"({first.false_matches:,} in {first.nonmated:,} non-mated pairs){of_people}."
     )
-    notes = list(evaluation.notes)
-    if evaluation.bootstrap is not None:
+    notes = [*evaluation.notes, *references_in_words(first, limit)]
+    if drawn is not None:
         notes.append(
-            f"Intervals of 95 % from {len(evaluation.bootstrap.replicates):,} draws of "
-            f"{evaluation.bootstrap.identities:,} people; 'not told apart': the interval of the difference from the "
-            "first method, on the same draws, holds 0."
+            f"Intervals of 95 % from {len(drawn.replicates):,} draws of people ({drawn.identities:,} are here); "
+            "'worse' and 'not told apart' go by intervals that hold with 95 % for the differences of each two methods "
+            "and at all discard rates at once, so that it does not matter that the data chose the lowest."
         )
+        if drawn.few_errors:
+            notes.append(
+                f"The errors are of fewer than {MIN_FAILING_PEOPLE} people, too few to tell methods apart: who fails "
+                "would be other people in another sample."
+            )
     header = ("FIQA method", "pAUC", "95 % interval", "floor", "share", "against the lowest")
     name = f"detail_{limit:g}_{evaluation.fr_model}_{evaluation.benchmark}"
     return Table(_slug(name), caption, header, tuple(rows), tuple(notes))
+
+
+def _difference_in_words(interval: Interval, digits: int) -> str:
+    return f"difference {interval.estimate:+.{digits}f} [{interval.low:+.{digits}f}, {interval.high:+.{digits}f}]"
+
+
+def references_in_words(result: EDCResult, limit: float) -> list[str]:
+    """What discarding at random has where that isn't plain, and what an order of images could have."""
+    lines, digits = [], 3 if result.protocol.divide_by_start else 5
+    if result.protocol.threshold_update == "recomputed":
+        lines.append(
+            f"Discarding in random order has a pAUC of {result.random[limit]:.{digits}f} and a share of "
+            f"{result.random_share[limit]:+.3f} here (mean over orders), as the threshold changes with who is left."
+        )
+    if result.reachable is not None:
+        low, high = result.reachable[limit]
+        if f"{high:.{digits}f}" != f"{result.floor[limit]:.{digits}f}":
+            lines.append(
+                "The floor is that of any order of pairs. Scores order images, which recur in several pairs: the "
+                f"best order of images has a pAUC of at least {low:.{digits}f} and at most {high:.{digits}f}."
+            )
+    return lines
 
 
 def average_table(evaluations: Sequence[Evaluation], methods: Sequence[str], limit: float) -> Table:
@@ -211,6 +250,10 @@ def average_table(evaluations: Sequence[Evaluation], methods: Sequence[str], lim
             values = [getattr(e.results[name], kind)[limit] if name in e.results else math.nan for e in evaluations]
             means.append(float(np.mean(values)))
         rows.append((Cell(label), *ranked(means, kind == "pauc", places=3, digits=4)))
+    spans = [mean_share_interval(evaluations, name, limit) for name in methods]
+    if any(span is not None for span in spans):
+        cells = [Cell("–") if s is None else Cell(f"[{s.low:.3f}, {s.high:.3f}]", s.low) for s in spans]
+        rows.append((Cell("95 % interval of the mean share"), *cells))
     count = len(evaluations)
     caption = (
         f"Average over {count} pairs of FR model and benchmark, discard rate {limit:g}, "
@@ -224,7 +267,8 @@ def ablation_table(
 ) -> Table:
     """
     Variants of a method in the layout of Table 4, with the mean share, whether the mean pAUC can be told apart from
-    that of the complete one, and, where measured, the time that they take.
+    that of the complete one by intervals that hold for all variants at once, and, where measured, the time that they
+    take.
     """
     own = [evaluation for evaluation in evaluations if evaluation.fr_model == ablation.fr_model]
     table = pauc_table(own, ablation.methods, limit)
@@ -232,10 +276,11 @@ def ablation_table(
     own_runtimes = {runtime.method: runtime for runtime in runtimes if runtime.method in ablation.methods}
     complete = ablation.methods[-1]
     with_verdict = all(evaluation.bootstrap is not None for evaluation in own)
+    verdicts = _against(own, ablation.methods, complete, limit) if with_verdict else {}
     rows = []
     for row, share in zip(table.rows, shares.rows, strict=True):
         name = row[0].text
-        verdict = (_against(own, name, complete, limit),) if with_verdict else ()
+        verdict = (verdicts.get(name, Cell("–")),) if with_verdict else ()
         runtime = own_runtimes.get(name)
         time = (number(None if runtime is None else float(np.mean(runtime.milliseconds)), 1),) if own_runtimes else ()
         rows.append((*row, share[-1], *verdict, *time))
@@ -251,25 +296,30 @@ def ablation_table(
     return Table(_slug(f"ablation_{ablation.title}_{limit:g}"), caption, tuple(header), tuple(rows), tuple(notes))
 
 
-def _against(evaluations: Sequence[Evaluation], method: str, other: str, limit: float) -> Cell:
-    """Whether the mean pAUC is another than that of `other`; where the mouse is, the difference and its interval."""
-    present = all({method, other} <= set(evaluation.results) for evaluation in evaluations)
-    if method == other or not present:
-        return Cell("–")
-    drawn = [
-        evaluation.bootstrap.replicates[:, [evaluation.bootstrap.methods.index(name) for name in (method, other)]]
-        for evaluation in evaluations
+def _against(evaluations: Sequence[Evaluation], methods: Sequence[str], other: str, limit: float) -> dict[str, Cell]:
+    """
+    Whether the mean pAUC of each method is another than that of `other`, by intervals that hold for all of them at
+    once; where the mouse is, the difference and its interval.
+    """
+    shown = [name for name in methods if name != other]
+    shown = [name for name in shown if all({name, other} <= set(e.results) for e in evaluations)]
+    if not shown:
+        return {}
+    estimates = [
+        np.mean([e.results[name].pauc[limit] - e.results[other].pauc[limit] for e in evaluations]) for name in shown
     ]
-    at = evaluations[0].bootstrap.limits.index(limit)
-    replicates = np.mean([paucs[:, 0, at] - paucs[:, 1, at] for paucs in drawn], axis=0)
-    replicates = replicates[np.isfinite(replicates)]
-    if not len(replicates):
-        return Cell("–")
-    low, high = np.quantile(replicates, (0.025, 0.975))
-    estimate = np.mean([e.results[method].pauc[limit] - e.results[other].pauc[limit] for e in evaluations])
-    verdict = "better" if high < 0 else "worse" if low > 0 else "not told apart"
-    digits = _digits(evaluations[0])
-    return Cell(verdict, hint=f"difference {estimate:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]")
+    replicates = np.stack(
+        [mean_replicates(evaluations, name, limit) - mean_replicates(evaluations, other, limit) for name in shown], 1
+    )
+    # The mean rests on each set, and so on the one whose errors are of the fewest people.
+    people = min(evaluation.bootstrap.effective_failing for evaluation in evaluations)
+    few = any(evaluation.bootstrap.few_errors for evaluation in evaluations)
+    digits, cells = _digits(evaluations[0]), {}
+    for name, interval in zip(shown, simultaneous_intervals(estimates, replicates, people=people), strict=True):
+        if not math.isnan(interval.low):
+            text = TOO_FEW if few else verdict_of(interval)
+            cells[name] = Cell(text, hint=_difference_in_words(interval, digits))
+    return cells
 
 
 def cost_table(
@@ -402,11 +452,13 @@ def _suspicion(fr_model: str, method: str, benchmark: str) -> tuple[tuple[str, .
 def results_csv(evaluations: Sequence[Evaluation], protocols: Sequence[str] | None = None) -> str:
     """
     Every number, a line for each method, benchmark, FR model and limit; with the name of the protocol if given. `low`
-    and `high` bound the pAUC, `fnmr_low` and `fnmr_high` the FNMR with nothing discarded.
+    and `high` bound the pAUC, `fnmr_low` and `fnmr_high` the FNMR with nothing discarded, whose errors
+    are of `failing_people`; `random` is the pAUC of discarding at random.
     """
     header = ["protocol"] if protocols is not None else []
-    header += ["fr_model", "benchmark", "method", "limit", "pauc", "low", "high", "floor", "share", "threshold"]
-    header += ["fnmr", "fnmr_low", "fnmr_high", "errors", "mated", "fmr", "false_matches", "nonmated"]
+    header += ["fr_model", "benchmark", "method", "limit", "pauc", "low", "high", "floor", "random", "share"]
+    header += ["threshold", "fnmr", "fnmr_low", "fnmr_high", "errors", "failing_people", "mated", "fmr"]
+    header += ["false_matches", "nonmated"]
     rows = [header]
     for at, evaluation in enumerate(evaluations):
         first = [protocols[at]] if protocols is not None else []
@@ -417,8 +469,10 @@ def results_csv(evaluations: Sequence[Evaluation], protocols: Sequence[str] | No
                 interval = evaluation.interval(method, limit)
                 span = [None, None] if interval is None else [interval.low, interval.high]
                 row = [evaluation.fr_model, evaluation.benchmark, method, limit, result.pauc[limit], *span]
-                row += [result.floor[limit], result.share[limit], result.threshold, result.fnmr, *fnmr_span]
-                row += [result.false_non_matches, result.mated, result.fmr, result.false_matches, result.nonmated]
+                row += [result.floor[limit], result.random[limit], result.share[limit], result.threshold]
+                failing = None if evaluation.bootstrap is None else evaluation.bootstrap.failing
+                row += [result.fnmr, *fnmr_span, result.false_non_matches, failing, result.mated, result.fmr]
+                row += [result.false_matches, result.nonmated]
                 rows.append([*first, *plain(row)])
     return csv_text(rows)
 
@@ -478,12 +532,59 @@ def study_tables(study: Study) -> dict[str, list[Table]]:
 QUOTED = "Quoted from the paper"
 MANY = 9  # methods, with more of which a picture of a panel for each is folded up
 LEGEND = (
-    "pAUC: area under the error-versus-discard curve up to the discard rate, divided by the starting error and by the "
-    "rate: 1 is as good as discarding at random. The best that any scores could reach, the floor, lies above 0 and "
-    "differs from set to set; the share (1 - pAUC) / (1 - floor) says how much of the reachable gain was reached and "
-    "is the one number that may be averaged over sets. In a table the best of a column is bold; the second and third "
-    "mean are marked ² and ³."
+    "pAUC: area under the error-versus-discard curve up to the discard rate, divided by starting error and rate: "
+    "1 is as good as discarding at random. No score can come below the floor, which lies above 0 and differs "
+    "from set to set; the share (1 - pAUC) / (1 - floor) is how much of the gain to the floor was reached, and the "
+    "one number that may be averaged over sets. In a table the best of a column is bold; the second and third mean "
+    "are marked ² and ³."
 )
+
+
+def legend(evaluations: Mapping[str, Sequence[Evaluation]]) -> list[str]:
+    """What the numbers of each protocol are: paragraphs."""
+    lines = [LEGEND]
+    for name, entries in evaluations.items():
+        if not entries:
+            continue
+        protocol, said = entries[0].protocol, []
+        if protocol.interpolation == "linear":
+            said.append("the area is that under straight lines between the points")
+        if not (protocol.divide_by_start and protocol.divide_by_limit):
+            by = [
+                what
+                for what, divides in (
+                    ("the starting error", protocol.divide_by_start),
+                    ("the rate", protocol.divide_by_limit),
+                )
+                if divides
+            ]
+            start = "" if protocol.divide_by_start else "starting error"
+            product = " times ".join(filter(None, (start, "" if protocol.divide_by_limit else "discard rate")))
+            said.append(
+                f"areas are divided by {' and '.join(by) or 'nothing'}, so that discarding at random has about "
+                f"{product} in place of 1; shares are of the divided areas all the same"
+            )
+        if protocol.threshold_update == "recomputed":
+            values = [
+                f"{limit:g}: {min(rs):.3f} to {max(rs):.3f}"
+                for limit in protocol.limits
+                if (rs := [_random_pauc(entry, limit) for entry in entries])
+            ]
+            said.append(
+                "the threshold is set anew for those who are left, which changes the error of discarding at random "
+                "as well: divided by starting error and rate it has, as the mean over random orders, not 1 but, by "
+                f"discard rate, {'; '.join(values)}"
+            )
+        if said:
+            lines.append(f"Protocol {name}: {'; '.join(said)}.")
+    return lines
+
+
+def _random_pauc(evaluation: Evaluation, limit: float) -> float:
+    """pAUC of discarding at random, divided by starting error and rate."""
+    protocol, first = evaluation.protocol, next(iter(evaluation.results.values()))
+    start = 1.0 if protocol.divide_by_start else float(first.rates[0]) or math.nan
+    return first.random[limit] / start / (1.0 if protocol.divide_by_limit else limit)
 
 
 def write_report(study: Study, folder: str | os.PathLike, pictures: bool = True) -> list[Path]:
@@ -574,7 +675,7 @@ def _select(evaluation: Evaluation, methods: Sequence[str]) -> Evaluation:
 
 
 def _markdown(study: Study, sections: Mapping[str, Sequence[Table]], drawn: Mapping[str, Any]) -> str:
-    parts = [f"# {study.title}", *study.notes, LEGEND]
+    parts = [f"# {study.title}", *study.notes, *legend(study.evaluations)]
     parts += [f"![{caption}]({name}.png)" for name, (_, caption) in drawn.items()]
     for title, tables in sections.items():
         parts.append(f"## {title}")
@@ -616,7 +717,7 @@ def _page(study: Study, sections: Mapping[str, Sequence[Table]], drawn: Mapping[
         body.append(f"<details{opened}><summary><h2>{html.escape(title)}</h2></summary>{inside}</details>")
     values = {
         "title": html.escape(study.title),
-        "notes": "".join(f"<p>{html.escape(note)}</p>" for note in [*study.notes, LEGEND]),
+        "notes": "".join(f"<p>{html.escape(note)}</p>" for note in [*study.notes, *legend(study.evaluations)]),
         "pictures": "".join(pictures),
         "tables": "\n".join(body),
         # "</script>" in a name must not end the script.
@@ -675,4 +776,4 @@ __all__ += [
     "runtime_table",
     "stage_table",
 ]
-__all__ += ["study_tables", "write_report"]
+__all__ += ["legend", "references_in_words", "study_tables", "write_report"]

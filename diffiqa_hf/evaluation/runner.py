@@ -28,9 +28,10 @@ import numpy as np
 from ..file_utils import replace_file, write_text
 from ..image_files import find_images
 from .benchmarks import Benchmark, BenchmarkWarning, crop_to_box, load_benchmark
-from .edc import EDCProtocol, EDCWarning
 from .files import Names, TableError, numbers, read_pairs, read_table
+from .identities import is_known
 from .pair_sampling import sample_pairs
+from .protocol import EDCProtocol, EDCWarning
 from .report import Ablation, Runtime, Study
 from .study import Evaluation, evaluate_methods, noted
 from .study_config import BenchmarkConfig, ConfigError, FRModelConfig, MethodConfig, StudyConfig
@@ -368,6 +369,9 @@ class StudyRunner:
         self.cache = Path(config.cache or Path(config.output) / "cache")
         with noted(BenchmarkWarning) as self.notes:
             self.benchmarks = {entry.name: open_benchmark(entry, config.paired_only) for entry in config.benchmarks}
+        # Means over benchmarks are of the same people where these share them: all are drawn together, by name.
+        self.people = {name: _named_people(benchmark) for name, benchmark in self.benchmarks.items()}
+        self.population = sorted({p for people in self.people.values() for p in people.tolist() if p is not None})
         self.images = {name: _Images(benchmark.images) for name, benchmark in self.benchmarks.items()}
         # Where mated pairs alone are discarded, the quality of images in no mated pair changes nothing.
         mated_only = all(self._protocol(name).discard == "mated" for name in config.protocols)
@@ -668,9 +672,10 @@ class StudyRunner:
             qualities[method.name] = benchmark.pool_qualities(qualities[method.name])
         if not qualities:
             return None
-        identities = benchmark.unit_identities()
+        identities = self.people[benchmark.name]
+        known = is_known(identities)[pairs].all(axis=1)
         same = identities[pairs[:, 0]] == identities[pairs[:, 1]]
-        if wrong := int((same != mated).sum()):
+        if wrong := int((same != mated)[known].sum()):
             notes.append(f"No intervals: in {wrong:,} pairs the people contradict which pairs are mated.")
             identities = None
         try:
@@ -683,6 +688,7 @@ class StudyRunner:
                 identities=identities,
                 replicates=self.config.replicates,
                 seed=self.config.seed,
+                population=self.population,
                 benchmark=benchmark.name,
                 fr_model=fr_model.name,
             )
@@ -901,19 +907,41 @@ def _compare(benchmark: Benchmark, rows: dict[str, np.ndarray]):
         usable = replace(benchmark, images=benchmark.images.select(np.flatnonzero(good)))
         units = usable.pool_embeddings(embeddings[good])  # a template without any image is zero
     usable = np.isfinite(units).all(axis=1) & (np.linalg.norm(units, axis=1) > 0)
-    pairs, mated = benchmark.pairs, benchmark.mated
+    kept = usable[benchmark.pairs].all(axis=1)
+    pairs, mated = benchmark.pairs[kept], benchmark.mated[kept]
+    left_out = f"{int((~kept).sum()):,} of {len(kept):,} pairs are left out"
     if not good.all():
-        kept = usable[pairs].all(axis=1)
         first = int(np.flatnonzero(~good)[0])
         notes.append(
             f"{int((~good).sum()):,} images could not be embedded (the first is {benchmark.images[first]['file']}: "
-            f"{errors[first]}), and {int((~kept).sum()):,} of {len(pairs):,} pairs are left out."
+            f"{errors[first]}), and {left_out}."
         )
-        pairs, mated = pairs[kept], mated[kept]
+    zero = good & ~(np.abs(embeddings) > 0).any(axis=1)
+    if zero.any():
+        first = benchmark.images[int(np.flatnonzero(zero)[0])]["file"]
+        notes.append(
+            f"The embeddings of {int(zero.sum()):,} images are zero (the first is that of {first}), which have no "
+            f"direction to compare, and {left_out}."
+        )
     units = np.where(usable[:, None], units, 1)  # in no pair any more
     with noted(EDCWarning) as repeated:
         comparisons = compare_embeddings(units, np.arange(len(units)), pairs)
     return comparisons.similarities, mated, comparisons.pairs, notes + repeated
+
+
+def _named_people(benchmark: Benchmark) -> np.ndarray:
+    """
+    The people of the units by names that are the same in other benchmarks: what the source calls them, unless it is a
+    number, which is another person in each; `None` where it isn't known who it is.
+    """
+    people = benchmark.unit_people()
+    known = is_known(people)
+    names = np.empty(len(people), object)
+    names[known] = [
+        label if isinstance(label, str) and not label.isdecimal() else f"{benchmark.name}: {label}"
+        for label in people[known].tolist()
+    ]
+    return names
 
 
 def _texts(errors: Sequence[str | None]) -> np.ndarray:

@@ -5,17 +5,27 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from itertools import combinations
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .bootstrap import BootstrapResult, Interval, bootstrap_pauc
-from .edc import EDCProtocol, EDCResult, EDCWarning, edc_curves
+from .bootstrap import BootstrapResult, Interval, bootstrap_pauc, known_pairs
+from .edc import EDCResult, edc_curves
+from .identities import is_known
+from .protocol import EDCProtocol, EDCWarning
+
+
+TOO_FEW = "too few errors"
+
+
+def verdict(interval: Interval) -> str:
+    """What a difference of pAUCs says of the first one."""
+    return "better" if interval.high < 0 else "worse" if interval.low > 0 else "not told apart"
 
 
 @dataclass(frozen=True)
@@ -56,13 +66,38 @@ class Evaluation:
         interval = None if self.bootstrap is None else self.bootstrap.fnmr_interval()
         return interval if interval is not None and interval.low < interval.high else None
 
+    @cached_property
+    def _differences(self) -> dict[tuple[str, str, float], Interval]:
+        return {} if self.bootstrap is None else self.bootstrap.differences()
+
     def differences(self, limit: float) -> list[tuple[str, str, Interval]]:
-        """pAUC(first) - pAUC(second) with its interval for each two methods; empty without a bootstrap."""
-        if self.bootstrap is None:
-            return []
-        pairs = combinations(self.methods, 2)
-        found = [(first, second, self.bootstrap.difference(first, second, limit)) for first, second in pairs]
-        return [entry for entry in found if not math.isnan(entry[2].low)]
+        """
+        pAUC(first) - pAUC(second) for each two methods, with intervals that hold all at once, those of the other
+        limits as well ([`BootstrapResult.differences`]); empty without a bootstrap.
+        """
+        return [
+            (first, second, interval)
+            for (first, second, at), interval in self._differences.items()
+            if at == limit and {first, second} <= set(self.results) and not math.isnan(interval.low)
+        ]
+
+    def difference(self, first: str, second: str, limit: float) -> Interval | None:
+        """pAUC(`first`) - pAUC(`second`), out of [`differences`]; `None` where it is not defined."""
+        found = self._differences.get((first, second, limit))
+        if found is None and (turned := self._differences.get((second, first, limit))) is not None:
+            found = replace(turned, estimate=-turned.estimate, low=-turned.high, high=-turned.low)
+        return None if found is None or math.isnan(found.low) else found
+
+    def verdict(self, interval: Interval | None) -> str:
+        """
+        What a difference (first - second) says of the first one: `"better"`, `"worse"`, `"not told apart"`, `"too few
+        errors"` (of fewer than [`MIN_FAILING_PEOPLE`] people), or, of none, an empty string.
+        """
+        if interval is None or self.bootstrap is None:
+            return ""
+        if self.bootstrap.few_errors:
+            return TOO_FEW
+        return verdict(interval)
 
     def to_dict(self) -> dict[str, Any]:
         """All but the curves in plain numbers, `None` for what is undefined: strict JSON."""
@@ -71,8 +106,8 @@ class Evaluation:
         for name, result in self.results.items():
             entry = result.summary()
             entry["fnmr_interval"] = None if fnmr is None else [fnmr.low, fnmr.high]
-            for kind in ("pauc", "floor", "share"):
-                entry[kind] = {f"{limit:g}": value for limit, value in entry[kind].items()}
+            for kind in ("pauc", "floor", "random", "share", "random_share", "reachable"):
+                entry[kind] = entry[kind] and {f"{limit:g}": value for limit, value in entry[kind].items()}
             intervals = {f"{limit:g}": self.interval(name, limit) for limit in self.protocol.limits}
             entry["interval"] = {
                 limit: None if interval is None else [interval.low, interval.high]
@@ -86,7 +121,7 @@ class Evaluation:
                 "second": second,
                 "difference": interval.estimate,
                 "interval": [interval.low, interval.high],
-                "told_apart": interval.excludes_zero,
+                "told_apart": interval.excludes_zero and not self.bootstrap.few_errors,
             }
             for limit in self.protocol.limits
             for first, second, interval in self.differences(limit)
@@ -98,11 +133,44 @@ class Evaluation:
                 "protocol": asdict(self.protocol),
                 "replicates": 0 if self.bootstrap is None else len(self.bootstrap.replicates),
                 "identities": None if self.bootstrap is None else self.bootstrap.identities,
+                "failing_people": None if self.bootstrap is None else self.bootstrap.failing,
                 "methods": methods,
                 "differences": differences,
                 "notes": list(self.notes),
             }
         )
+
+
+def mean_replicates(evaluations: Sequence[Evaluation], method: str, limit: float) -> np.ndarray:
+    """
+    (B,) replicates of the mean pAUC over several sets, which have to be draws from one population of people
+    (`population` of [`bootstrap_pauc`]) or of the same people; NaN where one of the sets has none.
+    """
+    drawn = [evaluation.bootstrap for evaluation in evaluations]
+    return np.mean([d.replicates[:, d.methods.index(method), d.limits.index(limit)] for d in drawn], axis=0)
+
+
+def mean_share_interval(evaluations: Sequence[Evaluation], method: str, limit: float) -> Interval | None:
+    """
+    Percentile interval of the mean share over several sets, the floors held; `None` without replicates, where the
+    method lacks a set, or where the pAUC is not divided by starting error and limit.
+    """
+    shares = []
+    for evaluation in evaluations:
+        protocol, drawn = evaluation.protocol, evaluation.bootstrap
+        if method not in evaluation.results or drawn is None:
+            return None
+        if not (protocol.divide_by_start and protocol.divide_by_limit):
+            return None
+        paucs = drawn.replicates[:, drawn.methods.index(method), drawn.limits.index(limit)]
+        shares.append((1 - paucs) / (1 - evaluation.results[method].floor[limit]))
+    means = np.mean(shares, axis=0)
+    defined = means[np.isfinite(means)]
+    if not len(defined):
+        return None
+    estimate = float(np.mean([evaluation.results[method].share[limit] for evaluation in evaluations]))
+    low, high = np.quantile(defined, (0.025, 0.975))
+    return Interval(estimate, float(low), float(high), 0.95, len(means) - len(defined))
 
 
 def evaluate_methods(
@@ -115,6 +183,7 @@ def evaluate_methods(
     identities: ArrayLike | None = None,
     replicates: int = 1000,
     seed: int = 0,
+    population: ArrayLike | None = None,
     benchmark: str = "",
     fr_model: str = "",
 ) -> Evaluation:
@@ -123,9 +192,11 @@ def evaluate_methods(
 
     Args:
         similarities, mated, qualities, protocol, pairs: As in [`edc_curves`]: qualities are (I,) of images.
-        identities: (I,) labels of the people, which the bootstrap draws; `None`: no intervals.
+        identities: (I,) labels of the people, which the bootstrap draws; `None`: no intervals. Mated pairs of an image
+            whose label names nobody (`None`, NaN, an empty string) are left out.
         replicates: Of the bootstrap; 0: no intervals.
         seed: Of the bootstrap.
+        population: (K,) labels of the people of all sets that are evaluated, as [`bootstrap_pauc`] takes it.
         benchmark, fr_model: Names for the report.
 
     Returns:
@@ -138,10 +209,24 @@ def evaluate_methods(
         protocol = EDCProtocol.from_preset(protocol)
     bootstrap = None
     with noted(EDCWarning) as notes:
+        if identities is not None:
+            known = is_known(identities)
+            if not known.all():
+                pairs = np.asarray(pairs)
+                kept = known_pairs(mated, (known[pairs[:, 0]], known[pairs[:, 1]]))
+                similarities, mated, pairs = np.asarray(similarities)[kept], np.asarray(mated)[kept], pairs[kept]
         results = edc_curves(similarities, mated, qualities, protocol, pairs=pairs)
         if identities is not None and replicates:
             bootstrap = bootstrap_pauc(
-                similarities, mated, qualities, identities, protocol, pairs=pairs, replicates=replicates, seed=seed
+                similarities,
+                mated,
+                qualities,
+                identities,
+                protocol,
+                pairs=pairs,
+                replicates=replicates,
+                seed=seed,
+                population=population,
             )
     return Evaluation(results, protocol, bootstrap, benchmark, fr_model, tuple(notes))
 
@@ -173,4 +258,5 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-__all__ = ["Evaluation", "evaluate_methods", "noted", "plain"]
+__all__ = ["TOO_FEW", "Evaluation", "evaluate_methods", "mean_replicates", "mean_share_interval"]
+__all__ += ["noted", "plain", "verdict"]

@@ -10,7 +10,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-from .edc import PROTOCOLS
+from .protocol import PROTOCOLS
 
 
 class ConfigError(ValueError):

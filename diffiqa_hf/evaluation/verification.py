@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .edc import EDCProtocol, EDCResult, EDCWarning, edc_curve
+from .edc import EDCResult, edc_curve
+from .identities import UNKNOWN, identity_codes
+from .protocol import EDCProtocol, EDCWarning
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ def compare_embeddings(
 
     Args:
         embeddings: (I, D), normalised or not.
-        identities: (I,) labels of any kind, equal for the images of one person.
+        identities: (I,) labels of any kind, equal for the images of one person. `None`, NaN and empty strings name
+            nobody: such an image is in no pair.
         pairs: (N, 2) positions. `None`: each image with each other once, I (I - 1) / 2 pairs of 13 bytes each (13,233
             images of LFW: 1.1 GB).
         block: How many rows are multiplied at once; memory only.
@@ -44,14 +47,12 @@ def compare_embeddings(
         ValueError: Shapes that do not fit; an embedding that is zero or not finite; a position that does not exist.
 
     Warns:
-        EDCWarning: The same two images are paired more than once, in either order.
+        EDCWarning: The same two images are paired more than once, in either order. It is not known who is on some.
     """
     embeddings = np.asarray(embeddings, dtype=np.float32)
-    identities = np.asarray(identities)
-    if embeddings.ndim != 2 or identities.shape != embeddings.shape[:1]:
-        raise ValueError(
-            f"embeddings must be (I, D) and identities (I,), not {embeddings.shape} and {identities.shape}."
-        )
+    people = identity_codes(identities)[0]
+    if embeddings.ndim != 2 or people.shape != embeddings.shape[:1]:
+        raise ValueError(f"embeddings must be (I, D) and identities (I,), not {embeddings.shape} and {people.shape}.")
     norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
     bad = np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))
     if len(bad):
@@ -59,7 +60,16 @@ def compare_embeddings(
     unit = embeddings / norms
     similarities, pairs = _score_all(unit, block) if pairs is None else _score_pairs(unit, pairs, block)
     np.clip(similarities, -1, 1, out=similarities)  # rounding can leave the range by an ulp
-    return Comparisons(similarities, identities[pairs[:, 0]] == identities[pairs[:, 1]], pairs)
+    if (people == UNKNOWN).any():
+        kept = (people[pairs] != UNKNOWN).all(axis=1)
+        warnings.warn(
+            f"It is not known who is on {int((people == UNKNOWN).sum()):,} of {len(people):,} images: "
+            f"{int((~kept).sum()):,} of {len(pairs):,} pairs are left out.",
+            EDCWarning,
+            stacklevel=2,
+        )
+        similarities, pairs = similarities[kept], pairs[kept]
+    return Comparisons(similarities, people[pairs[:, 0]] == people[pairs[:, 1]], pairs)
 
 
 def _score_all(unit: np.ndarray, block: int) -> tuple[np.ndarray, np.ndarray]:
@@ -84,15 +94,20 @@ def _score_pairs(unit: np.ndarray, pairs: ArrayLike, block: int) -> tuple[np.nda
         raise ValueError(f"pairs must be (N, 2) integers, not {pairs.shape} {pairs.dtype}.")
     if len(pairs) and not 0 <= pairs.min() <= pairs.max() < len(unit):
         raise ValueError(f"pairs has positions from {pairs.min()} to {pairs.max()} for {len(unit)} embeddings.")
-    ordered = np.sort(pairs.astype(np.int64), axis=1)
-    repeated = len(pairs) - len(np.unique(ordered[:, 0] * len(unit) + ordered[:, 1]))
-    if repeated:
+    if repeated := repeated_pairs(pairs):
         warnings.warn(f"{repeated:,} of {len(pairs):,} pairs repeat another one.", EDCWarning, stacklevel=3)
     similarities = np.empty(len(pairs), np.float32)
     for start in range(0, len(pairs), block):
         first, second = pairs[start : start + block].T
         similarities[start : start + block] = np.einsum("nd,nd->n", unit[first], unit[second])
     return similarities, pairs.astype(np.int32)
+
+
+def repeated_pairs(pairs: np.ndarray) -> int:
+    """How many of (N, 2) pairs are there already, in either order."""
+    ordered = np.sort(pairs.astype(np.int64), axis=1)
+    size = int(ordered.max(initial=0)) + 1
+    return len(pairs) - len(np.unique(ordered[:, 0] * size + ordered[:, 1]))
 
 
 def edc_from_embeddings(

@@ -728,6 +728,23 @@ def test_templates_are_pooled(setup, tmp_path):
     assert notes == ["2 images could not be embedded (the first is b: truncated), and 1 of 4 pairs are left out."]
 
 
+def test_embeddings_of_zero_are_in_no_pair_and_are_told(setup):
+    from diffiqa_hf.evaluation.benchmarks import Benchmark
+    from diffiqa_hf.evaluation.runner import _compare
+
+    rows = {"image": [None] * 4, "file": list("abcd"), "identity": list("xxyy")}
+    pairs = np.array([[0, 1], [0, 2], [1, 2], [2, 3]], np.int32)
+    benchmark = Benchmark("b", datasets.Dataset.from_dict(rows), pairs, np.array([True, False, False, True]))
+    embeddings = np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32)
+    embeddings[[1, 3]] = 0
+    similarities, mated, remaining, notes = _compare(benchmark, {"embeddings": embeddings, "errors": np.full(4, "")})
+    assert remaining.tolist() == [[0, 2]] and mated.tolist() == [False] and len(similarities) == 1
+    assert notes == [
+        "The embeddings of 2 images are zero (the first is that of b), which have no direction to compare, and 3 of 4 "
+        "pairs are left out."
+    ]
+
+
 @pytest.mark.slow
 def test_launched_processes_share_the_work(setup, done):
     # On CPUs `accelerate launch` starts several processes through MPI alone; torchrun does so without.

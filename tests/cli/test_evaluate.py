@@ -370,3 +370,30 @@ def test_every_option_is_explained():
     assert len(options) > 20 and all(option.help for option in options)
     assert max(map(len, evaluate.DESCRIPTION.splitlines() + evaluate.EPILOG.splitlines())) < 120
     assert "diffiqa evaluate --scores" in commands.choices["evaluate"].format_help()
+
+
+def test_what_is_said_holds_at_once(data, tmp_path, capsys):
+    """Differences, people in error, and pairs that are listed twice."""
+    rows = [row.split(",") for row in data.pairs_csv.read_text().splitlines()]
+    twice = write_csv(tmp_path / "twice.csv", [*rows, rows[1], [rows[2][1], rows[2][0], *rows[2][2:]]])
+    scores = ["--scores", data.root / "a.csv", data.root / "b.csv"]
+    assert run(*scores, "--pairs", twice, "--similarities", *QUICK, "--output", tmp_path, "--no-plot") == 0
+    out, found = capsys.readouterr().out, results(tmp_path)
+    assert "note: 2 of 602 pairs repeat another one, and count again." in out
+    assert "differences, with 95% intervals that hold for all of them at once:" in out
+    people, errors = found["failing_people"], found["methods"]["a"]["false_non_matches"]
+    assert f"({errors} errors of {people} people)" in out and people >= 10
+    assert [entry["told_apart"] for entry in found["differences"]] == [True, True]
+    # One error: replicates of it say nothing of other people.
+    lowest = np.sort(data.similarities[data.mated])[:2].mean()
+    one = ["--threshold", str(lowest), "--replicates", 50, "--output", tmp_path, "--no-plot"]
+    assert run(*scores, "--pairs", data.pairs_csv, "--similarities", *one) == 0
+    assert "too few errors: of fewer than 10 people" in capsys.readouterr().out
+    assert not any(entry["told_apart"] for entry in results(tmp_path)["differences"])
+
+
+def test_a_recomputed_threshold_says_what_is_random(data, tmp_path, capsys):
+    given = ["--scores", data.root / "a.csv", "--pairs", data.pairs_csv, "--similarities", "--protocol", "diffiqa"]
+    assert run(*given, "--fmr", 0.01, "--replicates", 0, "--output", tmp_path, "--no-plot") == 0
+    random = results(tmp_path)["methods"]["a"]["random"]
+    assert f"0.2: Discarding in random order has a pAUC of {random['0.2']:.3f}" in capsys.readouterr().out

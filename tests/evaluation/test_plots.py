@@ -73,7 +73,7 @@ def test_edc_panels():
             np.testing.assert_allclose(y, result.at(np.asarray(x, float)))
         assert ax.get_xlim() == (0, 0.4) and ax.get_ylim()[0] == 0
     names = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert names == ["one", "two", "nothing discarded", "best possible"]
+    assert names == ["one", "two", "nothing discarded", "no score can pass it"]
 
 
 def test_linear_curves_are_drawn_as_lines():

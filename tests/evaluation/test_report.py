@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from diffiqa_hf.evaluation import EDCProtocol
+from diffiqa_hf.evaluation.bootstrap import MIN_FAILING_PEOPLE, simultaneous_intervals
 from diffiqa_hf.evaluation.report import (
     QUOTED,
     Ablation,
@@ -23,6 +24,7 @@ from diffiqa_hf.evaluation.report import (
     cost_table,
     curves_csv,
     detail_table,
+    legend,
     paper_figures,
     pauc_table,
     quoted_tables,
@@ -209,16 +211,68 @@ def test_ablation_and_run_times(evaluations):
     assert [cell.text for cell in stage_table(runtimes[0]).rows[0]] == ["ms", "0.50 ± 0.00", "2.00 ± 1.00"]
 
 
-def test_the_mean_difference_of_an_ablation_is_on_the_same_draws(evaluations):
-    table = ablation_table(Ablation("Without", "CosFace", ("random", "good")), evaluations, 0.3)
+def test_the_mean_differences_of_an_ablation_hold_at_once(evaluations):
+    table = ablation_table(Ablation("Without", "CosFace", ("random", "as good", "good")), evaluations, 0.3)
     own = evaluations[2:]
-    differences = np.mean(
-        [[entry.bootstrap.replicates[:, METHODS.index(name), 1] for name in ("random", "good")] for entry in own],
-        axis=0,
+    means = {
+        name: np.mean([entry.bootstrap.replicates[:, METHODS.index(name), 1] for entry in own], axis=0)
+        for name in METHODS
+    }
+    drawn = np.stack([means[name] - means["good"] for name in ("random", "as good")], 1)
+    people = min(entry.bootstrap.effective_failing for entry in own)
+    for row, name in enumerate(("random", "as good")):
+        estimate = np.mean([entry.results[name].pauc[0.3] - entry.results["good"].pauc[0.3] for entry in own])
+        both = [
+            np.mean([entry.results[n].pauc[0.3] - entry.results["good"].pauc[0.3] for entry in own])
+            for n in ("random", "as good")
+        ]
+        interval = simultaneous_intervals(both, drawn, people=people)[row]
+        assert table.rows[row][5].hint == f"difference {estimate:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
+
+
+def test_an_undefined_pauc_is_no_lowest():
+    """Without an error every pAUC is undefined; of one method alone, the others are compared with the lowest."""
+    perfect = evaluation(fmr=None, threshold=-1000.0)
+    assert [row[-1].text for row in detail_table(perfect, METHODS, 0.2).rows] == ["–"] * 3
+    some = evaluation()
+    undefined = replace(some.results["good"], pauc={0.2: float("nan"), 0.3: float("nan")})
+    table = detail_table(replace(some, results={**some.results, "good": undefined}), METHODS, 0.2)
+    assert [row[0].text for row in table.rows] == ["as good", "random", "good"]
+    assert [row[-1].text for row in table.rows][:2] == ["the lowest", "worse"]
+
+
+def test_no_verdict_on_the_errors_of_a_few_people():
+    few = evaluation(people=40, fmr=None, threshold=-1.0)
+    counted = few.bootstrap.failing
+    assert 0 < counted < MIN_FAILING_PEOPLE
+    table = detail_table(few, METHODS, 0.2)
+    assert {row[-1].text for row in table.rows} == {"the lowest", "too few errors"}
+    assert f"; the errors are of {counted} people." in table.caption
+    assert any("fewer than 10 people" in note for note in table.notes)
+    assert not any(entry["told_apart"] for entry in few.to_dict()["differences"])
+    assert few.to_dict()["failing_people"] == counted
+    rows = list(csv.DictReader(io.StringIO(results_csv([few]))))
+    assert {row["failing_people"] for row in rows} == {str(counted)}
+    ablation = ablation_table(Ablation("Without", "ArcFace", ("random", "good")), [few], 0.2)
+    assert ablation.rows[0][-1].text == "too few errors"
+
+
+def test_what_random_and_images_can_reach_is_said():
+    fixed, moving = (
+        evaluation(replicates=0),
+        evaluation(replicates=0, threshold_update="recomputed", discard="all", step=0.05),
     )
-    low, high = np.quantile(differences[0] - differences[1], (0.025, 0.975))
-    estimate = np.mean([entry.results["random"].pauc[0.3] - entry.results["good"].pauc[0.3] for entry in own])
-    assert table.rows[0][5].hint == f"difference {estimate:+.3f} [{low:+.3f}, {high:+.3f}]"
+    notes = detail_table(fixed, METHODS, 0.2).notes
+    low, high = fixed.results["good"].reachable[0.2]
+    assert any(f"at least {low:.3f} and at most {high:.3f}" in note for note in notes)
+    random = moving.results["good"].random[0.2]
+    assert any(f"has a pAUC of {random:.3f}" in note for note in detail_table(moving, METHODS, 0.2).notes)
+    assert "no score can pass 1, 0 is random" in pauc_table([fixed], METHODS, 0.2, share=True).caption
+    assert "the threshold being recomputed" in pauc_table([moving], METHODS, 0.2, share=True).caption
+    said = legend({"default": [fixed], "moving": [moving]})
+    assert len(said) == 2 and f"0.2: {random:.3f} to {random:.3f}" in said[1]
+    raw = evaluation(replicates=0, divide_by_start=False, divide_by_limit=False, fmr=None, starting_fnmr=0.1)
+    assert "divided by nothing" in legend({"raw": [raw]})[1]
 
 
 def test_costs(evaluations):

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..identities import UNKNOWN, identity_codes, is_known
+
 
 if TYPE_CHECKING:
     import datasets
@@ -141,7 +143,7 @@ class Benchmark:
         mated = int(self.mated.sum())
         return Counts(
             images=len(self.images),
-            people=None if None in identities else len(identities),
+            people=None if not is_known(list(identities)).all() else len(identities),
             mated=mated,
             nonmated=len(self.mated) - mated,
             templates=None if self.templates is None else len(self.templates),
@@ -210,24 +212,37 @@ class Benchmark:
         """
         A label for the person of each unit, (U,) int64: what a bootstrap over people draws.
 
-        From `identity` where the source has it (that of a template is that of its images). Otherwise (insightface's
-        packages, and its IJB-C) units are taken for one person when mated pairs join them; one person may then count
-        as several, whose intervals come out a little too short.
+        From `identity` where the source has it (that of a template is that of its images); where it has it of some
+        units only, each of the others is a person of its own. Of a source without (insightface's packages, and its
+        IJB-C) units are taken for one person when mated pairs join them; one person may then count as several, whose
+        intervals come out a little too short.
+        """
+        labels, people = identity_codes(self.unit_people())
+        unknown = labels == UNKNOWN
+        labels[unknown] = len(people) + np.arange(unknown.sum())
+        return labels
+
+    def unit_people(self) -> np.ndarray:
+        """
+        (U,) the person of each unit as the source calls them, `None` where it doesn't say; of a source that names
+        nobody the numbers of those that mated pairs join, see [`Benchmark.unit_identities`].
         """
         identities = self.images["identity"][:]
-        if None not in identities:
-            labels = np.unique(np.asarray(identities, dtype=str), return_inverse=True)[1].astype(np.int64)
-            if self.templates is None:
-                return labels
-            of_templates = len(labels) + np.arange(len(self.templates))  # one without an image is a person of its own
-            of_templates[self._template_rows()] = labels
-            return of_templates
-        from scipy.sparse import coo_array
-        from scipy.sparse.csgraph import connected_components
+        people = np.empty(self.num_units, object)
+        if not is_known(identities).any():
+            from scipy.sparse import coo_array
+            from scipy.sparse.csgraph import connected_components
 
-        first, second = self.pairs[self.mated].T
-        graph = coo_array((np.ones(len(first), bool), (first, second)), shape=(self.num_units, self.num_units))
-        return connected_components(graph, directed=False)[1].astype(np.int64)
+            first, second = self.pairs[self.mated].T
+            graph = coo_array((np.ones(len(first), bool), (first, second)), shape=(self.num_units, self.num_units))
+            people[:] = connected_components(graph, directed=False)[1].tolist()
+            return people
+        named = [None if label is None else str(label) for label in identities]
+        if self.templates is None:
+            people[:] = named
+        else:
+            people[self._template_rows()] = named
+        return people
 
     def paired_only(self) -> Benchmark:
         """The same comparisons over only the images that take part in one: LFW's View 2 needs 7,701 of 13,233."""

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ..identities import UNKNOWN, identity_codes
+from ..pair_sampling import LabelledPairs, draw_numbers
 from .benchmark import Benchmark, BenchmarkError, Counts
 from .cards import BenchmarkCard
 from .files import FileTree, dataset_of_files, dataset_of_images, dataset_of_table, decode_lines, first_is_crop
@@ -218,7 +220,7 @@ def draw_pairs(identities: np.ndarray, count: int, seed: int) -> tuple[np.ndarra
     the same pairs in years.
 
     Args:
-        identities: (I,) labels.
+        identities: (I,) labels; an image whose label names nobody is in no pair.
         count: How many of each; fewer where there aren't as many.
         seed: Of the draw.
 
@@ -226,12 +228,15 @@ def draw_pairs(identities: np.ndarray, count: int, seed: int) -> tuple[np.ndarra
         (P, 2) int32 rows, the mated pairs first, and (P,) whether they are mated.
     """
     random = np.random.RandomState(seed)
-    _, labels, sizes = np.unique(identities, return_inverse=True, return_counts=True)
-    people = np.split(np.argsort(labels, kind="stable"), np.cumsum(sizes)[:-1])
-    same = np.concatenate([rows[np.stack(np.triu_indices(len(rows), 1), 1)] for rows in people])
-    same = same[random.permutation(len(same))[:count]]
-    total = len(labels)
-    possible = total * (total - 1) // 2 - int((sizes * (sizes - 1) // 2).sum())
+    codes = identity_codes(identities)[0]
+    images = np.flatnonzero(codes != UNKNOWN).astype(np.int32)
+    everything = LabelledPairs(codes[images])
+    labels, total, possible = everything.labels, len(everything.labels), everything.num_nonmated
+    same = everything.mated(draw_numbers(random, everything.num_mated, count))
+    if possible < total * (total - 1) // 40:  # most pairs are mated, and would be drawn in vain
+        drawn = everything.nonmated(draw_numbers(random, possible, count))
+        pairs = images[np.concatenate([same, drawn])]
+        return pairs, np.arange(len(pairs)) < len(same)
     wanted = min(count, possible)
     different: dict[tuple[int, int], None] = {}  # in the order in which they were drawn
     while len(different) < wanted:
@@ -239,7 +244,7 @@ def draw_pairs(identities: np.ndarray, count: int, seed: int) -> tuple[np.ndarra
             if labels[first] != labels[second]:
                 different[min(first, second), max(first, second)] = None
     drawn = np.array(list(different)[:wanted], np.int32).reshape(-1, 2)
-    pairs = np.concatenate([same.astype(np.int32), drawn])
+    pairs = images[np.concatenate([same, drawn])]
     return pairs, np.arange(len(pairs)) < len(same)
 
 

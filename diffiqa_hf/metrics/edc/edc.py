@@ -4,8 +4,10 @@
 import datasets
 import evaluate
 
-from diffiqa_hf.evaluation.edc import EDCProtocol, edc_curve
+from diffiqa_hf.evaluation import EDCProtocol, edc_curve
 
+
+SCALARS = ("threshold", "fnmr", "fmr", "mated", "nonmated", "false_non_matches", "false_matches")
 
 _DESCRIPTION = """
 The error-versus-discard characteristic (EDC) of quality scores of faces: the false non-match rate of what is left
@@ -25,7 +27,7 @@ Args:
 Returns:
     `dict`: `fractions`, `rates`, `error_counts`, `pair_counts` and `thresholds`, arrays of equal length: the discard
     fractions, the FNMR at each, the errors and mated pairs left, and the similarity threshold; `best_fractions` and
-    `best_rates`, the best curve that any quality could have on these pairs; and `threshold`, `fnmr`, `fmr`, `mated`,
+    `best_rates`, a curve that no quality can pass on these pairs; and `threshold`, `fnmr`, `fmr`, `mated`,
     `nonmated`, `false_non_matches`, `false_matches`, of all pairs.
 Examples:
     Five mated pairs, two of them below the threshold:
@@ -106,5 +108,5 @@ class EDC(evaluate.Metric):
         protocol = EDCProtocol.from_preset(protocol, **changes)
         result = edc_curve(similarities, mated, (qualities_a, qualities_b), protocol)
         curves = ("fractions", "rates", "error_counts", "pair_counts", "thresholds", "best_fractions", "best_rates")
-        numbers = {name: value for name, value in result.summary().items() if name not in ("pauc", "floor", "share")}
+        numbers = {name: value for name, value in result.summary().items() if name in SCALARS}
         return {**{name: getattr(result, name) for name in curves}, **numbers}

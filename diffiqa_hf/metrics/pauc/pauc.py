@@ -4,13 +4,14 @@
 import datasets
 import evaluate
 
-from diffiqa_hf.evaluation.edc import EDCProtocol, edc_curve
+from diffiqa_hf.evaluation import EDCProtocol, edc_curve
 
 
 _DESCRIPTION = """
 The partial area under the error-versus-discard characteristic (EDC): how well quality scores of faces foretell which
 comparisons go wrong. The false non-match rate is followed while the comparisons of lowest quality are discarded, up to
-a limit; the area is divided by the rate at the start and by the limit, so that 1 is as good as discarding at random.
+a limit; the area is divided by the rate at the start and by the limit, so that at a fixed threshold 1 is as good as
+discarding at random.
 """
 
 _KWARGS_DESCRIPTION = """
@@ -24,8 +25,10 @@ Args:
         false match rate, the similarity threshold, or the FNMR that the curve starts from.
     limits (`list[float]`, *optional*): Discard fractions up to which the area is taken, instead of the protocol's.
 Returns:
-    `dict`: For each limit L `pauc@L` (lower is better), `floor@L` (the least that any quality could reach on these
-    pairs) and `share@L` (the part reached of the possible gain: 0 random, 1 perfect); and `threshold`, `fnmr`, `fmr`,
+    `dict`: For each limit L `pauc@L` (lower is better), `floor@L` (which no score can pass on these pairs),
+    `random@L` (that of discarding at random: 1, unless the threshold is recomputed or the protocol divides by less),
+    `share@L` (the part reached of the gain to the floor, 0 at a pAUC of 1) and `random_share@L` (the share of
+    discarding at random); and `threshold`, `fnmr`, `fmr`,
     `mated`, `nonmated`, `false_non_matches`, `false_matches`, of all pairs.
 Examples:
     Ten mated pairs, two of them below the threshold; the method finds one of the two at once:
@@ -113,6 +116,7 @@ class PAUC(evaluate.Metric):
             changes["limits"] = tuple(limits)
         protocol = EDCProtocol.from_preset(protocol, **changes)
         results = edc_curve(similarities, mated, (qualities_a, qualities_b), protocol).summary()
-        by_limit = {name: results.pop(name) for name in ("pauc", "floor", "share")}
+        results.pop("reachable")
+        by_limit = {name: results.pop(name) for name in ("pauc", "floor", "random", "share", "random_share")}
         areas = {f"{name}@{limit:g}": value for name, of in by_limit.items() for limit, value in of.items()}
         return {**areas, **results}
