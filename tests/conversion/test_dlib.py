@@ -258,6 +258,23 @@ def test_wherever_an_fr_model_is_named(installed, tmp_path):
     assert float(row["score"]) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("faceqan", {"num_steps": 1, "num_starts": 2}), ("ser-fiq", {"num_passes": 4}), ("froq", {"layers": ["layer2"]})],
+)
+def test_methods_with_it(installed, name, options):
+    method = load_method(name, fr_model="dlib", **options)
+    if not method.needs_layers:
+        method.enable_folding()
+    scores = method(["examples/faces/astronaut.jpg", "examples/faces/astronaut_4_extreme.jpg"]).scores
+    assert len(set(scores.tolist())) == 2 and scores.isfinite().all()
+
+
+def test_grafiqs_has_nothing_to_compare_with(installed):
+    with pytest.raises(ValueError, match="DlibResNetModel has no batch normalisation"):
+        load_method("grafiqs", fr_model="dlib")
+
+
 def test_another_file_is_converted_anew(installed, tmp_path):
     load_fr_model("dlib")
     write(installed.parent, dlib.network(LAYERS, size=30), installed.name)

@@ -73,12 +73,13 @@ def _resampling(size: int, source_size: int, axis: int, like: torch.Tensor) -> t
     # Other sizes than the published ones are those, scaled about pixel centres.
     scale = _SCALE * (size / _CHIP_SIZE) / (source_size / _CANONICAL_SIZE)
     shift = (_SHIFT[axis] + 0.5 - 0.5 * _SCALE) * size / _CHIP_SIZE
-    positions = torch.arange(size, dtype=torch.float64, device=like.device)
+    # On the CPU, for not every device has float64.
+    positions = torch.arange(size, dtype=torch.float64)
     positions = ((positions + 0.5 - shift) / scale - 0.5).clamp(0, source_size - 1)
-    pixels = torch.arange(source_size, dtype=torch.float64, device=like.device)
+    pixels = torch.arange(source_size, dtype=torch.float64)
     # A tent over each position, as wide as a pixel of the coarser of the two, so that none is skipped.
     weights = (1 - (positions[:, None] - pixels).abs() * min(1.0, scale)).clamp(min=0)
-    return (weights / weights.sum(1, keepdim=True)).to(like.dtype)
+    return (weights / weights.sum(1, keepdim=True)).to(like)
 
 
 class DlibResNetModel(FacePreTrainedModel):
