@@ -28,10 +28,10 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from diffiqa_hf import FaceImageProcessor
+from diffiqa_hf.conversion.networks import load_fr_model
 from diffiqa_hf.losses import CRFIQALoss
 from diffiqa_hf.methods import load_method
 from diffiqa_hf.methods.froq import greedy_layers
-from diffiqa_hf.methods.method import load_fr_model
 from diffiqa_hf.quality_recipes import centre_labels, wasserstein_distances
 from diffiqa_hf.training.data import load_face_dataset
 

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from .file_utils import file_fault
+
 
 # The template of insightface for a 112x112 crop (x, y), in the order of the picture from left to right: the eye on the
 # left of the picture (the subject's right eye), the eye on its right, nose tip, left and right corner of the mouth.
@@ -265,6 +267,8 @@ class YuNetFaceDetector:
         with self._lock, _quiet_opencv():
             if self._network is None:
                 path = self._model_path()
+                if (reason := file_fault(path)) is not None:
+                    raise OSError(f"the face detector {path}: {reason}")
                 try:
                     self._network = cv2.FaceDetectorYN.create(path, "", (320, 320), self.threshold)
                 except cv2.error as error:

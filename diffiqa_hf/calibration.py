@@ -23,7 +23,7 @@ import torch
 from numpy.typing import ArrayLike
 from transformers.utils import cached_file, logging
 
-from .file_utils import write_text
+from .file_utils import file_fault, write_text
 
 
 logger = logging.get_logger(__name__)
@@ -251,10 +251,12 @@ def find_calibration(name_or_path: str | os.PathLike, **kwargs: Any) -> Calibrat
         )
         if path is None:
             return None
+    if (reason := file_fault(path)) is not None:
+        raise ValueError(f"{path} is no calibration: {reason}")
     try:
         return Calibration.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise ValueError(f"{path} is no calibration: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no calibration: {error or 'too deep'}") from error
 
 
 def weights_digest(model: torch.nn.Module) -> str | None:

@@ -1,5 +1,7 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
-"""Never half a file: what is under a name is whole, the old or the new."""
+"""
+Never half a file: what is under a name is whole, the old or the new. And what a file that is no such thing is instead.
+"""
 
 import os
 import shutil
@@ -56,4 +58,32 @@ def replace_folder(path: str | os.PathLike, write: Callable[[Path], object]) -> 
     return path
 
 
-__all__ = ["replace_file", "replace_folder", "write_text"]
+def file_fault(path: str | os.PathLike) -> str | None:
+    """
+    Why a file can't hold what its name says, whatever that is: it is not there, empty, or what a failed download
+    leaves in its place. `None` where nothing of the kind is seen.
+    """
+    try:
+        if os.path.isdir(path):
+            return "a folder and no file"
+        if os.stat(path) and not os.path.isfile(path):
+            return "not a regular file"  # a pipe would block
+        with open(path, "rb") as file:
+            head = file.read(512)
+    except FileNotFoundError:
+        return "no such file"
+    except OSError as error:
+        return error.strerror or str(error)
+    except ValueError:  # a null byte
+        return "no such file"
+    if not head:
+        return "empty file"
+    if head.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer and not the file itself: `git lfs pull` fetches it"
+    # A safetensors file begins with the length of its header, whose first byte may be that of "<".
+    if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<") and head[8:9] != b"{":
+        return "an HTML or XML page: the download gave a web page"
+    return None
+
+
+__all__ = ["file_fault", "replace_file", "replace_folder", "write_text"]

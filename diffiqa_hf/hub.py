@@ -754,6 +754,9 @@ def check_folder(folder: str | os.PathLike) -> str:
     Raises:
         HubError: It may not.
     """
+    # Here, because it needs torch.
+    from .models.loading import LoadingError
+
     folder = Path(folder)
     kind = folder_kind(folder)
     unsafe = sorted(str(path.relative_to(folder)) for path in _pushed_files(folder) if path.suffix in UNSAFE_SUFFIXES)
@@ -761,17 +764,19 @@ def check_folder(folder: str | os.PathLike) -> str:
         more = f" and {len(unsafe) - 1} more" if len(unsafe) > 1 else ""
         raise HubError(f"{folder}: {unsafe[0]}{more}: only safetensors are pushed (`diffiqa convert` makes them)")
     try:
-        for name, (component, info) in _load(folder, kind).items():
-            _check_weights(name, component, info)
+        for name, component in _load(folder, kind).items():
+            _check_weights(name, component)
     except HubError as error:
         raise HubError(f"{folder}: {error}") from error
+    except LoadingError as error:
+        raise HubError(str(error)) from error
     except Exception as error:  # whatever the libraries trip over in a folder that isn't whole
         raise HubError(f"{folder} does not load: {_first_line(error)}") from error
     return kind
 
 
-def _load(folder: Path, kind: str) -> dict[str, tuple[Any, dict]]:
-    """The models of a folder by name, and what their loading said of missing and left over weights."""
+def _load(folder: Path, kind: str) -> dict[str, Any]:
+    """The models of a folder by name."""
     if kind == "quality_labels":
         import pyarrow.parquet as pq
 
@@ -779,29 +784,17 @@ def _load(folder: Path, kind: str) -> dict[str, tuple[Any, dict]]:
             if pq.read_metadata(folder / shard["file"]).num_rows != shard["rows"]:
                 raise HubError(f"{shard['file']} has another number of rows than the manifest says")
         return {}
-    options = {"local_files_only": True, "use_safetensors": True}
     if kind == "diffiqa":
-        from .pipeline_diffiqa import DifFIQAPipeline
+        from .pipeline_diffiqa import NETWORKS, DifFIQAPipeline
 
-        pipe = DifFIQAPipeline.from_pretrained(folder, **options)
-        parts = {"unet": pipe.unet, "fr_model": pipe.fr_model}
-        # Once more, since a pipeline keeps to itself what its parts lack.
-        return {
-            name: type(part).from_pretrained(folder / name, output_loading_info=True, **options)
-            for name, part in parts.items()
-        }
-    from transformers import AutoModel
+        pipe = DifFIQAPipeline.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+        return {name: getattr(pipe, name) for name in NETWORKS}
+    from .conversion.networks import load_fr_model, load_quality_model
 
-    from .models import AutoModelForFaceQuality
-
-    auto = AutoModelForFaceQuality if kind == "face_quality" else AutoModel
-    return {"the model": auto.from_pretrained(folder, output_loading_info=True, **options)}
+    return {"the model": load_quality_model(folder) if kind == "face_quality" else load_fr_model(folder)}
 
 
-def _check_weights(name: str, model: Any, info: Mapping[str, Any]) -> None:
-    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if found := sorted(map(str, info.get(problem) or ())):
-            raise HubError(f"{name} has {len(found)} {problem.split('_')[0]} weights ({found[0]}, ...)")
+def _check_weights(name: str, model: Any) -> None:
     broken = [key for key, tensor in model.state_dict().items() if not tensor.isfinite().all()]
     if broken:
         raise HubError(f"{name} has NaN or infinite weights ({broken[0]}, ...)")

@@ -12,6 +12,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 # that is what makes the image processor known to AutoImageProcessor.
 from . import image_processing_face  # noqa: F401
 from .calibration import Calibration, find_calibration
+from .models.loading import load_pretrained
 from .models.modeling_face_quality import AutoModelForFaceQuality, FaceQualityModelOutput
 
 
@@ -103,8 +104,17 @@ class FaceQualityPipeline(Pipeline):
         )
 
 
+class CompleteModel(AutoModelForFaceQuality):
+    """What the task takes for a model: one whose head has been trained, all of whose weights are in its files."""
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *model_args: Any, **kwargs: Any) -> Any:
+        kwargs = {"what": "face quality model", **kwargs, "dtype": kwargs.get("dtype") or "auto"}
+        return load_pretrained(AutoModelForFaceQuality, pretrained_model_name_or_path, **kwargs)
+
+
 if TASK not in PIPELINE_REGISTRY.supported_tasks:
-    PIPELINE_REGISTRY.register_pipeline(TASK, FaceQualityPipeline, AutoModelForFaceQuality, type="image")
+    PIPELINE_REGISTRY.register_pipeline(TASK, FaceQualityPipeline, CompleteModel, type="image")
     # Without this mark `save_pretrained` of the pipeline writes the model alone. With it, it would write this file
     # beside it and name it in the model's configuration, and the folder would need `trust_remote_code` from then on.
     del FaceQualityPipeline._registered_impl

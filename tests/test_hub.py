@@ -442,14 +442,14 @@ def test_folders_that_are_refused(quality, made, tmp_path):
     weights = load_file(quality / "model.safetensors")
     name = "head.score.weight"
     for broken, match in (
-        ({key: value for key, value in weights.items() if key != name}, f"1 missing weights .{name}"),
-        ({**weights, "more": torch.zeros(1)}, "1 unexpected weights .more"),
+        ({key: value for key, value in weights.items() if key != name}, f"has no weights for {name}"),
+        ({**weights, "more": torch.zeros(1)}, "weights that no part of the network is for: more"),
         ({**weights, name: torch.full_like(weights[name], float("nan"))}, f"NaN or infinite weights .{name}"),
     ):
         save_file(broken, quality / "model.safetensors", metadata={"format": "pt"})
         refused(match)
     (quality / "model.safetensors").write_bytes(b"not this")
-    refused("does not load")
+    refused("model.safetensors: truncated or damaged")
     (quality / "config.json").write_text("{")
     refused("config.json|Expecting")
 

@@ -39,6 +39,7 @@ from datasets import Dataset, Value
 from tqdm.auto import tqdm
 
 from diffiqa_hf import FaceImageError, FaceImageProcessor, fold
+from diffiqa_hf.conversion.networks import load_fr_model
 from diffiqa_hf.hub import check_hub_arguments, push_when_asked
 from diffiqa_hf.label_shards import (
     LabelFolder,
@@ -52,7 +53,6 @@ from diffiqa_hf.label_shards import (
     read_rows,
 )
 from diffiqa_hf.labelling import DEGRADED_COLUMN, find_sources, fingerprint
-from diffiqa_hf.methods.method import load_fr_model
 from diffiqa_hf.models import FacePreTrainedModel
 from diffiqa_hf.quality_recipes.labels import centre_labels
 from diffiqa_hf.training.data import face_dataset_source

@@ -23,10 +23,9 @@ from diffusers.training_utils import EMAModel
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
-from transformers import AutoModel
 
-import diffiqa_hf.models  # noqa: F401 - makes the FR models known to AutoModel
 from diffiqa_hf import DifFIQAPipeline, FaceImageProcessor
+from diffiqa_hf.conversion.networks import load_fr_model
 from diffiqa_hf.degradations import blend, degrade_face
 from diffiqa_hf.file_utils import replace_folder
 from diffiqa_hf.hub import (
@@ -290,7 +289,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
     if accelerator.is_main_process:
         model = trained_copy(accelerator.unwrap_model(unet), ema)
         if args.fr_model:
-            pipe = DifFIQAPipeline(model, scheduler, AutoModel.from_pretrained(args.fr_model), pairs.processor)
+            pipe = DifFIQAPipeline(model, scheduler, load_fr_model(args.fr_model), pairs.processor)
             replace_folder(output_dir / "pipeline", pipe.save_pretrained)
             steps = progress_state.step
             facts = training_facts("training/train_ddpm.py", args, argv, dataset, accelerator, steps=steps)

@@ -47,6 +47,7 @@ from transformers import AutoConfig
 from diffiqa_hf import AutoModelForFaceQuality, FaceImageError, FaceImageProcessor
 from diffiqa_hf.alignment import align_face, arcface_template, similarity_transform
 from diffiqa_hf.calibration import Calibration
+from diffiqa_hf.conversion.networks import load_quality_model
 from diffiqa_hf.degradations import degrade_face
 from diffiqa_hf.evaluation import bootstrap_pauc, compare_embeddings, edc_curve
 from diffiqa_hf.file_utils import replace_folder
@@ -62,6 +63,7 @@ from diffiqa_hf.image_processing_face import face_to_pixels, pixels_to_face
 from diffiqa_hf.labelling import DEGRADED_COLUMN
 from diffiqa_hf.methods.regression import method_of
 from diffiqa_hf.models import FacePreTrainedModel
+from diffiqa_hf.models.loading import named_faults
 from diffiqa_hf.training.checkpoints import TrainingState, find_checkpoint, save_checkpoint, trained_copy
 from diffiqa_hf.training.data import ShuffledKeys, load_face_dataset, read_face, source_row
 from diffiqa_hf.training.held_out import HeldOut, calibrate_held_out, people_of, predict, split_people
@@ -504,8 +506,9 @@ def make_model(args: argparse.Namespace) -> FacePreTrainedModel:
     """A quality model with the head that the options ask for; the backbone's weights where there are any."""
     head = {} if args.quality_hidden_size is None else {"quality_hidden_size": args.quality_hidden_size}
     if args.model_name_or_path:
-        config = AutoConfig.from_pretrained(args.model_name_or_path, **head)
-        return AutoModelForFaceQuality.from_pretrained(args.model_name_or_path, config=config)
+        with named_faults(args.model_name_or_path):
+            config = AutoConfig.from_pretrained(args.model_name_or_path, **head)
+        return load_quality_model(args.model_name_or_path, new_head=True, config=config)
     settings = json.loads(Path(args.model_config).read_text()) | head
     return AutoModelForFaceQuality.from_config(AutoConfig.for_model(settings.pop("model_type"), **settings))
 
@@ -840,7 +843,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
         for folder in folders:
             results = []
             if validate is not None:
-                saved = AutoModelForFaceQuality.from_pretrained(folder).to(accelerator.device).eval()
+                saved = load_quality_model(folder).to(accelerator.device).eval()
                 results = validate.results(validate.scores(saved))
             facts = training_facts(
                 "training/train_diffiqa_r.py",

@@ -35,6 +35,7 @@ from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoModel
 
 from diffiqa_hf import FaceImageProcessor
+from diffiqa_hf.conversion.networks import load_fr_model
 from diffiqa_hf.degradations import degrade_face
 from diffiqa_hf.evaluation import EDCProtocol, bootstrap_pauc, compare_embeddings, error_rates
 from diffiqa_hf.file_utils import replace_folder
@@ -341,7 +342,7 @@ def grow(small: MobileFaceNetModel, large: MobileFaceNetModel) -> MobileFaceNetM
 
 
 def make_model(args: argparse.Namespace) -> FacePreTrainedModel:
-    start = AutoModel.from_pretrained(args.model_name_or_path) if args.model_name_or_path else None
+    start = load_fr_model(args.model_name_or_path) if args.model_name_or_path else None
     if start is not None and not args.model_config:
         return start
     settings = json.loads(Path(args.model_config).read_text()) if args.model_config else dict(SMALL)
@@ -375,7 +376,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
     rows = np.array(dataset["row"])
     teachers = [np.load(path)[rows] for path in args.teacher_embeddings]
     for name in args.teacher:
-        teacher = AutoModel.from_pretrained(name).eval().to(accelerator.device)
+        teacher = load_fr_model(name).eval().to(accelerator.device)
         teachers.append(predict(teacher, faces, range(len(faces)), name)["embeddings"].numpy())
 
     torch.manual_seed(args.seed)

@@ -49,6 +49,7 @@ from diffiqa_hf import (
 )
 from diffiqa_hf.calibration import Calibration
 from diffiqa_hf.conversion.faceqnet import load_faceqnet
+from diffiqa_hf.conversion.networks import load_fr_model, load_quality_model
 from diffiqa_hf.degradations import degrade_face
 from diffiqa_hf.evaluation import EDCProtocol, bootstrap_pauc, compare_embeddings, edc_curve
 from diffiqa_hf.evaluation.pair_sampling import sample_pairs
@@ -64,7 +65,7 @@ from diffiqa_hf.hub import (
 from diffiqa_hf.image_processing_face import face_to_pixels
 from diffiqa_hf.losses import CRFIQALoss, MagFaceLoss
 from diffiqa_hf.methods import get_card, load_method
-from diffiqa_hf.methods.method import FaceQualityMethod, load_fr_model
+from diffiqa_hf.methods.method import FaceQualityMethod
 from diffiqa_hf.models import FacePreTrainedModel, IResNetModel
 from diffiqa_hf.models.pcnet import pair_loss
 from diffiqa_hf.models.pfe import PFEForFaceQuality, mutual_likelihood_loss
@@ -623,10 +624,11 @@ def make_model(args: argparse.Namespace, fr_model: FacePreTrainedModel) -> FaceP
         return PFEForFaceQuality.from_fr_model(fr_model)
     if args.model_name_or_path:
         if args.recipe == "sdd-fiqa" and AutoConfig.from_pretrained(args.model_name_or_path).model_type == "iresnet":
-            return from_recognition(IResNetModel.from_pretrained(args.model_name_or_path))
+            return from_recognition(load_fr_model(args.model_name_or_path))
         if args.recipe == "faceqnet" and Path(args.model_name_or_path).is_file():
             return load_faceqnet(args.model_name_or_path)
-        model = auto.from_pretrained(args.model_name_or_path)
+        name = args.model_name_or_path
+        model = load_fr_model(name) if args.recipe == "magface" else load_quality_model(name, new_head=True)
     else:
         settings = json.loads(Path(args.model_config).read_text()) if args.model_config else {}
         settings = {"model_type": MODEL_TYPES[args.recipe], **settings}

@@ -142,9 +142,9 @@ def _embed(scorer, files: list[str], args: argparse.Namespace):
     import numpy as np
     import torch
 
+    from ..conversion.networks import load_fr_model
     from ..image_processing_face import FaceImageProcessor
     from ..image_stream import stream_faces
-    from ..methods.method import load_fr_model
 
     processor, embed = scorer.image_processor, getattr(scorer, "embed", None)
     if not hasattr(scorer, "unet"):

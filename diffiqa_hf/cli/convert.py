@@ -14,8 +14,9 @@ from .scoring import be_quiet
 DESCRIPTION = """\
 Converts a published checkpoint (.pth, .pt, .ckpt, .bin, .safetensors; TensorFlow's .pb and .index, Keras' .h5, MXNet's
 .params, dlib's .dat) to a folder with config.json, the weights as safetensors, preprocessor_config.json and a model
-card. A face recognition model is then used with `diffiqa score --fr-model DEST`. Nothing in the file is run. Exit
-status: 0 converted, 1 not (the reason is on stderr), 2 bad usage, 130 interrupted."""
+card. A face recognition model is then used with `diffiqa score --fr-model DEST`. Of a model folder whose tensors have
+a prefix (`module.` of DataParallel, `_orig_mod.` of torch.compile, ...) it takes that off. Nothing in the file is run.
+Exit status: 0 converted, 1 not (the reason is on stderr), 2 bad usage, 130 interrupted."""
 
 
 def add_parser(commands: "argparse._SubParsersAction") -> None:
@@ -30,7 +31,7 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
-    parser.add_argument("source", metavar="SOURCE", help="the checkpoint file")
+    parser.add_argument("source", metavar="SOURCE", help="the checkpoint file; or a folder, for names with a prefix")
     parser.add_argument("dest", type=Path, metavar="DEST", help="the folder to write")
     parser.add_argument(
         "--from",
@@ -58,10 +59,17 @@ def run(args: argparse.Namespace) -> int:
     """Runs `diffiqa convert`; returns its exit status."""
     be_quiet()
     from ..conversion.checkpoint import check_dest, load_foreign, save_converted
+    from ..conversion.folders import unwrap_folder
     from ..conversion.loading import CheckpointError
 
     try:
         check_dest(args.dest, args.overwrite)
+        if os.path.isdir(args.source):
+            model, prefix = unwrap_folder(args.source, args.dest, overwrite=args.overwrite)
+            parameters = sum(parameter.numel() for parameter in model.parameters())
+            line = f"{args.dest}: {type(model).__name__} of {parameters:,} parameters from {args.source}"
+            print(printable(f"{line}, the prefix {prefix!r} taken off the names"))
+            return 0
         if args.overwrite and args.dest.resolve() in Path(args.source).resolve().parents:
             return _fail(f"{args.source} is in {args.dest}, which would be replaced")
         converted = load_foreign(

@@ -413,9 +413,9 @@ def _similarities(args: argparse.Namespace, scores: _Scores, pairs, used):
 
 
 def _embed(args: argparse.Namespace, names: Sequence[str]):
+    from ..conversion.networks import load_fr_model
     from ..evaluation.runner import embed_images
     from ..image_processing_face import FaceImageProcessor
-    from ..methods.method import load_fr_model
 
     be_quiet()
     try:

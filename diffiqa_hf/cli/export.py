@@ -27,7 +27,7 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
-    parser.add_argument("model", metavar="MODEL", help="folder or Hub id of a face quality model")
+    parser.add_argument("model", metavar="MODEL", help="folder, Hub id or published file of a face quality model")
     parser.add_argument("output", type=Path, metavar="FILE.onnx", help="the file to write; one that is there goes")
     parser.add_argument("--revision", help="of a model on the Hub: branch, tag or commit")
 
@@ -41,11 +41,11 @@ def run(args: argparse.Namespace) -> int:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    from ..models import AutoModelForFaceQuality
+    from ..conversion.networks import load_quality_model
     from ..onnx import export_onnx, largest_difference
 
     try:
-        model = AutoModelForFaceQuality.from_pretrained(args.model, revision=args.revision).eval()
+        model = load_quality_model(args.model, revision=args.revision).eval()
     except Exception as error:  # whatever the libraries trip over in a folder that is none
         raise CommandError(f"cannot load the model {args.model}: {reason(error)}") from error
     try:

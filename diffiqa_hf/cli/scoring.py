@@ -75,10 +75,15 @@ def load_scorer(args: argparse.Namespace):
     """
     from transformers.utils import cached_file
 
+    from ..models.loading import named_faults
+
     quiet = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
     try:
-        is_model = args.model != "default" and cached_file(args.model, "model_index.json", **quiet) is None
-        is_model = is_model and cached_file(args.model, "config.json", **quiet) is not None
+        is_model = os.path.isfile(args.model)
+        if not is_model and args.model != "default" and not os.path.exists(Path(args.model) / "model_index.json"):
+            with named_faults(args.model):
+                is_model = cached_file(args.model, "model_index.json", **quiet) is None
+                is_model = is_model and cached_file(args.model, "config.json", **quiet) is not None
     except Exception as error:  # a name that is no repository, no permission, ...
         raise CommandError(f"cannot load the model {args.model}: {reason(error)}") from error
     scorer = placed(_load_method(args) if is_model else load_pipeline(args), args.device)
@@ -95,16 +100,19 @@ def _load_method(args: argparse.Namespace):
             raise CommandError(f"--{option.replace('_', '-')} goes with a pipeline; {args.model} is a quality model")
     be_quiet()
     from ..calibration import find_calibration
+    from ..conversion.networks import load_quality_model
     from ..image_processing_face import FaceImageProcessor
-    from ..methods.method import load_complete
     from ..methods.regression import method_of
-    from ..models import AutoModelForFaceQuality
+    from ..models.loading import named_faults
 
     try:
-        model = load_complete(AutoModelForFaceQuality, args.model, "face quality model")
+        model = load_quality_model(args.model)
+        if os.path.isfile(args.model):  # as its authors share it
+            return method_of(model)
         processor = None
         if os.path.exists(Path(args.model) / "preprocessor_config.json") or not os.path.isdir(args.model):
-            processor = FaceImageProcessor.from_pretrained(args.model)
+            with named_faults(args.model):
+                processor = FaceImageProcessor.from_pretrained(args.model)
         method = method_of(model, processor)
         method.calibration = find_calibration(args.model)
     except Exception as error:  # whatever the libraries raise for what is none
@@ -149,21 +157,12 @@ def placed(scorer, device: str | None, dtype: str | None = None):
 
 
 def _load_fr_model(name: str):
-    import torch
-
-    from ..methods.method import load_fr_model
+    from ..conversion.networks import load_fr_model
 
     try:
-        fr_model = load_fr_model(name)
+        return load_fr_model(name)
     except Exception as error:  # as for the pipeline
         raise CommandError(f"cannot load the FR model {name}: {reason(error)}") from error
-    try:
-        with torch.no_grad():
-            fr_model(torch.zeros(1, 3, 112, 112, dtype=fr_model.dtype)).embeddings.shape  # noqa: B018
-    except Exception as error:  # a text model, a model of other sizes: anything may come
-        kind = type(fr_model).__name__
-        raise CommandError(f"{name} is no FR model but a {kind}: {reason(error)}") from error
-    return fr_model
 
 
 def usable_calibration(scorer, **settings: Any):

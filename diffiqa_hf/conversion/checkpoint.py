@@ -16,6 +16,7 @@ from transformers import PreTrainedConfig
 from .. import __version__, models
 from ..image_processing_face import FaceImageProcessor
 from ..methods.cards import CARDS, MethodCard
+from ..models.loading import COUNTERS
 from . import DIALECTS, Dialect, get_dialect, recognise
 from .loading import CheckpointError, ForeignStateDict, find_state_dict, read_checkpoint
 from .unet import choose_weights
@@ -66,11 +67,14 @@ def load_foreign(
     """
     known = None if dialect is None else get_dialect(dialect)
     part, weights = choose_weights(read_checkpoint(source, allow_pickle_globals), weights)
-    found = find_state_dict(part)
+    found = _unwrap(find_state_dict(part))
     known = _check_dialect(known, found)
     convert = known.load_converter()
+    # PyTorch up to 0.4.0 had no counters in its batch normalisations.
+    norms = [name.removesuffix("running_mean") for name in found.tensors if name.endswith(".running_mean")]
+    counters = {f"{norm}{COUNTERS}": torch.tensor(0) for norm in norms}
     try:
-        config, state_dict = convert(found.tensors)
+        config, state_dict = convert(counters | found.tensors)
         model = _build(known, config)
     except Exception as error:  # whatever it trips over where names begin like the dialect's and go on otherwise
         text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
@@ -101,7 +105,7 @@ def save_converted(converted: ConvertedCheckpoint, dest: str | os.PathLike, *, o
     """
     check_dest(dest, overwrite)
     dest = Path(dest).resolve()  # where a link leads
-    with _written_beside(dest) as folder:
+    with written_beside(dest) as folder:
         converted.model.save_pretrained(folder)
         if not isinstance(converted.model, models.DifFIQAUNetModel):
             processor = FaceImageProcessor()
@@ -243,6 +247,18 @@ def _is_quality_model(model: nn.Module) -> bool:
     return type(model).__name__.endswith("ForFaceQuality")
 
 
+def _unwrap(found: ForeignStateDict) -> ForeignStateDict:
+    """Without whatever stands before all the names, as far as a dialect is to be seen behind it."""
+    tensors, prefix = found.tensors, found.prefix
+    while not recognise(tensors, prefix):
+        first = next(iter(tensors)).partition(".")[0] + "."
+        if not all(name.startswith(first) and len(name) > len(first) for name in tensors):
+            return found
+        tensors = {name[len(first) :]: tensor for name, tensor in tensors.items()}
+        prefix += first
+    return ForeignStateDict(tensors, prefix, found.dropped)
+
+
 def _check_dialect(known: Dialect | None, found: ForeignStateDict) -> Dialect:
     """The file's dialect: the one that was named, if the file can be of it, or the only one that it can be of."""
     names = found.tensors
@@ -308,7 +324,7 @@ def _shape(tensor: torch.Tensor) -> str:
 
 
 @contextmanager
-def _written_beside(dest: Path) -> Iterator[Path]:
+def written_beside(dest: Path) -> Iterator[Path]:
     """A folder that becomes `dest` when all has gone well; what was there goes after the new one stands."""
     dest.parent.mkdir(parents=True, exist_ok=True)
     folder = dest.with_name(f".{dest.name}.{os.getpid()}.new")
@@ -327,4 +343,4 @@ def _written_beside(dest: Path) -> Iterator[Path]:
             old.rename(dest)
 
 
-__all__ = ["ConvertedCheckpoint", "check_dest", "load_foreign", "model_card", "save_converted"]
+__all__ = ["ConvertedCheckpoint", "check_dest", "load_foreign", "model_card", "save_converted", "written_beside"]

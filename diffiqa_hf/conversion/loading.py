@@ -16,11 +16,35 @@ import torch
 from safetensors.torch import load_file
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
+from ..file_utils import file_fault
+
 
 # Keys under which training scripts keep the network's state dict.
-CONTAINERS = ("state_dict", "net_state_dict", "state_dict_backbone", "model_state_dict", "model", "backbone")
+CONTAINERS = (
+    "state_dict",
+    "net_state_dict",
+    "state_dict_backbone",
+    "model_state_dict",
+    "model",
+    "backbone",
+    "backbone_state_dict",
+    "net",
+    "network",
+    "encoder",
+    "module",
+)
 # What wrappers put before the names of all tensors; the longer ones first.
-PREFIXES = ("features.module.", "module.features.", "module.", "model.", "backbone.")
+PREFIXES = (
+    "features.module.",
+    "module.features.",
+    "module.",
+    "model.",
+    "backbone.",
+    "_orig_mod.",
+    "net.",
+    "network.",
+    "encoder.",
+)
 # What may stand beside the wrapped network: the classifier or margin head of the training, and the noise schedule
 # that a diffusion keeps in buffers.
 _OUTSIDE = re.compile(
@@ -75,6 +99,15 @@ def read_checkpoint(path: str | os.PathLike, allow_pickle_globals: Iterable[str]
     Raises:
         CheckpointError: The file can't be read, or asks for something that is not allowed; the message is the reason.
     """
+    if os.path.isdir(path):
+        raise CheckpointError("is a directory: name the checkpoint file in it")
+    if (reason := file_fault(path)) is not None:
+        raise CheckpointError(reason)
+    if os.fspath(path).endswith(".onnx"):
+        raise CheckpointError(
+            "an ONNX file: networks are read from folders and from the files that their authors train to (.pth, ...); "
+            "convert the one that it was exported from"
+        )
     if os.fspath(path).endswith(".pb"):
         from .lightqnet import read_frozen_graph
 
@@ -130,11 +163,10 @@ def find_state_dict(checkpoint: Any) -> ForeignStateDict:
         CheckpointError: There are no tensors.
     """
     for _ in range(len(CONTAINERS)):  # no deeper, for a pickle may contain itself
-        inside = [checkpoint[key] for key in CONTAINERS if isinstance(checkpoint, Mapping) and key in checkpoint]
-        inside = [value for value in inside if isinstance(value, Mapping)]
-        if not inside:
+        inside = _inside(checkpoint)
+        if inside is None:
             break
-        checkpoint = inside[0]
+        checkpoint = inside
     if not isinstance(checkpoint, Mapping):
         raise CheckpointError(f"no state dict in it, but {_what(checkpoint)}")
     tensors = {
@@ -157,21 +189,36 @@ def find_state_dict(checkpoint: Any) -> ForeignStateDict:
         tensors = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
 
 
+def _inside(checkpoint: Any) -> Any:
+    """What a container holds: what stands under a known key, or the one state dict among what it lists."""
+    if isinstance(checkpoint, Mapping):
+        for key in CONTAINERS:
+            if isinstance(checkpoint.get(key), Mapping | list | tuple):
+                return checkpoint[key]
+        if any(map(_is_plain_tensor, checkpoint.values())):
+            return None
+        named = dict(checkpoint)
+    elif isinstance(checkpoint, list | tuple):
+        named = {f"number {i}": value for i, value in enumerate(checkpoint, 1)}
+    else:
+        return None
+    found = {key: value for key, value in named.items() if isinstance(value, Mapping) and _holds_tensors(value)}
+    if len(found) > 1:
+        names = ", ".join(map(str, list(found)[:5]))
+        raise CheckpointError(f"several state dicts in it ({names}): save the one of the network by itself")
+    return next(iter(found.values()), None)
+
+
+def _holds_tensors(value: Mapping) -> bool:
+    """Whether it is a state dict, or a container of one under a known key."""
+    values = [value, *(value[key] for key in CONTAINERS if isinstance(value.get(key), Mapping))]
+    return any(isinstance(x, str) and _is_plain_tensor(inside[x]) for inside in values for x in inside)
+
+
 def _kind(path: str | os.PathLike) -> str:
     """`"safetensors"`, `"zip"` (torch.save since 1.6), `"pickle"` (before), `"mxnet"` or `"dlib"`."""
-    try:
-        if os.path.isdir(path):
-            raise CheckpointError("is a directory: name the checkpoint file in it")
-        if os.stat(path) and not os.path.isfile(path):
-            raise CheckpointError("not a regular file")  # a pipe would block
-        with open(path, "rb") as file:
-            head = file.read(512)
-    except FileNotFoundError:
-        raise CheckpointError("no such file") from None
-    except OSError as error:
-        raise CheckpointError(error.strerror or str(error)) from None
-    if not head:
-        raise CheckpointError("empty file")
+    with open(path, "rb") as file:
+        head = file.read(512)
     if head[8:9] == b"{":
         return "safetensors"
     if head.startswith(b"PK\x03\x04"):
@@ -185,10 +232,6 @@ def _kind(path: str | os.PathLike) -> str:
         return "dlib"
     if head.startswith(b"BZh"):
         raise CheckpointError("compressed by bzip2: `bunzip2` unpacks it")
-    if head.startswith(b"version https://git-lfs"):
-        raise CheckpointError("a Git LFS pointer and not the file itself: `git lfs pull` fetches it")
-    if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
-        raise CheckpointError("an HTML or XML page and no checkpoint: the download gave a web page")
     if os.fspath(path).endswith(".params"):
         raise CheckpointError("no .params file of MXNet")
     if os.fspath(path).endswith(".dat"):

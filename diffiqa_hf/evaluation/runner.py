@@ -443,9 +443,9 @@ class StudyRunner:
             return
         import torch
 
+        from ..conversion.networks import load_fr_model
         from ..image_processing_face import FaceImageProcessor
         from ..labelling import fingerprint
-        from ..methods.method import load_fr_model
 
         processor = FaceImageProcessor(do_align=self.align[name])
         model = self._load(fr_model.name, lambda: load_fr_model(fr_model.model)).eval()
@@ -488,10 +488,10 @@ class StudyRunner:
         """FROQ's options with the layers that its calibration chooses, which takes minutes: they are kept."""
         import datasets
 
+        from ..conversion.networks import load_fr_model
         from ..image_processing_face import FaceImageProcessor
         from ..labelling import fingerprint
         from ..methods import load_method
-        from ..methods.method import load_fr_model
 
         model = load_fr_model("default" if fr_model is None else fr_model)
         given = options["calibration"]

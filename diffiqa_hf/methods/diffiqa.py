@@ -8,11 +8,12 @@ from typing import Any
 import torch
 
 from ..calibration import Calibration
+from ..conversion.networks import load_fr_model
 from ..image_processing_face import FaceImageProcessor
 from ..pipeline_diffiqa import DifFIQAPipeline, used_terms
 from ..pipeline_output import FaceQualityRecord
 from .cards import MethodCard
-from .method import FaceQualityMethod, load_fr_model
+from .method import FaceQualityMethod
 
 
 class DifFIQAMethod(FaceQualityMethod):

@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from ..calibration import find_calibration
+from ..conversion.networks import load_fr_model
 from ..image_processing_face import FaceImageProcessor
 from .cards import MethodCard
-from .method import FaceQualityMethod, load_fr_model, load_published
+from .method import FaceQualityMethod
 
 
 class EmbeddingNorm(FaceQualityMethod):
@@ -30,11 +31,9 @@ class EmbeddingNorm(FaceQualityMethod):
         calibration = None
         if weights is None:
             model = load_fr_model(fr_model)
-        elif isinstance(weights, str | os.PathLike) and os.path.isfile(weights):
-            model = load_published(weights, card.dialect)
         else:
-            model = load_fr_model(weights)
-            if not isinstance(weights, nn.Module):
+            model = load_fr_model(weights, card.dialect)
+            if not isinstance(weights, nn.Module) and not os.path.isfile(weights):
                 calibration = find_calibration(weights)
         method = cls(card, model, image_processor)
         method.calibration = calibration
@@ -43,7 +42,7 @@ class EmbeddingNorm(FaceQualityMethod):
     @torch.no_grad()
     def raw_scores(self, faces: torch.Tensor, seed: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         output = self.model(faces.to(self.device))
-        if output.norms is not None:
+        if getattr(output, "norms", None) is not None:
             return output.norms.float(), {}
         return torch.linalg.vector_norm(output.embeddings.float(), dim=1), {}
 

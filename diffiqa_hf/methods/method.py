@@ -8,11 +8,9 @@ from typing import Any
 import torch
 from diffusers.utils import logging
 from torch import nn
-from transformers import AutoModel
 
-from .. import models  # noqa: F401 - makes our FR models known to AutoModel
 from ..calibration import CalibrationMixin
-from ..default_weights import FR_MODEL
+from ..conversion.networks import load_fr_model
 from ..folding import fold
 from ..image_processing_face import FaceImageProcessor
 from ..image_stream import check_call, collect, stream_faces, with_percentiles
@@ -219,54 +217,4 @@ class FaceQualityMethod(CalibrationMixin):
         }
 
 
-def load_fr_model(source: str | os.PathLike | nn.Module) -> nn.Module:
-    """
-    An FR model: the one that comes with the package (`"default"`), dlib's of the installed package
-    `face_recognition_models` (`"dlib"`), a folder or Hub id, a published file, or the model itself.
-
-    Raises:
-        ValueError: What was found is no FR model.
-        OSError: A folder or Hub id can't be loaded, or that package is not installed.
-    """
-    if isinstance(source, nn.Module):
-        return source
-    if os.path.isfile(source):
-        model = load_published(source, None)
-    else:
-        folder = FR_MODEL if source == "default" else source
-        if source == "dlib":
-            from ..conversion.installed import dlib_model_folder
-
-            folder = dlib_model_folder()
-        model = load_complete(AutoModel, folder, "FR model")
-    what = type(model).__name__
-    if not hasattr(model.config, "embedding_size") or what.endswith("ForFaceQuality"):
-        raise ValueError(f"{os.fspath(source)} is no FR model but a {what}")
-    return model
-
-
-def load_published(source: str | os.PathLike, dialect: str | None) -> nn.Module:
-    """
-    The model in a file as its authors share it.
-
-    Raises:
-        ValueError: The file can't be converted.
-    """
-    from ..conversion.checkpoint import load_foreign
-    from ..conversion.loading import CheckpointError
-
-    try:
-        return load_foreign(source, dialect).model
-    except CheckpointError as error:
-        raise ValueError(f"{os.fspath(source)}: {error}") from error
-
-
-def load_complete(auto_class: type, source: str | os.PathLike, what: str) -> nn.Module:
-    """`from_pretrained` in float32, without the weights that it would make up for a network that is there in part."""
-    model, info = auto_class.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
-    if missing := sorted(info["missing_keys"]):
-        raise ValueError(f"{os.fspath(source)} is no {what}: it has no weights for {', '.join(missing[:3])}")
-    return model
-
-
-__all__ = ["FaceQualityMethod", "load_complete", "load_fr_model", "load_published"]
+__all__ = ["FaceQualityMethod"]

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from ..calibration import find_calibration
+from ..conversion.networks import load_quality_model
 from ..default_weights import QUALITY_MODEL
 from ..image_processing_face import FaceImageProcessor
-from ..models import AutoModelForFaceQuality
 from .cards import CARDS, MethodCard
-from .method import FaceQualityMethod, load_complete, load_published
+from .method import FaceQualityMethod
 
 
 class QualityModelMethod(FaceQualityMethod):
@@ -33,12 +33,8 @@ class QualityModelMethod(FaceQualityMethod):
         calibration = None
         if isinstance(weights, str) and weights == "default":
             weights = QUALITY_MODEL
-        if isinstance(weights, nn.Module):
-            model = weights
-        elif os.path.isfile(weights):
-            model = load_published(weights, card.dialect)
-        else:
-            model = load_complete(AutoModelForFaceQuality, weights, "face quality model")
+        model = load_quality_model(weights, card.dialect)
+        if not isinstance(weights, nn.Module) and not os.path.isfile(weights):
             calibration = find_calibration(weights)
         what = type(model).__name__
         if what not in card.networks:

@@ -12,6 +12,8 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
+from .loading import check_loading
+
 
 class FaceModelConfig(PreTrainedConfig):
     r"""
@@ -112,6 +114,29 @@ class FacePreTrainedModel(PreTrainedModel):
     main_input_name = "pixel_values"
     input_modalities = ("image",)
     supports_gradient_checkpointing = True
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *model_args, **kwargs) -> "FacePreTrainedModel":
+        """
+        As in transformers, which makes up weights that are not in the files: here that is for a new head on the
+        backbone of another model alone, to be trained. `output_loading_info=True` and `state_dict=...` are as there.
+
+        Raises:
+            LoadingError: Weights are missing.
+        """
+        if kwargs.get("output_loading_info") or pretrained_model_name_or_path is None or "state_dict" in kwargs:
+            return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+        model, info = super().from_pretrained(
+            pretrained_model_name_or_path, *model_args, **kwargs, output_loading_info=True
+        )
+        missing = info["missing_keys"]
+        if hasattr(model, cls.base_model_prefix) and (model.config.architectures or [""])[0] != cls.__name__:
+            missing = [name for name in missing if name.startswith(f"{cls.base_model_prefix}.")]
+        if missing:
+            # What is there beyond them is of no harm, but may say why they are missing.
+            info = {"missing_keys": missing, "unexpected_keys": info["unexpected_keys"], "mismatched_keys": ()}
+            check_loading(pretrained_model_name_or_path, cls.__name__, info)
+        return model
 
     def _set_gradient_checkpointing(self, enable: bool = True, gradient_checkpointing_func=checkpoint, **kwargs):
         # A block's second run, in the backward pass, must leave the running statistics of the batch normalisations

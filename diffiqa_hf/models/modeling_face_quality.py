@@ -29,6 +29,7 @@ from transformers.utils import ModelOutput
 from ..default_weights import QUALITY_MODEL
 from .iresnet import IResNetConfig, IResNetModel
 from .iresnet.modeling_iresnet import IResNetBlock
+from .loading import load_pretrained
 from .mobilefacenet import MobileFaceNetConfig, MobileFaceNetModel
 from .modeling_face import FaceModelConfig, FacePreTrainedModel
 
@@ -269,10 +270,16 @@ class DifFIQARModel(AutoModelForFaceQuality):
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | os.PathLike = "default", *model_args: Any, **kwargs: Any
     ) -> FacePreTrainedModel:
-        """As [`AutoModelForFaceQuality`], from a folder or Hub id; `"default"` is the one of the package."""
+        """
+        As [`AutoModelForFaceQuality`], from a folder or Hub id, in float32 unless a `dtype` is given; `"default"` is
+        the one of the package. It is there to score: an FR model, whose head would be new, is refused.
+        """
         if pretrained_model_name_or_path == "default":
             pretrained_model_name_or_path = QUALITY_MODEL
-        return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+        if model_args or kwargs.get("output_loading_info"):
+            return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+        what = "face quality model"
+        return load_pretrained(AutoModelForFaceQuality, pretrained_model_name_or_path, what=what, **kwargs)
 
 
 AutoConfig.register(SDDFIQAConfig.model_type, SDDFIQAConfig, exist_ok=True)

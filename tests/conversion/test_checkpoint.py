@@ -17,10 +17,10 @@ from diffiqa_hf import DifFIQAPipeline, DifFIQAUNetModel, FaceImageProcessor, IR
 from diffiqa_hf.conversion import DIALECTS, get_dialect
 from diffiqa_hf.conversion.checkpoint import (
     ConvertedCheckpoint,
-    _written_beside,
     check_dest,
     load_foreign,
     save_converted,
+    written_beside,
 )
 from diffiqa_hf.conversion.loading import CheckpointError
 from diffiqa_hf.methods import CARDS, load_method
@@ -290,7 +290,7 @@ def test_what_fails_while_it_is_written_leaves_dest_as_it_was(tmp_path):
         for name in before:
             dest.mkdir()
             (dest / name).write_text("old")
-        with pytest.raises(KeyboardInterrupt), _written_beside(dest) as folder:
+        with pytest.raises(KeyboardInterrupt), written_beside(dest) as folder:
             (folder / "config.json").write_text("new")
             raise KeyboardInterrupt
         assert sorted(path.name for path in tmp_path.iterdir()) == (["model"] if before else [])
