@@ -23,10 +23,10 @@ import numpy as np
 import pandas as pd
 import torch
 from tqdm.auto import tqdm
-from transformers import AutoModel
 
 import diffiqa_hf.models  # noqa: F401 - makes the FR models known to AutoModel
 from diffiqa_hf import FaceImageProcessor
+from diffiqa_hf.conversion.networks import load_fr_model
 from diffiqa_hf.degradations.spoiling import SIZE, Series, draw_non_face
 from diffiqa_hf.file_utils import replace_file, write_text
 from diffiqa_hf.image_processing_face import face_to_pixels, pixels_to_face
@@ -149,7 +149,7 @@ def main(argv: list[str] | None = None) -> None:
         images[: len(faces)] = faces
         replace_file(output_dir / "rows.parquet", lambda path: table.to_parquet(path))
     trained_on = np.flatnonzero(~table["heldout"][: len(faces)].to_numpy())
-    models = {Path(name).name: AutoModel.from_pretrained(name).eval() for name in args.fr_model}
+    models = {Path(name).name: load_fr_model(name).eval() for name in args.fr_model}
     arrays = {}
     for name, model in models.items():
         model.to(memory_format=torch.channels_last)

@@ -27,9 +27,9 @@ from diffusers.training_utils import EMAModel
 from scipy.stats import spearmanr
 from torch.nn import functional as F
 from tqdm.auto import tqdm
-from transformers import AutoModel
 
 import diffiqa_hf.models  # noqa: F401 - makes the FR models known to AutoModel
+from diffiqa_hf.conversion.networks import load_fr_model
 from diffiqa_hf.file_utils import replace_folder
 from diffiqa_hf.image_processing_face import pixels_to_face
 from diffiqa_hf.training.checkpoints import TrainingState, find_checkpoint, save_checkpoint, trained_copy
@@ -133,9 +133,7 @@ class Teachers:
 
     def __init__(self, pool: Pool, names: list[str], faces: np.ndarray, device: torch.device):
         self.pool, self.names = pool, [Path(name).name for name in names]
-        self.models = [
-            AutoModel.from_pretrained(name).eval().to(device, memory_format=torch.channels_last) for name in names
-        ]
+        self.models = [load_fr_model(name).eval().to(device, memory_format=torch.channels_last) for name in names]
         self.means = []
         for name in self.names:
             self.means.append(F.normalize(torch.from_numpy(pool.embeddings[name][faces])).mean(0).to(device))
@@ -204,7 +202,7 @@ def train(args: argparse.Namespace) -> None:
     looked_at = np.sort(np.random.default_rng(0).permutation(held_out)[:192])
 
     torch.manual_seed(args.seed)
-    model = AutoModel.from_pretrained(args.model_name_or_path).to(memory_format=torch.channels_last)
+    model = load_fr_model(args.model_name_or_path).to(memory_format=torch.channels_last)
     if args.frozen_blocks:
         for part in (model.stem, *model.blocks[: args.frozen_blocks]):
             part.requires_grad_(False)

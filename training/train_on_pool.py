@@ -29,6 +29,7 @@ from tqdm.auto import tqdm
 from transformers import AutoConfig
 
 from diffiqa_hf import FaceImageProcessor
+from diffiqa_hf.conversion.networks import load_quality_model
 from diffiqa_hf.degradations.bsrgan import compress_jpeg
 from diffiqa_hf.file_utils import replace_folder
 from diffiqa_hf.image_processing_face import pixels_to_face
@@ -155,7 +156,7 @@ def make_model(args: argparse.Namespace) -> torch.nn.Module:
         return AutoModelForFaceQuality.from_config(config)
     config = AutoConfig.from_pretrained(args.model_name_or_path)
     config.face_check, config.quality_normalization = True, None
-    return AutoModelForFaceQuality.from_pretrained(args.model_name_or_path, config=config)
+    return load_quality_model(args.model_name_or_path, new_head=True, config=config)
 
 
 @torch.inference_mode()

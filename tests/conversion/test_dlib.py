@@ -22,8 +22,8 @@ from diffiqa_hf.cli import main
 from diffiqa_hf.conversion import recognise
 from diffiqa_hf.conversion.checkpoint import load_foreign
 from diffiqa_hf.conversion.loading import CheckpointError, read_checkpoint
+from diffiqa_hf.conversion.networks import load_fr_model
 from diffiqa_hf.conversion.readers.dlib import read_dlib_network
-from diffiqa_hf.methods.method import load_fr_model
 
 
 WEIGHTS = dlib.make_weights()
