@@ -293,11 +293,15 @@ def test_published_and_onnx_files(tmp_path, capsys):
     torch.save(load_fr_model(fr_folder(tmp_path / "fr")).state_dict(), tmp_path / "fr.pth")
     (tmp_path / "net.onnx").write_bytes(b"\x08\x08\x12\x07pytorch")
     expected = load_method("cr-fiqa", tmp_path / "quality")([FACE]).scores.item()
-    for command in (["--model"], ["--method", "cr-fiqa", "--weights"]):
-        output = tmp_path / f"{len(command)}.jsonl"
-        assert main(["score", FACE, *command, str(tmp_path / "cr_fiqa.pth"), "--output", str(output)]) == 0
-        assert json.loads(output.read_text())["score"] == pytest.approx(expected, rel=1e-4)
+    output, file = tmp_path / "scores.jsonl", str(tmp_path / "cr_fiqa.pth")
+    quick = ["--device", "cpu", "--quiet"]
+    assert main(["score", FACE, "--method", "cr-fiqa", "--weights", file, "--output", str(output), *quick]) == 0
+    assert json.loads(output.read_text())["score"] == pytest.approx(expected, rel=1e-4)
     capsys.readouterr()
+    assert main(["best", FACE, "--group-by", "folder", "--model", file, "--list", "--device", "cpu"]) == 0
+    assert FACE in capsys.readouterr().out
+    assert main(["score", FACE, "--model", file]) == 2  # it is no pipeline
+    assert "`diffiqa convert` makes a folder" in capsys.readouterr().err
     for command in (
         ["score", FACE, "--fr-model"],
         ["score", FACE, "--model"],
