@@ -181,25 +181,30 @@ class FaceDetection(NamedTuple):
     score: float
 
 
+# What OpenCV logs is set for all threads, so they change it one at a time.
+_LOG_LEVEL = threading.Lock()
+
+
 @contextmanager
 def _quiet_opencv():
     """OpenCV 5 warns on stderr about options of its own defaults whenever a network is opened."""
     import cv2
 
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
-    try:
-        yield
-    finally:
-        cv2.utils.logging.setLogLevel(level)
+    with _LOG_LEVEL:
+        level = cv2.utils.logging.getLogLevel()
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+        try:
+            yield
+        finally:
+            cv2.utils.logging.setLogLevel(level)
 
 
 class YuNetFaceDetector:
     """
     YuNet (Wu et al. 2023) through OpenCV's `FaceDetectorYN`: finds faces and their five landmarks.
 
-    The network is opened at the first `detect`, not before, and it is left out when the object is pickled. Calls from
-    several threads wait for each other.
+    The network is opened at the first `detect`, not before, once for each thread that calls it, since it keeps what it
+    is working on. It is left out when the object is pickled.
 
     Args:
         model (`str` or `os.PathLike`): Path of an ONNX file, or a Hub repository that has
@@ -210,8 +215,7 @@ class YuNetFaceDetector:
     def __init__(self, model: str | os.PathLike = DEFAULT_DETECTOR, threshold: float = 0.6):
         self.model = os.fspath(model)
         self.threshold = threshold
-        self._network = None
-        self._lock = threading.Lock()
+        self._local = threading.local()
 
     def __getstate__(self) -> dict:
         return {"model": self.model, "threshold": self.threshold}
@@ -264,17 +268,18 @@ class YuNetFaceDetector:
         small = image if scale == 1.0 else cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
         left, top = round(width * margin), round(height * margin)
         small = cv2.copyMakeBorder(small[:, :, ::-1], top, top, left, left, cv2.BORDER_CONSTANT)
-        with self._lock, _quiet_opencv():
-            if self._network is None:
-                path = self._model_path()
-                if (reason := file_fault(path)) is not None:
-                    raise OSError(f"the face detector {path}: {reason}")
-                try:
-                    self._network = cv2.FaceDetectorYN.create(path, "", (320, 320), self.threshold)
-                except cv2.error as error:
-                    raise OSError(f"the face detector {path} is not a network that OpenCV can read") from error
-            self._network.setInputSize((small.shape[1], small.shape[0]))
-            _, rows = self._network.detect(small)
+        network = getattr(self._local, "network", None)
+        if network is None:
+            path = self._model_path()
+            if (reason := file_fault(path)) is not None:
+                raise OSError(f"the face detector {path}: {reason}")
+            try:
+                with _quiet_opencv():
+                    network = self._local.network = cv2.FaceDetectorYN.create(path, "", (320, 320), self.threshold)
+            except cv2.error as error:
+                raise OSError(f"the face detector {path} is not a network that OpenCV can read") from error
+        network.setInputSize((small.shape[1], small.shape[0]))
+        _, rows = network.detect(small)
         if rows is None:
             return []
         to_image = np.array([image.shape[1] / width, image.shape[0] / height], dtype=np.float32)

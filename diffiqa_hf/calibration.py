@@ -24,12 +24,15 @@ from numpy.typing import ArrayLike
 from transformers.utils import cached_file, logging
 
 from .file_utils import file_fault, write_text
+from .network_views import uncompiled, weights_of
 
 
 logger = logging.get_logger(__name__)
 
 CALIBRATION_NAME = "calibration.json"
 FORMAT = 1
+# What every pipeline was measured with whose calibration does not name the scheduler.
+UNNAMED_SCHEDULER = {"class": "DDPMScheduler", "num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2"}
 # Percentiles at which the FNMR is measured.
 LEVELS = tuple(range(0, 100, 5))
 # An FNMR is stated where it rests on this many mated pairs, of this many people, and no pair less: of 100 pairs one
@@ -185,6 +188,11 @@ class Calibration:
                     here = (now or {}).get(part, "")
                     if digest != here and None not in (digest, here):
                         lines.append(f"other weights of {part}")
+            elif isinstance(measured, dict) and isinstance(now, Mapping):
+                now = json.loads(json.dumps(now))
+                for part in dict.fromkeys([*measured, *now]):
+                    if measured.get(part) != now.get(part):
+                        lines.append(f"{name} {part} was {measured.get(part)}, is {now.get(part)}")
             elif json.loads(json.dumps(now)) != measured:
                 lines.append(f"{name} was {measured}, is {now}")
         return lines
@@ -208,6 +216,9 @@ class Calibration:
             if (form := values.pop("format")) != FORMAT:
                 raise ValueError(f"it has format {form!r}, this version reads {FORMAT}")
             levels = tuple(FNMRLevel(**level) for level in values.pop("levels"))
+            settings = values.get("settings", {})
+            if "num_timesteps" in settings:  # of DifFIQA; the first of them did not name its scheduler
+                values["settings"] = {"scheduler": UNNAMED_SCHEDULER, **settings}
             return cls(quantiles=tuple(values.pop("quantiles")), levels=levels, **values)
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a calibration ({error})") from error
@@ -262,7 +273,7 @@ def find_calibration(name_or_path: str | os.PathLike, **kwargs: Any) -> Calibrat
 def weights_digest(model: torch.nn.Module) -> str | None:
     """16 hexadecimal digits that change with any weight; `None` of a model in half precision, which has others."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted(weights_of(model).items()):
         if tensor.is_floating_point() and tensor.dtype != torch.float32:
             return None
         digest.update(name.encode())
@@ -291,7 +302,7 @@ class CalibrationMixin:
     @calibration.setter
     def calibration(self, calibration: Calibration | None) -> None:
         self._calibration = calibration
-        self._warned_of: set[str] = set()
+        self._warned_of = set()
         if calibration is not None:
             self._weight_digests()
 
@@ -301,11 +312,12 @@ class CalibrationMixin:
 
     def usable_calibration(self, **settings: Any) -> Calibration | None:
         """The calibration, if it holds for a call with these settings, which [`calibration_settings`] takes."""
-        if self.calibration is None:
+        calibration = self.calibration  # another thread may set another one meanwhile
+        if calibration is None:
             return None
-        misfit = self.calibration.misfit(self.calibration_settings(**settings))
+        misfit = calibration.misfit(self.calibration_settings(**settings))
         if misfit is None:
-            return self.calibration
+            return calibration
         if misfit not in self._warned_of:
             logger.warning(misfit)
             self._warned_of.add(misfit)
@@ -316,15 +328,16 @@ class CalibrationMixin:
 
     def _weight_digests(self) -> dict[str, str | None]:
         # Once for each model object, which stays the same through `.to`, compilation and offloading.
-        known = self.__dict__.setdefault("_digests", {})
+        known, digests = self.__dict__.get("_digests", {}), {}
         for name, model in self._own_models().items():
-            if name not in known or known[name][0] is not model:
-                known[name] = (model, weights_digest(model))
-        return {name: digest for name, (_, digest) in known.items()}
+            is_known = name in known and known[name][0] is model
+            digests[name] = known[name] if is_known else (model, weights_digest(model))
+        self._digests = digests  # at once, for other threads
+        return {name: digest for name, (_, digest) in digests.items()}
 
     def _own_models(self) -> dict[str, torch.nn.Module]:
         # What torch.compile has wrapped is the model itself.
-        return {name: getattr(model, "_orig_mod", model) for name, model in self._scoring_models().items()}
+        return {name: uncompiled(model) for name, model in self._scoring_models().items()}
 
     @contextmanager
     def _same_weights(self) -> Iterator[None]:

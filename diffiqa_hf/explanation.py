@@ -30,6 +30,7 @@ from torch.nn.functional import cosine_similarity
 
 from .calibration import Calibration, FNMRLevel
 from .image_processing_face import FaceImageProcessor
+from .network_views import for_inference, one_at_a_time, output_of
 from .pipeline_diffiqa import DifFIQAPipeline
 
 
@@ -109,9 +110,11 @@ def explain(
     """
     if isinstance(model, DifFIQAPipeline):
         settings = (num_timesteps, num_inference_steps, num_repeats)
-        return _explain_pipeline(model, image, landmarks, settings, seed)
+        with one_at_a_time(model.unet, model.fr_model):
+            return _explain_pipeline(model, image, landmarks, settings, seed)
     face = (image_processor or FaceImageProcessor()).extract_faces(image, landmarks)[0].pixel_values
-    return _explain_quality_model(model, torch.from_numpy(face), calibration)
+    with one_at_a_time(model):
+        return _explain_quality_model(for_inference(model), torch.from_numpy(face), calibration)
 
 
 def _explain_pipeline(
@@ -162,7 +165,7 @@ def _explain_quality_model(
     device = next(model.parameters()).device
 
     def score(faces: torch.Tensor) -> torch.Tensor:
-        return model(faces).scores.float()
+        return output_of(model, faces, "scores").float()
 
     with torch.no_grad():
         scores = score(torch.stack([face, blurred]).to(device)).cpu()

@@ -29,7 +29,9 @@ from .models.iresnet.modeling_iresnet import IResNetBlock, IResNetModel
 from .models.lightqnet.modeling_lightqnet import LightQNetConv
 from .models.mobilefacenet.modeling_mobilefacenet import MobileFaceNetConv, MobileFaceNetModel
 from .models.modeling_face_quality import SDDFIQAForFaceQuality
+from .models.pfe.modeling_pfe import PFEForFaceQuality
 from .models.unet_diffiqa.modeling_unet_diffiqa import Block, DifFIQAUNetModel, StandardizedConv2d
+from .network_views import is_offloaded, uncompiled
 from .winograd import WinogradConv2d
 
 
@@ -91,13 +93,14 @@ def fold(model: Model, winograd: bool = False) -> Model:
     channels-last order and take no gradient (the pixels do), `train()` changes nothing that it computes, it says so by
     `is_folded`, and it refuses to be saved. The model itself is left as it is.
 
-    For half precision fold first and convert then: `fold(model).to(torch.bfloat16)`.
+    A folded model folds to a copy of itself. For half precision fold first and convert then, which rounds once:
+    `fold(model).to(torch.bfloat16)`.
 
     Args:
         model (`nn.Module`): The model, in whatever mode; the copy does what it does in evaluation mode.
         winograd (`bool`, *optional*, defaults to `False`): Also compute the 3x3 convolutions of 128 channels and more
-            by [`WinogradConv2d`], which takes about half the time of a convolution on a CPU and four times the memory
-            of its weights. In float32 alone, and not for gradients.
+            by [`WinogradConv2d`], which takes about half the time of a convolution on a CPU and five times the memory
+            of its weights. In float32 alone, and not for gradients; in another dtype they are convolutions again.
 
     Returns:
         `nn.Module`: Of the same class, with the same inputs, outputs and `config`, but not the same weights.
@@ -117,13 +120,17 @@ def fold(model: Model, winograd: bool = False) -> Model:
 
     ```
     """
+    model = uncompiled(model)
+    if is_offloaded(model):
+        raise ValueError(f"the {type(model).__name__} is offloaded: fold it first, and offload what it was folded to")
     folded = copy.deepcopy(model).eval().requires_grad_(False)
     with torch.no_grad():
-        for module in list(folded.modules()):
-            _fold_layers(module)
-            for name, child in list(module.named_children()):
-                if type(child) is nn.PReLU:
-                    setattr(module, name, FrozenPReLU(child))
+        if not getattr(model, "is_folded", False):
+            for module in list(folded.modules()):
+                _fold_layers(module)
+                for name, child in list(module.named_children()):
+                    if type(child) is nn.PReLU:
+                        setattr(module, name, FrozenPReLU(child))
         if winograd:
             _use_winograd(folded)
     folded.to(memory_format=torch.channels_last)
@@ -160,6 +167,9 @@ def _fold_layers(module: nn.Module) -> None:
         module.bn2 = _fold_before(module.bn2, module.fc)
         module.dropout = nn.Identity()
         module.features = _fold_into(module.fc, module.features)
+    elif isinstance(module, PFEForFaceQuality) and isinstance(module.backbone, IResNetModel):
+        # It reads what the backbone's last layer reads, into which the backbone's normalisation goes.
+        _fold_before(module.backbone.bn2, module.uncertainty.fc1)
     elif isinstance(module, SDDFIQAForFaceQuality):
         module.bn1 = _fold_into(module.conv1, module.bn1)
         module.dropout = nn.Identity()

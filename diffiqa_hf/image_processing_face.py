@@ -1,13 +1,16 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 """From whatever a person has (path, PIL, NumPy, torch, an item of a `datasets` column) to canonical faces."""
 
+import copy
 import errno
 import io
 import os
+import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, TypedDict
 
 import numpy as np
@@ -16,7 +19,12 @@ from transformers import AutoImageProcessor
 
 # diffusers looks in the module where a component's class was defined for the base class `ImageProcessingMixin`, to
 # learn how the component is loaded. Without this name a pipeline saves and does not load.
-from transformers.image_processing_utils import BaseImageProcessor, BatchFeature, ImageProcessingMixin  # noqa: F401
+from transformers.image_processing_utils import (
+    BaseImageProcessor,
+    BatchFeature,
+    ImageProcessingMixin,  # noqa: F401
+)
+from transformers.image_utils import SizeDict
 from transformers.utils import is_torch_tensor
 
 from .alignment import ARCFACE_TEMPLATE, DEFAULT_DETECTOR, YuNetFaceDetector, align_face, similarity_transform
@@ -25,6 +33,8 @@ from .models.modeling_face import FaceModelConfig
 
 # Pictures with more pixels are halved (or cut to a third...) when they are read, which bounds the memory.
 LARGE_IMAGE_PIXELS = 64_000_000
+# Longest side of a canonical face.
+MAX_SIDE = 4096
 # A shorter side below this holds no face that anything could be said of.
 MIN_SIDE = 16
 # Farthest that an aligned landmark may lie from the template, in pixels of a 112x112 crop. It is 14.5 at most over LFW
@@ -113,15 +123,15 @@ def _load(image: Any) -> tuple[Image.Image, int]:
 
 
 def _read(file: str | os.PathLike | io.BytesIO) -> tuple[Image.Image, int]:
-    with _reasons(), warnings.catch_warnings():
-        # Pillow warns at half of the size that it refuses; up to there we reduce the picture ourselves.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    with _reasons():
         # isfile() is False for what must not be opened at all, such as a pipe, which would block.
         if not isinstance(file, io.BytesIO) and os.stat(file) and not os.path.isfile(file):
             raise FaceImageError("is a directory, not an image" if os.path.isdir(file) else "not a regular file")
         if (len(file.getbuffer()) if isinstance(file, io.BytesIO) else os.path.getsize(file)) == 0:
             raise FaceImageError("empty file")
-        with Image.open(file) as picture:
+        with _opened(file) as picture:
+            if picture.format == "EPS":  # Pillow would have Ghostscript run it
+                raise FaceImageError("EPS is a program that draws, and is not run")
             width = picture.width
             if picture.width * picture.height > LARGE_IMAGE_PIXELS:
                 # JPEG only: decodes at a half of the size, in a quarter of the memory.
@@ -129,6 +139,17 @@ def _read(file: str | os.PathLike | io.BytesIO) -> tuple[Image.Image, int]:
             drafted = round(width / picture.width)
             rgb, factor = _upright_rgb(picture)
             return rgb, factor * drafted
+
+
+# Which warnings are shown is set for all threads, so they change it one at a time.
+_WARNINGS = threading.Lock()
+
+
+def _opened(file: str | os.PathLike | io.BytesIO) -> Image.Image:
+    # Pillow warns at half of the size that it refuses; up to there we reduce the picture ourselves.
+    with _WARNINGS, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(file)
 
 
 @contextmanager
@@ -156,17 +177,28 @@ def _first_line(error: Exception) -> str:
 
 def _upright_rgb(picture: Image.Image) -> tuple[Image.Image, int]:
     """Upright, at most `LARGE_IMAGE_PIXELS` pixels, RGB; and the factor by which it was reduced."""
+    picture.load()  # a truncated file is found out here, and how large an icon really is
     factor = 1
     while picture.width * picture.height > LARGE_IMAGE_PIXELS * factor**2:
         factor += 1
-    picture.load()  # a truncated file is found out here
     if picture.getexif().get(ExifTags.Base.Orientation, 1) != 1:
         picture = ImageOps.exif_transpose(picture)
     if factor > 1:
-        # `reduce` knows no palette and no 16-bit grey; where it can, it goes first, since that saves memory.
+        # `reduce` knows no palette and no 16-bit grey, and what becomes RGB takes up to 32 times the memory.
         reducible = picture.mode in ("L", "LA", "RGB", "RGBA", "CMYK") and "transparency" not in picture.info
-        picture = (picture if reducible else _to_rgb(picture)).reduce(factor)
+        picture = picture.reduce(factor) if reducible else _reduced_in_parts(picture, factor)
     return _to_rgb(picture), factor
+
+
+def _reduced_in_parts(picture: Image.Image, factor: int) -> Image.Image:
+    """What `_to_rgb(picture).reduce(factor)` is, of which there is never more than a part at a time."""
+    result = Image.new("RGB", (-(-picture.width // factor), -(-picture.height // factor)))
+    side = 1024 * factor
+    for top in range(0, picture.height, side):
+        for left in range(0, picture.width, side):
+            box = left, top, min(left + side, picture.width), min(top + side, picture.height)
+            result.paste(_to_rgb(picture.crop(box)).reduce(factor), (left // factor, top // factor))
+    return result
 
 
 def _to_rgb(picture: Image.Image) -> Image.Image:
@@ -239,12 +271,67 @@ def _given_points(landmarks: Any, width: int, height: int) -> np.ndarray:
 class FaceImageProcessorKwargs(TypedDict, total=False):
     """The state of a [`FaceImageProcessor`], which is what a call may override."""
 
-    size: dict[str, int]
+    size: int | tuple[int, int] | dict[str, int]
     resample: int
     do_align: bool
     multiple_faces: str
     detector: str
     detector_threshold: float
+
+
+def _size(size: Any) -> dict[str, int]:
+    if isinstance(size, (Mapping, SizeDict)):
+        sides = [dict(size).get("height"), dict(size).get("width")]
+    elif isinstance(size, (list, tuple)):
+        sides = list(size)
+    else:
+        sides = [112, 112] if size is None else [size, size]
+    if len(sides) != 2 or not all(isinstance(x, Integral) and 1 <= x <= MAX_SIDE for x in sides):
+        raise ValueError(
+            f"size is a number of pixels from 1 to {MAX_SIDE}, (height, width) or a dictionary with 'height' and "
+            f"'width', not {size!r}"
+        )
+    return {"height": int(sides[0]), "width": int(sides[1])}
+
+
+def _resample(resample: Any) -> int:
+    if not isinstance(resample, Integral) or int(resample) not in [*Image.Resampling]:
+        raise ValueError(f"resample is one of Pillow's filters, 0 to 5, not {resample!r}")
+    return int(resample)
+
+
+def _do_align(do_align: Any) -> bool:
+    if not isinstance(do_align, (bool, np.bool_)):
+        raise ValueError(f"do_align is true or false, not {do_align!r}")
+    return bool(do_align)
+
+
+def _multiple_faces(multiple_faces: Any) -> str:
+    if multiple_faces not in ("largest", "all"):
+        raise ValueError(f"multiple_faces is 'largest' or 'all', not {multiple_faces!r}")
+    return multiple_faces
+
+
+def _detector(detector: Any) -> str:
+    if not isinstance(detector, (str, os.PathLike)):
+        raise ValueError(f"detector is a Hub repository or a path, not {detector!r}")
+    return os.fspath(detector)
+
+
+def _detector_threshold(threshold: Any) -> float:
+    if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
+        raise ValueError(f"detector_threshold lies between 0 and 1, not {threshold!r}")
+    return float(threshold)
+
+
+_CHECKS = {
+    "size": _size,
+    "resample": _resample,
+    "do_align": _do_align,
+    "multiple_faces": _multiple_faces,
+    "detector": _detector,
+    "detector_threshold": _detector_threshold,
+}
 
 
 class FaceImageProcessor(BaseImageProcessor):
@@ -254,9 +341,11 @@ class FaceImageProcessor(BaseImageProcessor):
     Without alignment an image is taken as a crop that is aligned already: it is resized to `size`, both sides forced,
     as the authors of DifFIQA do. With landmarks, given or found, it is cut to the ArcFace template.
 
+    A call may override what is said here, and several threads may call one processor at a time.
+
     Args:
-        size (`dict[str, int]`, *optional*, defaults to `{"height": 112, "width": 112}`):
-            Of the canonical face, in pixels.
+        size (`int`, `tuple[int, int]` or `dict[str, int]`, *optional*, defaults to `{"height": 112, "width": 112}`):
+            Of the canonical face, in pixels; one number is both sides, two are height and width.
         resample (`int`, *optional*, defaults to 2, bilinear):
             Pillow's filter for the resizing of crops.
         do_align (`bool`, *optional*, defaults to `False`):
@@ -274,7 +363,7 @@ class FaceImageProcessor(BaseImageProcessor):
 
     def __init__(
         self,
-        size: dict[str, int] | None = None,
+        size: int | tuple[int, int] | dict[str, int] | None = None,
         resample: int = Image.Resampling.BILINEAR,
         do_align: bool = False,
         multiple_faces: str = "largest",
@@ -283,28 +372,36 @@ class FaceImageProcessor(BaseImageProcessor):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if multiple_faces not in ("largest", "all"):
-            raise ValueError(f"multiple_faces is 'largest' or 'all', not {multiple_faces!r}")
-        self.size = {"height": 112, "width": 112} if size is None else {k: int(size[k]) for k in ("height", "width")}
-        self.resample = int(resample)
+        self.size = size
+        self.resample = resample
         self.do_align = do_align
         self.multiple_faces = multiple_faces
-        self.detector = os.fspath(detector)
+        self.detector = detector
         self.detector_threshold = detector_threshold
+        self._detectors: dict[tuple[str, float], YuNetFaceDetector] = {}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Wherever a value comes from, a caller, a file or an assignment, it is in one form from here on.
+        super().__setattr__(name, _CHECKS[name](value) if name in _CHECKS else value)
 
     def to_dict(self) -> dict[str, Any]:
         state = super().to_dict()
-        state.pop("_detector", None)
+        state.pop("_detectors", None)
         return state
 
-    def extract_faces(
-        self,
-        image: Any,
-        landmarks: Any = None,
-        *,
-        do_align: bool | None = None,
-        multiple_faces: str | None = None,
-    ) -> list[FaceCrop]:
+    def _overridden(self, overrides: dict[str, Any]) -> "FaceImageProcessor":
+        """This processor or, where a value is not `None`, a copy with it, which shares the detectors."""
+        overrides = {name: value for name, value in overrides.items() if value is not None}
+        if unknown := [name for name in overrides if name not in _CHECKS]:
+            raise TypeError(f"a call of the image processor takes no {unknown[0]!r}; it takes {', '.join(_CHECKS)}")
+        if not overrides:
+            return self
+        other = copy.copy(self)
+        for name, value in overrides.items():
+            setattr(other, name, value)
+        return other
+
+    def extract_faces(self, image: Any, landmarks: Any = None, **overrides: Any) -> list[FaceCrop]:
         """
         The faces of one image.
 
@@ -312,7 +409,7 @@ class FaceImageProcessor(BaseImageProcessor):
             image: As [`load_image`] takes it.
             landmarks (array of shape (5, 2), *optional*): x, y in pixels of the upright picture, in the order of
                 `ARCFACE_TEMPLATE`. Given landmarks are used whatever `do_align` says.
-            do_align, multiple_faces: Override the processor's own.
+            **overrides: Any of the processor's own arguments, for this call.
 
         Returns:
             `list[FaceCrop]`: one, or with `multiple_faces="all"` as many as there are, largest first.
@@ -323,19 +420,21 @@ class FaceImageProcessor(BaseImageProcessor):
                 points in the picture, or in another order than that of `ARCFACE_TEMPLATE`.
             OSError: The detector can't be had; that is no fault of the image.
         """
+        if overrides:
+            return self._overridden(overrides).extract_faces(image, landmarks)
         picture, factor = _load(image)
         if min(picture.size) < MIN_SIDE:
             raise FaceImageError(f"too small: {picture.width}x{picture.height} pixels, at least {MIN_SIDE} are needed")
         if landmarks is not None:
             points = _given_points(landmarks, picture.width * factor, picture.height * factor)
             return [self._aligned(picture, (points + 0.5) / factor - 0.5, points)]
-        if not (self.do_align if do_align is None else do_align):
+        if not self.do_align:
             crop = picture.resize((self.size["width"], self.size["height"]), self.resample)
             return [FaceCrop(pixels_to_face(np.asarray(crop)))]
         found = self._face_detector().detect(np.asarray(picture))
         if not found:
             raise NoFaceError("no face found")
-        if (multiple_faces or self.multiple_faces) == "largest":
+        if self.multiple_faces == "largest":
             found = found[:1]
         return [
             self._aligned(
@@ -349,15 +448,14 @@ class FaceImageProcessor(BaseImageProcessor):
         images: Any,
         landmarks: Iterable | None = None,
         return_tensors: str | None = None,
-        do_align: bool | None = None,
-        multiple_faces: str | None = None,
+        **overrides: Any,
     ) -> BatchFeature:
         """
         Args:
             images: One image, a list of them, as [`load_image`] takes them, or an array of four dimensions.
             landmarks (*optional*): For each image five points, or `None`.
             return_tensors (`str`, *optional*): `"pt"` or `"np"`; a list of arrays without.
-            do_align, multiple_faces: Override the processor's own.
+            **overrides: Any of the processor's own arguments, for this call.
 
         Returns:
             [`BatchFeature`] with `pixel_values` of shape `(N, 3, height, width)`, RGB in [-1, 1].
@@ -370,10 +468,11 @@ class FaceImageProcessor(BaseImageProcessor):
         points = [None] * len(images) if landmarks is None else list(landmarks)
         if len(points) != len(images):
             raise ValueError(f"there are {len(images)} images and landmarks for {len(points)}")
+        processor = self._overridden(overrides)
         faces = [
             crop.pixel_values
             for image, point in zip(images, points, strict=True)
-            for crop in self.extract_faces(image, point, do_align=do_align, multiple_faces=multiple_faces)
+            for crop in processor.extract_faces(image, point)
         ]
         return BatchFeature({"pixel_values": faces}, tensor_type=return_tensors)
 
@@ -391,10 +490,8 @@ class FaceImageProcessor(BaseImageProcessor):
         return FaceCrop(pixels_to_face(crop), landmarks, box, score)
 
     def _face_detector(self) -> YuNetFaceDetector:
-        detector = getattr(self, "_detector", None)
-        if detector is None or (detector.model, detector.threshold) != (self.detector, self.detector_threshold):
-            self._detector = YuNetFaceDetector(self.detector, self.detector_threshold)
-        return self._detector
+        key = (self.detector, self.detector_threshold)
+        return self._detectors.setdefault(key, YuNetFaceDetector(*key))
 
 
 def pixels_to_face(pixels: np.ndarray) -> np.ndarray:

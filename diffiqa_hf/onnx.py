@@ -15,6 +15,7 @@ from .alignment import arcface_template
 from .file_utils import replace_file
 from .folding import fold
 from .models.modeling_face import FacePreTrainedModel
+from .network_views import for_inference, output_of
 
 
 # What a runtime of 2024 reads: ONNX Runtime 1.17 and later.
@@ -28,7 +29,7 @@ class _Scores(nn.Module):
         self.model = model
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        return self.model(pixel_values).scores
+        return self.model(pixel_values, return_dict=True).scores
 
 
 def export_onnx(model: FacePreTrainedModel, path: str | os.PathLike) -> Path:
@@ -139,10 +140,9 @@ def largest_difference(model: FacePreTrainedModel, path: str | os.PathLike, batc
     faces = np.random.default_rng(0).uniform(-1, 1, (batch, 3, *face_size(model))).astype(np.float32)
     session = onnxruntime.InferenceSession(os.fspath(path), providers=["CPUExecutionProvider"])
     ours = session.run(["scores"], {"pixel_values": faces})[0]
-    training = model.training
+    faces = torch.from_numpy(faces).to(model.device, model.dtype)
     with torch.no_grad():
-        theirs = model.eval()(torch.from_numpy(faces).to(model.device, model.dtype)).scores.float().cpu().numpy()
-    model.train(training)
+        theirs = output_of(for_inference(model), faces, "scores").float().cpu().numpy()
     return float(np.abs(ours - theirs).max() / max(1.0, np.abs(theirs).max()))
 
 

@@ -4,6 +4,7 @@ DifFIQA: Babnik, Peer and Štruc, "DifFIQA: Face Image Quality Assessment Using 
 Models", IJCB 2023.
 """
 
+import copy
 import hashlib
 import importlib
 import inspect
@@ -12,6 +13,7 @@ import math
 import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -33,7 +35,9 @@ from .image_processing_face import FaceImageProcessor
 from .image_stream import check_call, collect, stream_faces, with_percentiles
 from .models import DifFIQAUNetModel
 from .models.loading import LoadingError, load_pretrained, named_faults
+from .network_views import for_inference, one_at_a_time, output_of
 from .pipeline_output import TERMS, FaceQualityOutput, FaceQualityRecord
+from .schedulers import check_scheduler, scheduler_settings
 
 
 logger = logging.get_logger(__name__)
@@ -59,11 +63,16 @@ class DifFIQAPipeline(CalibrationMixin, DiffusionPipeline):
     Each face and its mirror image are made noisy (forward process), restored by the UNet (backward process) and
     embedded; the score is the mean cosine similarity to the embedding of the face itself (Eq. 7 of the paper).
 
+    A pipeline may be called from several threads at a time. The networks compute in evaluation mode, whatever mode
+    they are in, and are left as they were.
+
     Args:
         unet ([`UNet2DModel`] or [`DifFIQAUNetModel`]):
             Predicts the clean face from a noisy one (`prediction_type="sample"`).
         scheduler ([`DDPMScheduler`] or [`DDIMScheduler`]):
-            A DDIM scheduler runs with eta = 1 and the clipped output, which is the same process.
+            A DDIM scheduler runs with eta = 1 and the clipped output, which is the same process. Any other is
+            refused, and so are settings that make another process of it: it has `prediction_type="sample"`,
+            `clip_sample=True` and, DDPM, `variance_type="fixed_small"`.
         fr_model ([`~transformers.PreTrainedModel`]):
             Face recognition model: canonical faces to an output with `embeddings`.
         image_processor ([`FaceImageProcessor`]):
@@ -92,6 +101,8 @@ class DifFIQAPipeline(CalibrationMixin, DiffusionPipeline):
         duplicate_last_step: bool = False,
     ):
         super().__init__()
+        if scheduler is not None:  # diffusers lets components be left out, to be given later
+            check_scheduler(scheduler)
         self.register_modules(unet=unet, scheduler=scheduler, fr_model=fr_model, image_processor=image_processor)
         self.register_to_config(
             num_timesteps=num_timesteps,
@@ -198,6 +209,7 @@ class DifFIQAPipeline(CalibrationMixin, DiffusionPipeline):
             "num_inference_steps": num_inference_steps or num_timesteps,
             "num_repeats": num_repeats,
             "off_by_one": self.config.off_by_one,
+            "scheduler": scheduler_settings(self.scheduler),
             "terms": [name for name in TERMS if name in terms],
             "weights": self._weight_digests(),
         }
@@ -232,6 +244,7 @@ class DifFIQAPipeline(CalibrationMixin, DiffusionPipeline):
             faces, noise (`torch.FloatTensor` of shape `(B, 3, H, W)`): Canonical faces and standard normal noise.
             num_timesteps (`int`): t, from 1 to `scheduler.config.num_train_timesteps`.
         """
+        check_scheduler(self.scheduler)
         index = num_timesteps if self.config.off_by_one else num_timesteps - 1
         return self.scheduler.add_noise(faces, noise, torch.full((len(faces),), index, device=faces.device))
 
@@ -253,35 +266,34 @@ class DifFIQAPipeline(CalibrationMixin, DiffusionPipeline):
         """
         steps = num_inference_steps or num_timesteps
         times = np.linspace(num_timesteps - 1, -1, steps + 1).round().astype(int).tolist()
-        ddim = isinstance(self.scheduler, DDIMScheduler)
+        check_scheduler(self.scheduler)
+        # A scheduler keeps the times that it was set to: each call has its own.
+        scheduler, unet = copy.copy(self.scheduler), for_inference(self.unet)
+        ddim, last_time = isinstance(scheduler, DDIMScheduler), scheduler.config.num_train_timesteps
         if ddim:
-            self.scheduler.set_timesteps(self.scheduler.config.num_train_timesteps, device=noisy.device)
+            scheduler.set_timesteps(last_time, device=noisy.device)
         else:
-            self.scheduler.set_timesteps(timesteps=times[:-1], device=noisy.device)
+            scheduler.set_timesteps(timesteps=times[:-1], device=noisy.device)
         sample = noisy
         for time, next_time in pairwise(times):
-            prediction = self._predict(sample, time)
-            if next_time == -1 and self.config.duplicate_last_step:
-                prediction = self._predict(sample, time)
+            # The loop itself stays in float32: at small t it divides by a noise level of about .01.
+            for _ in range(2 if next_time == -1 and self.config.duplicate_last_step else 1):
+                prediction = unet(sample.to(unet.dtype), time).sample.float()
             if ddim:
                 # DDIM knows no list of times, only their even distance.
-                self.scheduler.num_inference_steps = self.scheduler.config.num_train_timesteps // (time - next_time)
-                if self.scheduler.config.num_train_timesteps // self.scheduler.num_inference_steps != time - next_time:
+                scheduler.num_inference_steps = last_time // (time - next_time)
+                if last_time // scheduler.num_inference_steps != time - next_time:
                     raise ValueError(f"DDIMScheduler cannot step from {time} to {next_time}; use DDPMScheduler")
-                sample = self.scheduler.step(
+                sample = scheduler.step(
                     prediction, time, sample, eta=1.0, use_clipped_model_output=True, generator=generator
                 ).prev_sample
             else:
-                sample = self.scheduler.step(prediction, time, sample, generator=generator).prev_sample
+                sample = scheduler.step(prediction, time, sample, generator=generator).prev_sample
         return sample
-
-    def _predict(self, sample: torch.Tensor, time: int) -> torch.Tensor:
-        # The loop itself stays in float32: at small t it divides by a noise level of about .01.
-        return self.unet(sample.to(self.unet.dtype), time).sample.float()
 
     def embed(self, faces: torch.Tensor) -> torch.Tensor:
         """Embeddings `(B, D)` in float32 of canonical faces `(B, 3, H, W)`."""
-        return self.fr_model(faces.to(self.fr_model.dtype)).embeddings.float()
+        return output_of(for_inference(self.fr_model), faces.to(self.fr_model.dtype), "embeddings").float()
 
     @staticmethod
     def noise_seeds(face: torch.Tensor, seed: int, num_repeats: int, flipped: bool) -> list[int]:
@@ -409,12 +421,12 @@ class DifFIQAPipeline(CalibrationMixin, DiffusionPipeline):
         terms = used_terms(use_flip, use_forward, use_backward)
         if not terms:
             raise ValueError("nothing is left to compare: use_flip, use_forward and use_backward are all off")
-        self._batch_size = batch_size or self._choose_batch_size()
-        settings = (num_timesteps, num_inference_steps, num_repeats, seed, terms, output_images)
+        batch_size = batch_size or self._choose_batch_size()
+        call = _Call(num_timesteps, num_inference_steps, num_repeats, seed, terms, output_images, batch_size)
         calibration = self.usable_calibration(
             num_timesteps=num_timesteps, num_inference_steps=num_inference_steps, num_repeats=num_repeats, terms=terms
         )
-        return self._stream(images, landmarks, on_error, settings, calibration)
+        return self._stream(images, landmarks, on_error, call, calibration)
 
     def _resolve(
         self, num_timesteps: int | None, num_inference_steps: int | None, num_repeats: int | None
@@ -426,29 +438,30 @@ class DifFIQAPipeline(CalibrationMixin, DiffusionPipeline):
         return num_timesteps, num_inference_steps, config.num_repeats if num_repeats is None else num_repeats
 
     def _stream(
-        self, images, landmarks, on_error: str, settings: tuple, calibration: Calibration | None
+        self, images, landmarks, on_error: str, call: "_Call", calibration: Calibration | None
     ) -> Iterator[FaceQualityRecord]:
-        num_repeats, terms = settings[2], settings[4]
-        rows = num_repeats * (2 if "flipped" in terms else 1)
+        rows = call.num_repeats * (2 if "flipped" in call.terms else 1)
         batches = stream_faces(
             images,
             landmarks,
             self.image_processor,
-            math.ceil(self._batch_size / rows),
+            math.ceil(call.batch_size / rows),
             on_error,
             getattr(self, "_progress_bar_config", None),
         )
         try:
             for batch in batches:
-                yield from with_percentiles(self._score_batch(batch, settings), calibration)
+                yield from with_percentiles(self._score_batch(batch, call), calibration)
         finally:
             batches.close()
-            self.maybe_free_model_hooks()
+            with one_at_a_time(self.unet, self.fr_model):
+                self.maybe_free_model_hooks()
 
-    def _score_batch(self, batch: list, settings: tuple) -> Iterator[FaceQualityRecord]:
+    def _score_batch(self, batch: list, call: "_Call") -> Iterator[FaceQualityRecord]:
         faces = [face for _, face in batch if face is not None]
         if faces:
-            results = iter(self._score_faces(torch.stack(faces), *settings))
+            with one_at_a_time(self.unet, self.fr_model):
+                results = iter(self._score_faces(torch.stack(faces), call))
             for record, face in batch:
                 if face is None:
                     continue
@@ -461,18 +474,12 @@ class DifFIQAPipeline(CalibrationMixin, DiffusionPipeline):
 
     @torch.no_grad()
     def _score_faces(
-        self,
-        faces: torch.Tensor,
-        num_timesteps: int,
-        num_inference_steps: int | None,
-        num_repeats: int,
-        seed: int,
-        terms: set[str],
-        output_images: bool,
+        self, faces: torch.Tensor, call: "_Call"
     ) -> list[tuple[dict[str, float], torch.Tensor | None, torch.Tensor | None]]:
+        terms, num_repeats = call.terms, call.num_repeats
         # A face and its mirror image are embedded once each; then come the copies of both.
         sides = [faces, faces.flip(-1)] if "flipped" in terms else [faces]
-        clean = self._batched(self._embed_rows, torch.cat(sides))[0].chunk(len(sides))
+        clean = self._batched(self._embed_rows, torch.cat(sides), call)[0].chunk(len(sides))
         values = {}
         if "flipped" in terms:
             values["flipped"] = cosine_similarity(clean[0], clean[1])
@@ -482,22 +489,21 @@ class DifFIQAPipeline(CalibrationMixin, DiffusionPipeline):
             if not terms.intersection(names):
                 continue
             # The noise comes from the pixels of the face as it was given, for its mirror image too.
-            seeds = [s for face in faces for s in self.noise_seeds(face, seed, num_repeats, bool(suffix))]
+            seeds = [s for face in faces for s in self.noise_seeds(face, call.seed, num_repeats, bool(suffix))]
             perturb = partial(
                 self._perturb,
+                call=call,
                 seeds=seeds,
-                num_timesteps=num_timesteps,
-                num_inference_steps=num_inference_steps,
                 wanted=[name in terms for name in names],
-                keep_images=output_images and not suffix,
+                keep_images=call.output_images and not suffix,
             )
-            results = self._batched(perturb, side.repeat_interleave(num_repeats, 0))
+            results = self._batched(perturb, side.repeat_interleave(num_repeats, 0), call)
             reference = clean[0].repeat_interleave(num_repeats, 0)
             for name, embeddings in zip(names, results[:2], strict=True):
                 if embeddings is not None:
                     similarities = cosine_similarity(reference, embeddings)
                     values[name] = similarities.view(len(faces), num_repeats).mean(1)
-            if output_images and not suffix:
+            if call.output_images and not suffix:
                 pictures = [None if images is None else images[::num_repeats] for images in results[2:]]
         return [
             (
@@ -511,9 +517,8 @@ class DifFIQAPipeline(CalibrationMixin, DiffusionPipeline):
         self,
         batch: torch.Tensor,
         start: int,
+        call: "_Call",
         seeds: list[int],
-        num_timesteps: int,
-        num_inference_steps: int | None,
         wanted: list[bool],
         keep_images: bool,
     ) -> list[torch.Tensor | None]:
@@ -523,29 +528,32 @@ class DifFIQAPipeline(CalibrationMixin, DiffusionPipeline):
         generators = [torch.Generator().manual_seed(seed) for seed in seeds[start : start + len(batch)]]
         device = self._execution_device
         noise = randn_tensor(batch.shape, generator=generators, dtype=torch.float32)
-        noisy = self.forward_process(batch.to(device), num_timesteps, noise.to(device))
+        noisy = self.forward_process(batch.to(device), call.num_timesteps, noise.to(device))
         images = [noisy if wanted[0] else None, None]
         if wanted[1]:
-            images[1] = self.backward_process(noisy, num_timesteps, num_inference_steps, generators)
+            images[1] = self.backward_process(noisy, call.num_timesteps, call.num_inference_steps, generators)
         embeddings = [None if image is None else self.embed(image).cpu() for image in images]
         return embeddings + [image.cpu() if keep_images and image is not None else None for image in images]
 
     def _embed_rows(self, batch: torch.Tensor, start: int) -> list[torch.Tensor]:
         return [self.embed(batch.to(self._execution_device)).cpu()]
 
-    def _batched(self, function: Callable[[torch.Tensor, int], list], rows: torch.Tensor) -> list[torch.Tensor | None]:
+    @staticmethod
+    def _batched(
+        function: Callable[[torch.Tensor, int], list], rows: torch.Tensor, call: "_Call"
+    ) -> list[torch.Tensor | None]:
         """Runs `function(batch, start)` over the rows, with half the batch whenever memory runs out."""
         results, start = [], 0
         while start < len(rows):
-            batch = rows[start : start + self._batch_size]
+            batch = rows[start : start + call.batch_size]
             try:
                 results.append(function(batch, start))
             except torch.OutOfMemoryError:
                 if len(batch) == 1:
                     raise
-                self._batch_size = max(1, len(batch) // 2)
+                call.batch_size = max(1, len(batch) // 2)
                 torch.cuda.empty_cache()
-                logger.warning(f"out of memory, going on with a batch of {self._batch_size}")
+                logger.warning(f"out of memory, going on with a batch of {call.batch_size}")
                 continue
             start += len(batch)
         return [None if parts[0] is None else torch.cat(parts) for parts in zip(*results, strict=True)]
@@ -567,7 +575,8 @@ class DifFIQAPipeline(CalibrationMixin, DiffusionPipeline):
         return size["height"], size["width"]
 
     def check_inputs(self, num_timesteps, num_inference_steps, num_repeats, batch_size, seed, on_error) -> None:
-        """Raises `ValueError` for settings that make no sense."""
+        """Raises `ValueError` for settings that make no sense, and for a scheduler that is not DifFIQA's."""
+        check_scheduler(self.scheduler)
         top = self.scheduler.config.num_train_timesteps - (1 if self.config.off_by_one else 0)
         for name, value, most in (
             ("num_timesteps", num_timesteps, top),
@@ -580,6 +589,19 @@ class DifFIQAPipeline(CalibrationMixin, DiffusionPipeline):
                 bound = "a positive integer" if most is None else f"an integer from 1 to {most}"
                 raise ValueError(f"{name} has to be {bound}, got {value!r}")
         check_call(batch_size, seed, on_error)
+
+
+@dataclass
+class _Call:
+    """What one call goes by. `batch_size`, the rows that a network takes at a time, falls when memory runs out."""
+
+    num_timesteps: int
+    num_inference_steps: int | None
+    num_repeats: int
+    seed: int
+    terms: set[str]
+    output_images: bool
+    batch_size: int
 
 
 def _load_components(folder: Path, kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 """`transformers.pipeline("face-image-quality-assessment", model=...)` for the face quality models."""
 
 import os
+from collections.abc import Sequence
+from types import GeneratorType
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from . import image_processing_face  # noqa: F401
 from .calibration import Calibration, find_calibration
 from .models.loading import load_pretrained
 from .models.modeling_face_quality import AutoModelForFaceQuality, FaceQualityModelOutput
+from .network_views import for_inference, one_at_a_time, output_of
 
 
 TASK = "face-image-quality-assessment"
@@ -24,10 +27,10 @@ class FaceQualityPipeline(Pipeline):
     The quality of face images by one of the models that [`AutoModelForFaceQuality`] loads: DifFIQA(R), CR-FIQA, ...
 
     An image is whatever [`~diffiqa_hf.image_processing_face.load_image`] takes, an aligned crop unless the image
-    processor aligns it. One image gives a dictionary, a list of N images a list of N, a generator or a dataset an
-    iterator: `{"score": float}`, higher is better, on the model's own scale, and `"percentile"` in [0, 100] beside it
-    where there is a calibration that was measured with this model. Of several faces in an image
-    (`multiple_faces="all"` of the image processor) it is the largest that counts.
+    processor aligns it. One image gives a dictionary, a list or a `datasets` column of N images a list of N, a
+    generator or a torch dataset an iterator: `{"score": float}`, higher is better, on the model's own scale, and
+    `"percentile"` in [0, 100] beside it where there is a calibration that was measured with this model. Of several
+    faces in an image (`multiple_faces="all"` of the image processor) it is the largest that counts.
 
     Raises:
         FaceImageError: An image can't be read, or has no face.
@@ -83,6 +86,22 @@ class FaceQualityPipeline(Pipeline):
             self.calibration.save_pretrained(save_directory)
         super().save_pretrained(save_directory, **kwargs)
 
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """
+        As in transformers. Many images are a list or a tuple, a column of a `datasets.Dataset`, an array or tensor of
+        four dimensions, all of which give a list, or a generator, a torch dataset or whatever else has no length,
+        which give an iterator.
+        """
+        from .image_stream import as_iterable  # here, as for the methods
+
+        images, count = as_iterable(inputs)
+        one = images is not inputs or not (hasattr(inputs, "__iter__") or hasattr(inputs, "__getitem__"))
+        if one or isinstance(inputs, torch.utils.data.Dataset | GeneratorType):
+            return super().__call__(inputs, *args, **kwargs)
+        if count is None:
+            return super().__call__((image for image in images), *args, **kwargs)
+        return list(super().__call__(_Images(images), *args, **kwargs))
+
     def _sanitize_parameters(self, **parameters: Any) -> tuple[dict, dict, dict]:
         if parameters:
             raise TypeError(f"unknown arguments: {', '.join(parameters)}")
@@ -93,8 +112,9 @@ class FaceQualityPipeline(Pipeline):
         return {"pixel_values": torch.from_numpy(face)[None].to(self.dtype)}
 
     def _forward(self, input_tensors: dict[str, torch.Tensor]) -> FaceQualityModelOutput:
-        output = self.model(**input_tensors)
-        return FaceQualityModelOutput(scores=output.scores)
+        with one_at_a_time(self.model):
+            scores = output_of(for_inference(self.model), input_tensors["pixel_values"], "scores")
+        return FaceQualityModelOutput(scores=scores)
 
     def postprocess(self, model_outputs: FaceQualityModelOutput) -> dict[str, float]:
         score = model_outputs["scores"].item()
@@ -111,6 +131,19 @@ class CompleteModel(AutoModelForFaceQuality):
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *model_args: Any, **kwargs: Any) -> Any:
         kwargs = {"what": "face quality model", **kwargs, "dtype": kwargs.get("dtype") or "auto"}
         return load_pretrained(AutoModelForFaceQuality, pretrained_model_name_or_path, **kwargs)
+
+
+class _Images(torch.utils.data.Dataset):
+    """A sequence in the form that transformers reads item by item."""
+
+    def __init__(self, images: Sequence):
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.images[index]
 
 
 if TASK not in PIPELINE_REGISTRY.supported_tasks:

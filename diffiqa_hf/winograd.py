@@ -37,7 +37,10 @@ def _twice(matrix: list[list[int]]) -> torch.Tensor:
 class WinogradConv2d(nn.Module):
     """
     What a 3x3 convolution of stride 1 and padding 1 does, in float32: outputs equal to about 1e-5 of the largest. The
-    filters take four times the memory (36 numbers for 9). For inference alone: it passes no gradient on.
+    filters take five times the memory (36 numbers beside the 9). For inference alone: it passes no gradient on.
+
+    The algorithm is too inexact for half precision, and there is none for others here: converted to another dtype it
+    is the convolution from then on.
 
     Args:
         conv (`nn.Conv2d`): A convolution for which [`WinogradConv2d.accepts`] holds. It is not changed.
@@ -52,6 +55,7 @@ class WinogradConv2d(nn.Module):
         self.weight = nn.Parameter(filters.flatten(0, 1).float().contiguous(), requires_grad=False)
         bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach().clone()
         self.bias = nn.Parameter(bias, requires_grad=False)
+        self.filters = nn.Parameter(conv.weight.detach().clone(), requires_grad=False)
         self.register_buffer("input_transform", _twice(_B), persistent=False)
         self.register_buffer("output_transform", _twice(_A), persistent=False)
 
@@ -67,8 +71,8 @@ class WinogradConv2d(nn.Module):
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) to (B, K, H, W), in channels-last order."""
-        if self.weight.dtype != torch.float32:
-            raise TypeError(f"Winograd's algorithm is too inexact for {self.weight.dtype}: fold without it")
+        if self.weight is None:
+            return F.conv2d(hidden_states, self.filters, self.bias, padding=1)
         batch, _, height, width = hidden_states.shape
         rows, columns = -(-height // 4), -(-width // 4)  # of tiles
         padding = (1, 4 * columns + 1 - width, 1, 4 * rows + 1 - height)
@@ -82,6 +86,12 @@ class WinogradConv2d(nn.Module):
                 last = min(row + rows_at_once, rows)
                 self._convolve(images[:, 4 * row : 4 * last + 2], into[:, 4 * row : 4 * last])
         return out[:, :height, :width].permute(0, 3, 1, 2)
+
+    def _apply(self, fn, recurse=True):
+        super()._apply(fn, recurse)
+        if self.filters.dtype != torch.float32:
+            self.weight = None
+        return self
 
     def _convolve(self, padded: torch.Tensor, out: torch.Tensor) -> None:
         """Fills `out` (B, 4R, 4S, K) from `padded` (B, 4R + 2, 4S + 2, C)."""

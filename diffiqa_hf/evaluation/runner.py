@@ -77,12 +77,14 @@ def embed_images(
 
     from ..image_processing_face import FaceImageProcessor
     from ..image_stream import stream_faces
+    from ..network_views import for_inference, output_of
 
     rows: list[np.ndarray | None] = [None] * len(images)
     errors: list[str | None] = [None] * len(images)
     bar = {"disable": not progress, "leave": False, "desc": "embedding"}
     processor = image_processor or FaceImageProcessor()
     parameter = next(model.parameters())
+    model = for_inference(model)
     with torch.inference_mode():
         for batch in stream_faces(images, landmarks, processor, batch_size, progress_bar_config=bar):
             for record, face in batch:
@@ -92,7 +94,8 @@ def embed_images(
             for start in range(0, len(found), batch_size):
                 part = found[start : start + batch_size]
                 faces = torch.stack([face for _, face in part]).to(parameter.device, parameter.dtype)
-                for (index, _), row in zip(part, model(faces).embeddings.float().cpu().numpy(), strict=True):
+                found_rows = output_of(model, faces, "embeddings").float().cpu().numpy()
+                for (index, _), row in zip(part, found_rows, strict=True):
                     rows[index] = row
                     if not np.isfinite(row).all():
                         errors[index] = "the embedding is not finite (NaN or infinite weights?)"

@@ -20,7 +20,7 @@ class CLIBFIQA(LightQNetMethod):
 
     @torch.no_grad()
     def raw_scores(self, faces: torch.Tensor, seed: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        output = self.model(faces.to(self.device))
+        output = self.network(faces.to(self.device), return_dict=True)
         terms = {}
         for axis, words in enumerate(list(PROMPT_WORDS.values())[:-1], start=1):
             # The last word of each is the good one.

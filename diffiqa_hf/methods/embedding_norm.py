@@ -41,10 +41,14 @@ class EmbeddingNorm(FaceQualityMethod):
 
     @torch.no_grad()
     def raw_scores(self, faces: torch.Tensor, seed: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        output = self.model(faces.to(self.device))
-        if getattr(output, "norms", None) is not None:
-            return output.norms.float(), {}
-        return torch.linalg.vector_norm(output.embeddings.float(), dim=1), {}
+        output = self.network(faces.to(self.device))
+        if isinstance(output, tuple):
+            embeddings, norms = output[0], output[1] if len(output) > 1 else None
+        else:
+            embeddings, norms = output.embeddings, getattr(output, "norms", None)
+        if norms is not None:
+            return norms.float(), {}
+        return torch.linalg.vector_norm(embeddings.float(), dim=1), {}
 
 
 __all__ = ["EmbeddingNorm"]

@@ -39,7 +39,7 @@ class FaceQgen(QualityModelMethod):
 
     @torch.no_grad()
     def raw_scores(self, faces: torch.Tensor, seed: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        output = self.model(faces.to(self.device))
+        output = self.network(faces.to(self.device), return_dict=True)
         terms = {name: output[name].float() for name in _MEASURES}
         return -terms["mse"] if self.measure == "mse" else terms[self.measure], terms
 

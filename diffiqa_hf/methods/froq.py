@@ -6,8 +6,7 @@ FROQ: Babnik, Jain, Peer and Štruc, "FROQ: Observing Face Recognition Models fo
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from torch.nn.functional import cosine_similarity
 from ..image_files import find_images
 from ..image_processing_face import FaceImageError, FaceImageProcessor
 from ..image_stream import stream_faces
+from ..network_views import removed, uncompiled
 from .cards import MethodCard
 from .method import FaceQualityMethod
 
@@ -68,14 +68,16 @@ class FROQ(FaceQualityMethod):
             if not self.layers or len({*self.layers}) < len(self.layers):
                 raise ValueError(f"layers have to be names, each once, got {layers!r}")
             for name in self.layers:
-                if name not in dict(model.named_modules()):
-                    raise ValueError(f"{type(model).__name__} has no module {name!r}")
+                if name not in dict(uncompiled(model).named_modules()):
+                    raise ValueError(f"{type(uncompiled(model)).__name__} has no module {name!r}")
 
     @torch.no_grad()
     def raw_scores(self, faces: torch.Tensor, seed: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         norms = self._norms(faces, self.layers)
         if missing := [name for name in self.layers if name not in norms]:
-            raise ValueError(f"{type(self.model).__name__} gives no one tensor for a face at {missing[0]!r}")
+            raise ValueError(
+                f"{type(uncompiled(self.model)).__name__} gives no one tensor for a face at {missing[0]!r}"
+            )
         return torch.stack([norms[name] for name in self.layers]).mean(0), {}
 
     @torch.no_grad()
@@ -99,7 +101,7 @@ class FROQ(FaceQualityMethod):
             files, problems = find_images([os.fspath(images)], recursive=True)
             if problems:
                 raise ValueError(problems[0])
-        names = [name for name, _ in self.model.named_modules() if name]
+        names = [name for name, _ in uncompiled(self.model).named_modules() if name]
         qualities, norms = [], []
         for batch in stream_faces(files or images, None, self.image_processor, self.cpu_batch_size):
             for record, face in batch:
@@ -120,7 +122,8 @@ class FROQ(FaceQualityMethod):
     def _norms(self, faces: torch.Tensor, names: Iterable[str]) -> dict[str, torch.Tensor]:
         """The L2 norms `(B,)` of what the named modules give, of those that give one tensor with a row a face."""
         norms: dict[str, list[torch.Tensor | None]] = {name: [] for name in names}
-        modules = dict(self.model.named_modules())
+        network = self.layered_network()
+        modules = dict(network.named_modules())
 
         def hook(name: str) -> Callable:
             def keep(module: nn.Module, args: tuple, output: Any) -> None:
@@ -129,8 +132,8 @@ class FROQ(FaceQualityMethod):
 
             return keep
 
-        with _removed([modules[name].register_forward_hook(hook(name)) for name in norms]):
-            self.model(faces.to(self.device))
+        with removed([modules[name].register_forward_hook(hook(name)) for name in norms]):
+            network(faces.to(self.device))
         return {name: found[0] for name, found in norms.items() if len(found) == 1 and found[0] is not None}
 
 
@@ -203,15 +206,6 @@ def greedy_layers(norms: dict[str, np.ndarray], quality: np.ndarray, num_candida
         chosen.append(best)
         utilities.append(correlation(chosen))
     return chosen[: utilities.index(max(utilities)) + 1]
-
-
-@contextmanager
-def _removed(handles: list) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 __all__ = ["FROQ", "greedy_layers", "pseudo_quality"]

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ..image_processing_face import FaceImageProcessor
+from ..network_views import removed, uncompiled
 from .cards import MethodCard
 from .method import FaceQualityMethod
 
@@ -40,13 +41,12 @@ class GraFIQs(FaceQualityMethod):
         layer: str = "image",
     ):
         super().__init__(card, model, image_processor)
-        self.norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-        if not self.norms:
+        model = uncompiled(model)
+        if not any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
             raise ValueError(f"{type(model).__name__} has no batch normalisation to compare with")
-        try:
-            self.layer = None if layer == "image" else model.get_submodule(layer)
-        except AttributeError as error:
-            raise ValueError(f"{type(model).__name__} has no module {layer!r}") from error
+        if layer != "image" and layer not in dict(model.named_modules()):
+            raise ValueError(f"{type(model).__name__} has no module {layer!r}")
+        self.layer = None if layer == "image" else layer
 
     def raw_scores(self, faces: torch.Tensor, seed: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         losses: list[torch.Tensor] = []
@@ -60,16 +60,15 @@ class GraFIQs(FaceQualityMethod):
             difference = (mean.flatten(1) - module.running_mean) ** 2 + (var - module.running_var) ** 2
             losses.append(difference.mean(1))
 
-        handles = [norm.register_forward_pre_hook(compare) for norm in self.norms]
+        network = self.layered_network()
+        norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+        handles = [norm.register_forward_pre_hook(compare) for norm in norms]
         if self.layer is not None:
-            handles.append(self.layer.register_forward_hook(lambda module, args, output: outputs.append(output)))
-        try:
-            with torch.enable_grad():
-                faces = faces.detach().to(self.device).requires_grad_()
-                self.model(faces)
-        finally:
-            for handle in handles:
-                handle.remove()
+            layer = network.get_submodule(self.layer)
+            handles.append(layer.register_forward_hook(lambda module, args, output: outputs.append(output)))
+        with removed(handles), torch.enable_grad():
+            faces = faces.detach().to(self.device).requires_grad_()
+            network(faces)
         point = faces if self.layer is None else outputs[0]
         # In evaluation mode no image's loss depends on the others, so the gradient of the sum holds those of all.
         (gradient,) = torch.autograd.grad(torch.stack(losses).mean(0).sum(), point)

@@ -14,6 +14,7 @@ from ..conversion.networks import load_fr_model
 from ..folding import fold
 from ..image_processing_face import FaceImageProcessor
 from ..image_stream import check_call, collect, stream_faces, with_percentiles
+from ..network_views import for_inference, one_at_a_time, output_of, private_view
 from ..pipeline_diffiqa import DifFIQAPipeline
 from ..pipeline_output import FaceQualityOutput, FaceQualityRecord
 from .cards import MethodCard
@@ -27,6 +28,7 @@ class FaceQualityMethod(CalibrationMixin):
     Base of the methods. One is made by [`load_method`] and called with images.
 
     A method gives [`raw_scores`], the number of its paper; the score is that, or its negative where lower is better.
+    It may be called from several threads at a time.
 
     Args:
         card ([`MethodCard`]): What there is to know of the method.
@@ -65,7 +67,7 @@ class FaceQualityMethod(CalibrationMixin):
 
     def raw_scores(self, faces: torch.Tensor, seed: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """
-        The method itself.
+        The method itself. It computes with [`network`] or, where it puts hooks, with [`layered_network`].
 
         Args:
             faces (`torch.FloatTensor` of shape `(B, 3, H, W)`): Canonical faces on the CPU: RGB, float32 in [-1, 1].
@@ -154,12 +156,8 @@ class FaceQualityMethod(CalibrationMixin):
         What the scores depend on besides the faces and the seed, for [`~diffiqa_hf.calibration.fit_calibration`]:
         the name, the method's own options and a digest of the weights; JSON.
         """
-        names = {module: name for name, module in self.model.named_modules()}
         # FROQ's `calibration` is what its layers were chosen by; they are what counts.
         options = {name: getattr(self, name) for name in self.card.options if name != "calibration"}
-        options = {
-            name: names.get(value, value) if isinstance(value, nn.Module) else value for name, value in options.items()
-        }
         settings = {"method": self.card.name, "weights": self._weight_digests()}
         return settings | ({"options": options} if options else {})
 
@@ -167,8 +165,19 @@ class FaceQualityMethod(CalibrationMixin):
         return {"model": self.model}
 
     @property
+    def network(self) -> nn.Module:
+        """The network in evaluation mode, to compute with: `model` itself unless it is in training mode."""
+        return for_inference(self.model)
+
+    def layered_network(self) -> nn.Module:
+        """The network in evaluation mode with modules of this call's own, for hooks that no other thread runs into."""
+        return private_view(self.network)
+
+    @property
     def device(self) -> torch.device:
-        return next(self.model.parameters()).device
+        """Where the weights are. Those on the meta device are offloaded; the hooks that bring them move the faces."""
+        device = next(self.model.parameters()).device
+        return torch.device("cpu") if device.type == "meta" else device
 
     def set_progress_bar_config(self, **kwargs) -> None:
         """Arguments of tqdm, which counts images. There is no bar before this has been called."""
@@ -176,7 +185,7 @@ class FaceQualityMethod(CalibrationMixin):
 
     def embed(self, faces: torch.Tensor) -> torch.Tensor:
         """Embeddings `(B, D)` in float32 of canonical faces `(B, 3, H, W)`."""
-        return self.model(faces).embeddings.float()
+        return output_of(self.network, faces, "embeddings").float()
 
     @staticmethod
     def generator(face: torch.Tensor, seed: int) -> torch.Generator:
@@ -204,7 +213,8 @@ class FaceQualityMethod(CalibrationMixin):
 
     def _raw_scores(self, faces: torch.Tensor, seed: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         try:
-            return self.raw_scores(faces, seed)
+            with one_at_a_time(self.model):
+                return self.raw_scores(faces, seed)
         except torch.OutOfMemoryError:
             if len(faces) == 1:
                 raise

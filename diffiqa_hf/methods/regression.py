@@ -11,6 +11,7 @@ from ..calibration import find_calibration
 from ..conversion.networks import load_quality_model
 from ..default_weights import QUALITY_MODEL
 from ..image_processing_face import FaceImageProcessor
+from ..network_views import output_of, uncompiled
 from .cards import CARDS, MethodCard
 from .method import FaceQualityMethod
 
@@ -36,7 +37,7 @@ class QualityModelMethod(FaceQualityMethod):
         model = load_quality_model(weights, card.dialect)
         if not isinstance(weights, nn.Module) and not os.path.isfile(weights):
             calibration = find_calibration(weights)
-        what = type(model).__name__
+        what = type(uncompiled(model)).__name__
         if what not in card.networks:
             raise ValueError(f"{card.name} is a {' or '.join(card.networks)}, this is a {what}")
         if card.head is not None and (head := _head(model)) != card.head:
@@ -47,7 +48,7 @@ class QualityModelMethod(FaceQualityMethod):
 
     @torch.no_grad()
     def raw_scores(self, faces: torch.Tensor, seed: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        return self.model(faces.to(self.device)).scores.float(), {}
+        return output_of(self.network, faces.to(self.device), "scores").float(), {}
 
     def calibration_settings(self) -> dict[str, Any]:
         # By the network, not by what it was called: a CR-FIQA has the same scores as a DifFIQA(R) of its weights.
@@ -67,6 +68,7 @@ def method_of(model: nn.Module, image_processor: FaceImageProcessor | None = Non
 
 
 def _card_of(model: nn.Module) -> MethodCard:
+    model = uncompiled(model)
     for card in CARDS:
         if type(model).__name__ in card.networks and card.head in (None, _head(model)):
             return card

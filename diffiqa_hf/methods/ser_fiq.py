@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from ..image_processing_face import FaceImageProcessor
+from ..network_views import output_of, removed, uncompiled
 from .cards import MethodCard
 from .method import FaceQualityMethod
 
@@ -56,16 +57,10 @@ class SERFIQ(FaceQualityMethod):
         self.num_passes = num_passes
         self.dropout = dropout
         self.rescale = rescale
-        try:
-            self.layer = self._find_layer() if layer is None else model.get_submodule(layer)
-        except AttributeError as error:
-            raise ValueError(f"{type(model).__name__} has no module {layer!r}") from error
-
-    def _find_layer(self) -> nn.Module:
-        for kinds in ((nn.Dropout, nn.Dropout2d), (nn.Linear,)):
-            if found := [module for module in self.model.modules() if isinstance(module, kinds)]:
-                return found[-1]
-        raise ValueError(f"{type(self.model).__name__} has neither dropout nor a linear layer: `layer` says where")
+        model = uncompiled(model)
+        if layer is not None and layer not in dict(model.named_modules()):
+            raise ValueError(f"{type(model).__name__} has no module {layer!r}")
+        self.layer = _find_layer(model) if layer is None else layer
 
     @torch.no_grad()
     def raw_scores(self, faces: torch.Tensor, seed: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -78,11 +73,9 @@ class SERFIQ(FaceQualityMethod):
             kept = torch.stack([self._kept(face, seed, shape) for face in faces]).to(hidden_states)
             return (((hidden_states / (1 - self.dropout))[:, None] * kept).flatten(0, 1),)
 
-        handle = self.layer.register_forward_pre_hook(drop)
-        try:
-            embeddings = self.embed(faces.to(self.device))
-        finally:
-            handle.remove()
+        network = self.layered_network()
+        with removed([network.get_submodule(self.layer).register_forward_pre_hook(drop)]):
+            embeddings = output_of(network, faces.to(self.device), "embeddings").float()
         embeddings = normalize(embeddings).unflatten(0, (len(faces), self.num_passes))
         # Each pair once, and not by matrix products, where distances so small would drown in rounding.
         distances = torch.stack([torch.pdist(passes).double().mean() for passes in embeddings])
@@ -94,6 +87,13 @@ class SERFIQ(FaceQualityMethod):
     def _kept(self, face: torch.Tensor, seed: int, shape: tuple[int, ...]) -> torch.Tensor:
         """1 for the values that stay in each pass, else 0, `(num_passes, *shape)`, made of the seed and the pixels."""
         return torch.rand((self.num_passes, *shape), generator=self.generator(face, seed)).ge_(self.dropout)
+
+
+def _find_layer(model: nn.Module) -> str:
+    for kinds in ((nn.Dropout, nn.Dropout2d), (nn.Linear,)):
+        if found := [name for name, module in model.named_modules() if isinstance(module, kinds)]:
+            return found[-1]
+    raise ValueError(f"{type(model).__name__} has neither dropout nor a linear layer: `layer` says where")
 
 
 __all__ = ["SERFIQ"]

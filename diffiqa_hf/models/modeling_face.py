@@ -190,10 +190,9 @@ class FacePreTrainedModel(PreTrainedModel):
         std = faces.new_tensor(std).view(1, 3, 1, 1)
         return ((faces + 1) / 2 - mean) / std
 
-    def embedding_output(self, embeddings: torch.Tensor, return_dict: bool | None) -> FaceEmbeddingOutput | tuple:
+    def embedding_output(self, embeddings: torch.Tensor) -> FaceEmbeddingOutput:
         norms = None
         if self.config.normalize_embedding:
             norms = torch.linalg.vector_norm(embeddings, dim=1)
             embeddings = torch.nn.functional.normalize(embeddings)
-        output = FaceEmbeddingOutput(embeddings=embeddings, norms=norms)
-        return output.to_tuple() if return_dict is False else output
+        return FaceEmbeddingOutput(embeddings=embeddings, norms=norms)

@@ -24,7 +24,7 @@ from transformers import (
 )
 from transformers.models.auto.auto_factory import _BaseAutoModelClass, _LazyAutoMapping
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
-from transformers.utils import ModelOutput
+from transformers.utils import ModelOutput, can_return_tuple
 
 from ..default_weights import QUALITY_MODEL
 from .iresnet import IResNetConfig, IResNetModel
@@ -40,6 +40,8 @@ class FaceQualityModelOutput(ModelOutput):
     Output of a face quality model.
 
     Args:
+        loss (`torch.FloatTensor` of shape `()`, given where there are labels):
+            Mean squared difference of scores and labels.
         scores (`torch.FloatTensor` of shape `(batch_size,)`):
             Quality, higher is better. What the head gives: neither bounded nor comparable between models.
         embeddings (`torch.FloatTensor` of shape `(batch_size, embedding_size)`):
@@ -48,9 +50,31 @@ class FaceQualityModelOutput(ModelOutput):
             Whether it is a face: above 0, more likely than not.
     """
 
+    loss: torch.FloatTensor | None = None
     scores: torch.FloatTensor | None = None
     embeddings: torch.FloatTensor | None = None
     face_logits: torch.FloatTensor | None = None
+
+
+def quality_loss(scores: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor | None:
+    """
+    The mean squared difference of scores and labels, both `(batch_size,)`, in float32, which `transformers.Trainer`
+    trains a quality model by. A label that is NaN, of a face that could not be scored, counts for nothing. `None`
+    without labels.
+
+    Raises:
+        ValueError: There is not one label for each score.
+    """
+    if labels is None:
+        return None
+    if labels.numel() != scores.numel():
+        raise ValueError(
+            f"there are {scores.numel()} scores and labels of shape {tuple(labels.shape)}; one each is needed"
+        )
+    labels = labels.to(scores.device, torch.float32).reshape(scores.shape)
+    known = ~labels.isnan()
+    difference = torch.where(known, scores.float() - labels, 0.0)
+    return difference.square().sum() / known.sum().clamp(min=1)
 
 
 class FaceQualityHead(nn.Module):
@@ -87,25 +111,31 @@ class FacePreTrainedModelForFaceQuality(FacePreTrainedModel):
         self.head = FaceQualityHead(config)
         self.post_init()
 
+    @can_return_tuple
     def forward(
-        self, pixel_values: torch.FloatTensor, return_dict: bool | None = None
-    ) -> FaceQualityModelOutput | tuple[torch.FloatTensor, torch.FloatTensor]:
+        self, pixel_values: torch.FloatTensor, labels: torch.FloatTensor | None = None
+    ) -> FaceQualityModelOutput | tuple[torch.FloatTensor, ...]:
         r"""
         Args:
             pixel_values (`torch.FloatTensor` of shape `(batch_size, 3, 112, 112)`):
                 Canonical faces: RGB in [-1, 1].
-            return_dict (`bool`, *optional*):
+            labels (`torch.FloatTensor` of shape `(batch_size,)`, *optional*):
+                Qualities that the scores are to come to, for `loss`; a NaN is a face without one.
+            return_dict (`bool`, *optional*, defaults to `config.return_dict`):
                 `False` gives a plain tuple.
 
         Returns:
             [`FaceQualityModelOutput`] with `scores` of shape `(batch_size,)` and `embeddings` of shape
             `(batch_size, config.embedding_size)`; where `config.face_check`, `face_logits` as well.
         """
-        embeddings = self.backbone(pixel_values).embeddings
-        output = FaceQualityModelOutput(
-            scores=self.head(embeddings), embeddings=embeddings, face_logits=self.head.face_logits(embeddings)
+        embeddings = self.backbone(pixel_values, return_dict=True).embeddings
+        scores = self.head(embeddings)
+        return FaceQualityModelOutput(
+            loss=quality_loss(scores, labels),
+            scores=scores,
+            embeddings=embeddings,
+            face_logits=self.head.face_logits(embeddings),
         )
-        return output.to_tuple() if return_dict is False else output
 
 
 class IResNetForFaceQuality(FacePreTrainedModelForFaceQuality):
@@ -209,14 +239,17 @@ class SDDFIQAForFaceQuality(FacePreTrainedModel):
         self.score = nn.Linear(config.embedding_size, 1)
         self.post_init()
 
+    @can_return_tuple
     def forward(
-        self, pixel_values: torch.FloatTensor, return_dict: bool | None = None
-    ) -> FaceQualityModelOutput | tuple[torch.FloatTensor, torch.FloatTensor]:
+        self, pixel_values: torch.FloatTensor, labels: torch.FloatTensor | None = None
+    ) -> FaceQualityModelOutput | tuple[torch.FloatTensor, ...]:
         r"""
         Args:
             pixel_values (`torch.FloatTensor` of shape `(batch_size, 3, 112, 112)`):
                 Canonical faces: RGB in [-1, 1].
-            return_dict (`bool`, *optional*):
+            labels (`torch.FloatTensor` of shape `(batch_size,)`, *optional*):
+                Qualities that the scores are to come to, for `loss`; a NaN is a face without one.
+            return_dict (`bool`, *optional*, defaults to `config.return_dict`):
                 `False` gives a plain tuple.
 
         Returns:
@@ -226,9 +259,7 @@ class SDDFIQAForFaceQuality(FacePreTrainedModel):
         hidden_states = self.prelu(self.bn1(self.conv1(self.prepare_faces(pixel_values))))
         embeddings = self.blocks(hidden_states).flatten(1)
         scores = self.score(self.dropout(self.head_prelu(embeddings))).squeeze(-1)
-        if return_dict is False:
-            return scores, embeddings
-        return FaceQualityModelOutput(scores=scores, embeddings=embeddings)
+        return FaceQualityModelOutput(loss=quality_loss(scores, labels), scores=scores, embeddings=embeddings)
 
 
 class AutoModelForFaceQuality(_BaseAutoModelClass):

@@ -4,13 +4,14 @@
 import doctest
 import importlib
 import inspect
+import json
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from diffiqa_hf.evaluation import EDCProtocol, edc_curve
+from diffiqa_hf.evaluation import EDCProtocol, EDCWarning, edc_curve
 from diffiqa_hf.metrics import METRICS, metrics_path
 
 
@@ -64,6 +65,31 @@ def test_edc():
     )
     for name in ("fractions", "rates", "error_counts", "pair_counts", "thresholds", "best_rates"):
         np.testing.assert_array_equal(results[name], getattr(expected, name))
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_results_are_json(name, tmp_path):
+    results = load(name).compute(**data(), fmr=0.05)
+    path = evaluate.save(tmp_path / "results.json", **results)
+    saved = json.loads(path.read_text())
+    assert {key: saved[key] for key in results} == results
+    for value in results.values():
+        assert type(value) in (int, float) or {type(x) for x in value} <= {int, float}
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_missing_quality_is_refused_with_a_remedy_that_works(name):
+    arrays = data()
+    arrays["qualities_a"][0] = np.nan
+    with pytest.raises(ValueError, match="nan_quality='lowest'"):
+        load(name).compute(**arrays, fmr=0.05)
+    with pytest.warns(EDCWarning, match="no quality"):
+        results = load(name).compute(**arrays, fmr=0.05, nan_quality="lowest")
+    arrays["qualities_a"][0] = -1e9
+    expected = load(name).compute(**arrays, fmr=0.05)
+    assert results.keys() == expected.keys()
+    for key, value in expected.items():
+        assert results[key] == pytest.approx(value, abs=1e-12), key
 
 
 def test_batches_add_up():

@@ -55,10 +55,17 @@ def test_what_it_is_not_for(module):
         WinogradConv2d(module)
 
 
-def test_no_half_precision():
-    conv = WinogradConv2d(nn.Conv2d(4, 4, 3, padding=1)).bfloat16()
-    with pytest.raises(TypeError, match="fold without it"):
-        conv(torch.zeros(1, 4, 8, 8, dtype=torch.bfloat16))
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+@torch.no_grad()
+def test_in_another_precision_it_is_the_convolution(dtype):
+    torch.manual_seed(0)
+    conv = nn.Conv2d(4, 4, 3, padding=1)
+    faces = torch.randn(2, 4, 9, 8)
+    converted = WinogradConv2d(conv).to(dtype)
+    expected = conv.to(dtype)(faces.to(dtype))
+    for network in (converted, converted.float().to(dtype)):
+        tolerance = torch.finfo(dtype).eps * 8 * expected.abs().max().item()
+        torch.testing.assert_close(network(faces.to(dtype)), expected, atol=tolerance, rtol=0)
 
 
 @torch.no_grad()

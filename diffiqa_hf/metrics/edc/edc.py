@@ -24,8 +24,9 @@ Args:
         (`diffiqa_hf.evaluation.PROTOCOLS`).
     fmr, threshold, starting_fnmr (`float`, *optional*): One of them replaces the operating point of the protocol: the
         false match rate, the similarity threshold, or the FNMR that the curve starts from.
+    nan_quality (`str`, *optional*): `"raise"`, or `"lowest"`: who has no quality (NaN) leaves first, with a warning.
 Returns:
-    `dict`: `fractions`, `rates`, `error_counts`, `pair_counts` and `thresholds`, arrays of equal length: the discard
+    `dict`: `fractions`, `rates`, `error_counts`, `pair_counts` and `thresholds`, lists of equal length: the discard
     fractions, the FNMR at each, the errors and mated pairs left, and the similarity threshold; `best_fractions` and
     `best_rates`, a curve that no quality can pass on these pairs; and `threshold`, `fnmr`, `fmr`, `mated`,
     `nonmated`, `false_non_matches`, `false_matches`, of all pairs.
@@ -101,12 +102,15 @@ class EDC(evaluate.Metric):
         fmr=None,
         threshold=None,
         starting_fnmr=None,
+        nan_quality=None,
     ):
         changes = {}
         if any(value is not None for value in (fmr, threshold, starting_fnmr)):
             changes.update(fmr=fmr, threshold=threshold, starting_fnmr=starting_fnmr)
+        if nan_quality is not None:
+            changes["nan_quality"] = nan_quality
         protocol = EDCProtocol.from_preset(protocol, **changes)
         result = edc_curve(similarities, mated, (qualities_a, qualities_b), protocol)
         curves = ("fractions", "rates", "error_counts", "pair_counts", "thresholds", "best_fractions", "best_rates")
         numbers = {name: value for name, value in result.summary().items() if name in SCALARS}
-        return {**{name: getattr(result, name) for name in curves}, **numbers}
+        return {**{name: getattr(result, name).tolist() for name in curves}, **numbers}

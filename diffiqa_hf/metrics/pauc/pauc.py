@@ -23,6 +23,7 @@ Args:
         defined (`diffiqa_hf.evaluation.PROTOCOLS`).
     fmr, threshold, starting_fnmr (`float`, *optional*): One of them replaces the operating point of the protocol: the
         false match rate, the similarity threshold, or the FNMR that the curve starts from.
+    nan_quality (`str`, *optional*): `"raise"`, or `"lowest"`: who has no quality (NaN) leaves first, with a warning.
     limits (`list[float]`, *optional*): Discard fractions up to which the area is taken, instead of the protocol's.
 Returns:
     `dict`: For each limit L `pauc@L` (lower is better), `floor@L` (which no score can pass on these pairs),
@@ -107,11 +108,14 @@ class PAUC(evaluate.Metric):
         fmr=None,
         threshold=None,
         starting_fnmr=None,
+        nan_quality=None,
         limits=None,
     ):
         changes = {}
         if any(value is not None for value in (fmr, threshold, starting_fnmr)):
             changes.update(fmr=fmr, threshold=threshold, starting_fnmr=starting_fnmr)
+        if nan_quality is not None:
+            changes["nan_quality"] = nan_quality
         if limits is not None:
             changes["limits"] = tuple(limits)
         protocol = EDCProtocol.from_preset(protocol, **changes)

@@ -19,10 +19,11 @@ from transformers import (
     PreTrainedModel,  # noqa: F401 - diffusers looks for this name here to load a saved component
 )
 from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.utils import can_return_tuple
 
 from ..faceqnet.modeling_faceqnet import resize_faces
 from ..modeling_face import FacePreTrainedModel
-from ..modeling_face_quality import AutoModelForFaceQuality, FaceQualityModelOutput
+from ..modeling_face_quality import AutoModelForFaceQuality, FaceQualityModelOutput, quality_loss
 from .configuration_clib_fiqa import NUM_PROMPTS, PROMPT_WORDS, CLIBFIQAConfig
 
 
@@ -161,14 +162,17 @@ class CLIBFIQAForFaceQuality(FacePreTrainedModel):
         """
         return super().prepare_faces(resize_faces(pixel_values, self.config.crop_size))
 
+    @can_return_tuple
     def forward(
-        self, pixel_values: torch.FloatTensor, return_dict: bool | None = None
-    ) -> CLIBFIQAModelOutput | tuple[torch.FloatTensor, torch.FloatTensor, torch.FloatTensor]:
+        self, pixel_values: torch.FloatTensor, labels: torch.FloatTensor | None = None
+    ) -> CLIBFIQAModelOutput | tuple[torch.FloatTensor, ...]:
         r"""
         Args:
             pixel_values (`torch.FloatTensor` of shape `(batch_size, 3, height, width)`):
                 Canonical faces: RGB in [-1, 1].
-            return_dict (`bool`, *optional*):
+            labels (`torch.FloatTensor` of shape `(batch_size,)`, *optional*):
+                Qualities that the scores are to come to, for `loss`; a NaN is a face without one.
+            return_dict (`bool`, *optional*, defaults to `config.return_dict`):
                 `False` gives a plain tuple.
 
         Returns:
@@ -185,9 +189,8 @@ class CLIBFIQAForFaceQuality(FacePreTrainedModel):
         levels = probabilities.flatten(1, -2).sum(1)
         middles = (torch.arange(levels.shape[1], dtype=levels.dtype, device=levels.device) + 0.5) / levels.shape[1]
         scores = (levels * middles).sum(1)
-        if return_dict is False:
-            return scores, embeddings, probabilities
-        return CLIBFIQAModelOutput(scores=scores, embeddings=embeddings, probabilities=probabilities)
+        loss = quality_loss(scores, labels)
+        return CLIBFIQAModelOutput(loss=loss, scores=scores, embeddings=embeddings, probabilities=probabilities)
 
 
 AutoConfig.register(CLIBFIQAConfig.model_type, CLIBFIQAConfig, exist_ok=True)

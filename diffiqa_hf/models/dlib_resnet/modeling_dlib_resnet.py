@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel  # noqa: F401 - diffusers looks for this name here to load a saved component
 from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.utils import can_return_tuple
 
 from ..modeling_face import FaceEmbeddingOutput, FacePreTrainedModel
 from .configuration_dlib_resnet import DlibResNetConfig
@@ -143,24 +144,31 @@ class DlibResNetModel(FacePreTrainedModel):
         )
         return rows @ faces @ columns.mT
 
-    def forward(
-        self, pixel_values: torch.FloatTensor, return_dict: bool | None = None
-    ) -> FaceEmbeddingOutput | tuple[torch.FloatTensor]:
+    @can_return_tuple
+    def forward(self, pixel_values: torch.FloatTensor) -> FaceEmbeddingOutput | tuple[torch.FloatTensor]:
         r"""
         Args:
             pixel_values (`torch.FloatTensor` of shape `(batch_size, 3, 112, 112)`):
                 Canonical faces: RGB in [-1, 1].
-            return_dict (`bool`, *optional*):
+            return_dict (`bool`, *optional*, defaults to `config.return_dict`):
                 `False` gives a plain tuple.
 
         Returns:
             [`FaceEmbeddingOutput`] with `embeddings` of shape `(batch_size, config.embedding_size)`.
         """
+        return self.embedding_output(self.embed_features(self.pool_features(pixel_values)))
+
+    def pool_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Canonical faces to what the last layer reads, `(batch_size, in_features)`."""
         hidden_states = F.relu(self.norm(self.conv(self.prepare_faces(pixel_values))))
         hidden_states = F.max_pool2d(hidden_states, 3, stride=2)
         for i in range(1, len(self.config.depths) + 1):
             hidden_states = getattr(self, f"layer{i}")(hidden_states)
-        return self.embedding_output(self.fc(hidden_states.mean((2, 3))), return_dict)
+        return hidden_states.mean((2, 3))
+
+    def embed_features(self, pooled: torch.Tensor) -> torch.Tensor:
+        """What the last layer reads to embeddings `(batch_size, config.embedding_size)`, not normalised."""
+        return self.fc(pooled)
 
 
 __all__ = ["DlibResNetModel"]

@@ -16,9 +16,10 @@ from transformers import (
     AutoConfig,
     PreTrainedModel,  # noqa: F401 - diffusers looks for this name here to load a saved component
 )
+from transformers.utils import can_return_tuple
 
 from ..modeling_face import FacePreTrainedModel
-from ..modeling_face_quality import AutoModelForFaceQuality, FaceQualityModelOutput
+from ..modeling_face_quality import AutoModelForFaceQuality, FaceQualityModelOutput, quality_loss
 from .configuration_faceqgen import FaceQgenConfig
 
 
@@ -134,14 +135,17 @@ class FaceQgenForFaceQuality(FacePreTrainedModel):
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):  # as Isola et al. have it
             nn.init.normal_(module.weight, std=0.02)
 
+    @can_return_tuple
     def forward(
-        self, pixel_values: torch.FloatTensor, return_dict: bool | None = None
+        self, pixel_values: torch.FloatTensor, labels: torch.FloatTensor | None = None
     ) -> FaceQgenModelOutput | tuple[torch.FloatTensor, ...]:
         r"""
         Args:
             pixel_values (`torch.FloatTensor` of shape `(batch_size, 3, 112, 112)`):
                 Canonical faces: RGB in [-1, 1].
-            return_dict (`bool`, *optional*):
+            labels (`torch.FloatTensor` of shape `(batch_size,)`, *optional*):
+                Qualities that the scores are to come to, for `loss`; a NaN is a face without one.
+            return_dict (`bool`, *optional*, defaults to `config.return_dict`):
                 `False` gives a plain tuple.
 
         Returns:
@@ -157,8 +161,7 @@ class FaceQgenForFaceQuality(FacePreTrainedModel):
         scores = measures[self.config.measure]
         if self.config.measure == "mse":
             scores = -scores
-        output = FaceQgenModelOutput(scores=scores, restored=restored, **measures)
-        return output.to_tuple() if return_dict is False else output
+        return FaceQgenModelOutput(loss=quality_loss(scores, labels), scores=scores, restored=restored, **measures)
 
 
 def ssim(images_a: torch.Tensor, images_b: torch.Tensor) -> torch.Tensor:

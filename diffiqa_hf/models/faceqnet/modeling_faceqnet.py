@@ -13,9 +13,10 @@ from transformers import (
     PreTrainedModel,  # noqa: F401 - diffusers looks for this name here to load a saved component
 )
 from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.utils import can_return_tuple
 
 from ..modeling_face import FacePreTrainedModel
-from ..modeling_face_quality import AutoModelForFaceQuality, FaceQualityModelOutput
+from ..modeling_face_quality import AutoModelForFaceQuality, FaceQualityModelOutput, quality_loss
 from .configuration_faceqnet import FaceQnetConfig
 
 
@@ -110,14 +111,17 @@ class FaceQnetForFaceQuality(FacePreTrainedModel):
         """
         return super().prepare_faces(resize_faces(pixel_values, self.config.crop_size))
 
+    @can_return_tuple
     def forward(
-        self, pixel_values: torch.FloatTensor, return_dict: bool | None = None
-    ) -> FaceQualityModelOutput | tuple[torch.FloatTensor, torch.FloatTensor]:
+        self, pixel_values: torch.FloatTensor, labels: torch.FloatTensor | None = None
+    ) -> FaceQualityModelOutput | tuple[torch.FloatTensor, ...]:
         r"""
         Args:
             pixel_values (`torch.FloatTensor` of shape `(batch_size, 3, height, width)`):
                 Canonical faces: RGB in [-1, 1].
-            return_dict (`bool`, *optional*):
+            labels (`torch.FloatTensor` of shape `(batch_size,)`, *optional*):
+                Qualities that the scores are to come to, for `loss`; a NaN is a face without one.
+            return_dict (`bool`, *optional*, defaults to `config.return_dict`):
                 `False` gives a plain tuple.
 
         Returns:
@@ -131,9 +135,7 @@ class FaceQnetForFaceQuality(FacePreTrainedModel):
         for dense, act in zip(self.dense, self.acts, strict=True):
             hidden_states = act(dense(hidden_states))
         scores = hidden_states.squeeze(-1)
-        if return_dict is False:
-            return scores, features
-        return FaceQualityModelOutput(scores=scores, embeddings=features)
+        return FaceQualityModelOutput(loss=quality_loss(scores, labels), scores=scores, embeddings=features)
 
 
 def resize_faces(pixel_values: torch.Tensor, size: list[int] | tuple[int, ...]) -> torch.Tensor:

@@ -13,9 +13,10 @@ from transformers import (
     AutoConfig,
     PreTrainedModel,  # noqa: F401 - diffusers looks for this name here to load a saved component
 )
+from transformers.utils import can_return_tuple
 
 from ..modeling_face import FacePreTrainedModel
-from ..modeling_face_quality import AutoModelForFaceQuality, FaceQualityModelOutput
+from ..modeling_face_quality import AutoModelForFaceQuality, FaceQualityModelOutput, quality_loss
 from .configuration_lightqnet import LightQNetConfig
 
 
@@ -115,14 +116,17 @@ class LightQNetForFaceQuality(FacePreTrainedModel):
             )
         return super().prepare_faces(pixel_values)
 
+    @can_return_tuple
     def forward(
-        self, pixel_values: torch.FloatTensor, return_dict: bool | None = None
-    ) -> FaceQualityModelOutput | tuple[torch.FloatTensor, torch.FloatTensor]:
+        self, pixel_values: torch.FloatTensor, labels: torch.FloatTensor | None = None
+    ) -> FaceQualityModelOutput | tuple[torch.FloatTensor, ...]:
         r"""
         Args:
             pixel_values (`torch.FloatTensor` of shape `(batch_size, 3, height, width)`):
                 Canonical faces: RGB in [-1, 1].
-            return_dict (`bool`, *optional*):
+            labels (`torch.FloatTensor` of shape `(batch_size,)`, *optional*):
+                Qualities that the scores are to come to, for `loss`; a NaN is a face without one.
+            return_dict (`bool`, *optional*, defaults to `config.return_dict`):
                 `False` gives a plain tuple.
 
         Returns:
@@ -132,9 +136,7 @@ class LightQNetForFaceQuality(FacePreTrainedModel):
         """
         features = self.feature(self.blocks(self.stem(self.prepare_faces(pixel_values)))).mean((2, 3))
         scores = self.score(features).squeeze(-1).sigmoid()
-        if return_dict is False:
-            return scores, features
-        return FaceQualityModelOutput(scores=scores, embeddings=features)
+        return FaceQualityModelOutput(loss=quality_loss(scores, labels), scores=scores, embeddings=features)
 
 
 AutoConfig.register(LightQNetConfig.model_type, LightQNetConfig, exist_ok=True)

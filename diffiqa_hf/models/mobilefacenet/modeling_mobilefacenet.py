@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel  # noqa: F401 - diffusers looks for this name here to load a saved component
 from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.utils import can_return_tuple
 
 from ..modeling_face import FaceEmbeddingOutput, FacePreTrainedModel
 from .configuration_mobilefacenet import MobileFaceNetConfig
@@ -112,22 +113,27 @@ class MobileFaceNetModel(FacePreTrainedModel):
         self.norm = nn.BatchNorm1d(config.embedding_size, eps=config.bn_eps)
         self.post_init()
 
-    def forward(
-        self, pixel_values: torch.FloatTensor, return_dict: bool | None = None
-    ) -> FaceEmbeddingOutput | tuple[torch.FloatTensor]:
+    @can_return_tuple
+    def forward(self, pixel_values: torch.FloatTensor) -> FaceEmbeddingOutput | tuple[torch.FloatTensor]:
         r"""
         Args:
             pixel_values (`torch.FloatTensor` of shape `(batch_size, 3, 112, 112)`):
                 Canonical faces: RGB in [-1, 1].
-            return_dict (`bool`, *optional*):
+            return_dict (`bool`, *optional*, defaults to `config.return_dict`):
                 `False` gives a plain tuple.
 
         Returns:
             [`FaceEmbeddingOutput`] with `embeddings` of shape `(batch_size, config.embedding_size)`.
         """
-        hidden_states = self.blocks(self.stem(self.prepare_faces(pixel_values)))
-        hidden_states = self.pool(self.feature(hidden_states)).flatten(1)
-        return self.embedding_output(self.norm(self.embed(hidden_states)), return_dict)
+        return self.embedding_output(self.embed_features(self.pool_features(pixel_values)))
+
+    def pool_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Canonical faces to what the last layer reads, `(batch_size, in_features)`."""
+        return self.pool(self.feature(self.blocks(self.stem(self.prepare_faces(pixel_values))))).flatten(1)
+
+    def embed_features(self, pooled: torch.Tensor) -> torch.Tensor:
+        """What the last layer reads to embeddings `(batch_size, config.embedding_size)`, not normalised."""
+        return self.norm(self.embed(pooled))
 
 
 __all__ = ["MobileFaceNetModel"]

@@ -12,10 +12,11 @@ from transformers import (
     AutoConfig,
     PreTrainedModel,  # noqa: F401 - diffusers looks for this name here to load a saved component
 )
+from transformers.utils import can_return_tuple
 
 from ..faceqnet.modeling_faceqnet import resize_faces
 from ..modeling_face import FacePreTrainedModel
-from ..modeling_face_quality import AutoModelForFaceQuality, FaceQualityModelOutput
+from ..modeling_face_quality import AutoModelForFaceQuality, FaceQualityModelOutput, quality_loss
 from ..pfe.modeling_pfe import mated_pairs, sphere_stages
 from .configuration_pcnet import PCNetConfig
 
@@ -59,14 +60,17 @@ class PCNetForFaceQuality(FacePreTrainedModel):
         """
         return super().prepare_faces(resize_faces(pixel_values, self.config.crop_size))
 
+    @can_return_tuple
     def forward(
-        self, pixel_values: torch.FloatTensor, return_dict: bool | None = None
-    ) -> FaceQualityModelOutput | tuple[torch.FloatTensor, torch.FloatTensor]:
+        self, pixel_values: torch.FloatTensor, labels: torch.FloatTensor | None = None
+    ) -> FaceQualityModelOutput | tuple[torch.FloatTensor, ...]:
         r"""
         Args:
             pixel_values (`torch.FloatTensor` of shape `(batch_size, 3, height, width)`):
                 Canonical faces: RGB in [-1, 1].
-            return_dict (`bool`, *optional*):
+            labels (`torch.FloatTensor` of shape `(batch_size,)`, *optional*):
+                Qualities that the scores are to come to, for `loss`; a NaN is a face without one.
+            return_dict (`bool`, *optional*, defaults to `config.return_dict`):
                 `False` gives a plain tuple.
 
         Returns:
@@ -75,9 +79,7 @@ class PCNetForFaceQuality(FacePreTrainedModel):
         """
         features = self.stages(self.prepare_faces(pixel_values)).mean((2, 3))
         scores = self.score(self.dropout(features)).squeeze(-1).sigmoid()
-        if return_dict is False:
-            return scores, features
-        return FaceQualityModelOutput(scores=scores, embeddings=features)
+        return FaceQualityModelOutput(loss=quality_loss(scores, labels), scores=scores, embeddings=features)
 
 
 def pair_loss(scores: torch.Tensor, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -56,6 +56,7 @@ class PFEConfig(FaceModelConfig):
     """
 
     model_type = "pfe"
+    sub_configs = {"backbone_config": AutoConfig}
 
     bn_eps: float = 1e-3
     backbone_config: dict | PreTrainedConfig | None = None

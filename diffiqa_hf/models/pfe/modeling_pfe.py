@@ -18,9 +18,10 @@ from transformers import (
     PreTrainedModel,  # noqa: F401 - diffusers looks for this name here to load a saved component
 )
 from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.utils import can_return_tuple
 
 from ..modeling_face import FaceEmbeddingOutput, FacePreTrainedModel
-from ..modeling_face_quality import AutoModelForFaceQuality, FaceQualityModelOutput
+from ..modeling_face_quality import AutoModelForFaceQuality, FaceQualityModelOutput, quality_loss
 from .configuration_pfe import PFEConfig, SphereNetConfig
 
 
@@ -107,21 +108,27 @@ class SphereNetModel(FacePreTrainedModel):
         self.features.weight.requires_grad = False
         self.post_init()
 
-    def forward(
-        self, pixel_values: torch.FloatTensor, return_dict: bool | None = None
-    ) -> FaceEmbeddingOutput | tuple[torch.FloatTensor]:
+    @can_return_tuple
+    def forward(self, pixel_values: torch.FloatTensor) -> FaceEmbeddingOutput | tuple[torch.FloatTensor]:
         r"""
         Args:
             pixel_values (`torch.FloatTensor` of shape `(batch_size, 3, 112, 112)`):
                 Canonical faces: RGB in [-1, 1].
-            return_dict (`bool`, *optional*):
+            return_dict (`bool`, *optional*, defaults to `config.return_dict`):
                 `False` gives a plain tuple.
 
         Returns:
             [`FaceEmbeddingOutput`] with `embeddings` of shape `(batch_size, config.embedding_size)`.
         """
-        hidden_states = self.stages(self.prepare_faces(pixel_values)).flatten(1)
-        return self.embedding_output(self.features(self.fc(hidden_states)), return_dict)
+        return self.embedding_output(self.embed_features(self.pool_features(pixel_values)))
+
+    def pool_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Canonical faces to what the last layer reads, `(batch_size, in_features)`."""
+        return self.stages(self.prepare_faces(pixel_values)).flatten(1)
+
+    def embed_features(self, pooled: torch.Tensor) -> torch.Tensor:
+        """What the last layer reads to embeddings `(batch_size, config.embedding_size)`, not normalised."""
+        return self.features(self.fc(pooled))
 
 
 class PFEUncertaintyModule(nn.Module):
@@ -215,30 +222,26 @@ class PFEForFaceQuality(FacePreTrainedModel):
         """The FR model's, which makes the embedding."""
         return self.backbone.fc if hasattr(self.backbone, "fc") else self.backbone.embed
 
+    @can_return_tuple
     def forward(
-        self, pixel_values: torch.FloatTensor, return_dict: bool | None = None
-    ) -> PFEModelOutput | tuple[torch.FloatTensor, torch.FloatTensor, torch.FloatTensor]:
+        self, pixel_values: torch.FloatTensor, labels: torch.FloatTensor | None = None
+    ) -> PFEModelOutput | tuple[torch.FloatTensor, ...]:
         r"""
         Args:
             pixel_values (`torch.FloatTensor` of shape `(batch_size, 3, 112, 112)`):
                 Canonical faces: RGB in [-1, 1].
-            return_dict (`bool`, *optional*):
+            return_dict (`bool`, *optional*, defaults to `config.return_dict`):
                 `False` gives a plain tuple.
 
         Returns:
             [`PFEModelOutput`]
         """
-        read: list[torch.Tensor] = []
-        handle = self._last_layer().register_forward_pre_hook(lambda module, args: read.append(args[0]))
-        try:
-            embeddings = normalize(self.backbone(pixel_values).embeddings)
-        finally:
-            handle.remove()
-        log_variances = self.uncertainty(read[0])
+        pooled = self.backbone.pool_features(pixel_values)
+        embeddings = normalize(self.backbone.embed_features(pooled))
+        log_variances = self.uncertainty(pooled)
         scores = -harmonic_mean_of_variances(log_variances)
-        if return_dict is False:
-            return scores, embeddings, log_variances
-        return PFEModelOutput(scores=scores, embeddings=embeddings, log_variances=log_variances)
+        loss = quality_loss(scores, labels)
+        return PFEModelOutput(loss=loss, scores=scores, embeddings=embeddings, log_variances=log_variances)
 
 
 def harmonic_mean_of_variances(log_variances: torch.Tensor) -> torch.Tensor:

@@ -169,6 +169,31 @@ class SinusoidalEmbedding(nn.Module):
         return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
+class DownLevel(nn.ModuleList):
+    """Two residual blocks, attention and the halving of the resolution, in this order, as in the checkpoint."""
+
+    def forward(
+        self, hidden_states: torch.Tensor, time: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What goes on, and the two that go to the other side."""
+        block1, block2, attention, downsample = self
+        first = block1(hidden_states, time)
+        second = attention(block2(first, time))
+        return downsample(second), first, second
+
+
+class UpLevel(nn.ModuleList):
+    """Two residual blocks, attention and the doubling of the resolution, in this order, as in the checkpoint."""
+
+    def forward(
+        self, hidden_states: torch.Tensor, first: torch.Tensor, second: torch.Tensor, time: torch.Tensor
+    ) -> torch.Tensor:
+        block1, block2, attention, upsample = self
+        hidden_states = block1(torch.cat([hidden_states, second], dim=1), time)
+        hidden_states = block2(torch.cat([hidden_states, first], dim=1), time)
+        return upsample(attention(hidden_states))
+
+
 class DifFIQAUNetModel(ModelMixin, ConfigMixin):
     r"""
     The UNet of DifFIQA's authors, for checkpoints that were trained with their code.
@@ -197,6 +222,9 @@ class DifFIQAUNetModel(ModelMixin, ConfigMixin):
     ```
     """
 
+    _supports_gradient_checkpointing = True
+    _no_split_modules = ["DownLevel", "UpLevel", "ResnetBlock", "Residual"]
+
     @register_to_config
     def __init__(
         self, dim: int = 128, dim_mults: tuple[int, ...] = (1, 2, 4, 8), channels: int = 3, sample_size: int = 112
@@ -216,7 +244,7 @@ class DifFIQAUNetModel(ModelMixin, ConfigMixin):
         for i, (narrow, wide) in enumerate(zip(inputs, widths, strict=True)):
             last = i == len(widths) - 1
             self.downs.append(
-                nn.ModuleList(
+                DownLevel(
                     [
                         ResnetBlock(narrow, narrow, time_dim),
                         ResnetBlock(narrow, narrow, time_dim),
@@ -234,7 +262,7 @@ class DifFIQAUNetModel(ModelMixin, ConfigMixin):
         for i, (narrow, wide) in reversed(list(enumerate(zip(inputs, widths, strict=True)))):
             conv = nn.Conv2d(wide, narrow, 3, padding=1)
             self.ups.append(
-                nn.ModuleList(
+                UpLevel(
                     [
                         ResnetBlock(wide + narrow, wide, time_dim),
                         ResnetBlock(wide + narrow, wide, time_dim),
@@ -246,16 +274,18 @@ class DifFIQAUNetModel(ModelMixin, ConfigMixin):
 
         self.final_res_block = ResnetBlock(2 * dim, dim, time_dim)
         self.final_conv = nn.Conv2d(dim, channels, 1)
+        self.gradient_checkpointing = False
 
     @property
     def config(self) -> FrozenDict:
         """
-        What was registered, and `block_out_channels`: the widths under the name that diffusers' UNets have for them.
-        It follows from the others and is not saved.
+        What was registered. As an attribute and no entry, so that it is neither saved nor handed to `from_config`,
+        it has `block_out_channels`: the widths under the name that diffusers' UNets have for them.
         """
-        config = super().config
+        config = FrozenDict(super().config)
         widths = tuple(config["dim"] * multiple for multiple in config["dim_mults"])
-        return FrozenDict(config, block_out_channels=widths)
+        object.__setattr__(config, "block_out_channels", widths)
+        return config
 
     def forward(
         self, sample: torch.Tensor, timestep: torch.Tensor | float | int, return_dict: bool = True
@@ -287,24 +317,24 @@ class DifFIQAUNetModel(ModelMixin, ConfigMixin):
         # normalisation over the channels is several times as fast.
         first = hidden_states = self.init_conv(sample.contiguous(memory_format=torch.channels_last))
         skips = []
-        for block1, block2, attention, downsample in self.downs:
-            hidden_states = block1(hidden_states, time)
-            skips.append(hidden_states)
-            hidden_states = attention(block2(hidden_states, time))
-            skips.append(hidden_states)
-            hidden_states = downsample(hidden_states)
+        for level in self.downs:
+            hidden_states, *both = self._run(level, hidden_states, time)
+            skips.append(both)
 
         hidden_states = self.mid_attn(self.mid_block1(hidden_states, time))
         hidden_states = self.mid_block2(hidden_states, time)
 
-        for block1, block2, attention, upsample in self.ups:
-            hidden_states = block1(torch.cat([hidden_states, skips.pop()], dim=1), time)
-            hidden_states = block2(torch.cat([hidden_states, skips.pop()], dim=1), time)
-            hidden_states = upsample(attention(hidden_states))
+        for level in self.ups:
+            hidden_states = self._run(level, hidden_states, *skips.pop(), time)
 
         hidden_states = self.final_res_block(torch.cat([hidden_states, first], dim=1), time)
         out = self.final_conv(hidden_states).contiguous()
         return DifFIQAUNetOutput(sample=out) if return_dict else (out,)
+
+    def _run(self, level: DownLevel | UpLevel, *args: torch.Tensor):
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            return self._gradient_checkpointing_func(level, *args)
+        return level(*args)
 
 
 __all__ = ["DifFIQAUNetModel", "DifFIQAUNetOutput"]
