@@ -29,6 +29,7 @@ from torch.nn.functional import cosine_similarity
 from transformers import PreTrainedModel
 
 from .calibration import Calibration, CalibrationMixin, find_calibration
+from .conversion.networks import load_fr_model
 from .default_weights import PIPELINE
 from .folding import fold
 from .image_processing_face import FaceImageProcessor
@@ -115,7 +116,12 @@ class DifFIQAPipeline(CalibrationMixin, DiffusionPipeline):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike = "default", **kwargs):
-        """As in diffusers: a folder or a Hub id. `"default"` is the small pipeline that comes with the package."""
+        """
+        As in diffusers: a folder or a Hub id. `"default"` is the small pipeline that comes with the package. Its
+        `fr_model` may be a name as well, as [`load_method`] takes it.
+        """
+        if isinstance(kwargs.get("fr_model"), (str, os.PathLike)):
+            kwargs["fr_model"] = load_fr_model(kwargs["fr_model"])
         folder = pretrained_model_name_or_path
         if folder == "default":
             folder = PIPELINE

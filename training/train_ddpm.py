@@ -65,7 +65,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     model.add_argument("--layers_per_block", type=int, default=1, help="residual blocks at each width (default: 1)")
     model.add_argument("--resolution", type=int, default=112, help="side of the faces in pixels (default: 112)")
-    model.add_argument("--fr_model", help="folder or Hub id of the FR model that goes into the saved pipeline")
+    model.add_argument("--fr_model", help="folder or Hub id of the FR model that goes into the saved pipeline; dlib")
     train = parser.add_argument_group("training (defaults: the authors' code)")
     train.add_argument("--max_train_timestep", type=int, default=100, help="T' of the paper: time steps are below it")
     train.add_argument(

@@ -118,7 +118,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=1.0,
         help="fraction of the people that a step compares with, for many people (partial FC; default: %(default)s)",
     )
-    loss.add_argument("--teacher", nargs="*", default=[], help="folders or Hub ids of FR models to distil from")
+    loss.add_argument("--teacher", nargs="*", default=[], help="folders or Hub ids of FR models to distil from; dlib")
     loss.add_argument(
         "--teacher_embeddings",
         nargs="*",

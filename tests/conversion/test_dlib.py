@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from transformers import AutoModel
 
-from diffiqa_hf import DlibResNetModel, load_method
+from diffiqa_hf import DifFIQAPipeline, DlibResNetModel, load_method
 from diffiqa_hf.cli import main
 from diffiqa_hf.conversion import recognise
 from diffiqa_hf.conversion.checkpoint import load_foreign
 from diffiqa_hf.conversion.loading import CheckpointError, read_checkpoint
 from diffiqa_hf.conversion.networks import load_fr_model
 from diffiqa_hf.conversion.readers.dlib import read_dlib_network
+from diffiqa_hf.labelling import QualityLabeller
 
 
 WEIGHTS = dlib.make_weights()
@@ -256,6 +257,12 @@ def test_wherever_an_fr_model_is_named(installed, tmp_path):
     with torch.no_grad():
         expected = load_foreign(installed).model(pixels).embeddings.norm().item()
     assert float(row["score"]) == pytest.approx(expected, rel=1e-5)
+    pipe = DifFIQAPipeline.from_pretrained("default", fr_model="dlib")
+    assert type(pipe.fr_model) is DlibResNetModel
+    labels = QualityLabeller("embedding-norm", fr_model="dlib", device="cpu").label(
+        {"image": [str(faces / "astronaut.jpg")]}
+    )
+    assert labels["quality"][0] == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize(
