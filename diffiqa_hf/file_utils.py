@@ -78,6 +78,19 @@ def file_fault(path: str | os.PathLike) -> str | None:
         return "no such file"
     if not head:
         return "empty file"
+    return stand_in(head)
+
+
+def stand_in(head: bytes) -> str | None:
+    """
+    What lies in the place of a file that was not downloaded: the pointer of Git LFS, or a web page.
+
+    Args:
+        head: The first bytes of the file, 100 or more.
+
+    Returns:
+        The reason in one line, without the name of the file; `None` where it is neither.
+    """
     if head.startswith(b"version https://git-lfs"):
         return "a Git LFS pointer and not the file itself: `git lfs pull` fetches it"
     # A safetensors file begins with the length of its header, whose first byte may be that of "<".
@@ -86,4 +99,4 @@ def file_fault(path: str | os.PathLike) -> str | None:
     return None
 
 
-__all__ = ["file_fault", "replace_file", "replace_folder", "write_text"]
+__all__ = ["file_fault", "replace_file", "replace_folder", "stand_in", "write_text"]

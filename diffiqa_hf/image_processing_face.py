@@ -37,6 +37,8 @@ LARGE_IMAGE_PIXELS = 64_000_000
 MAX_SIDE = 4096
 # A shorter side below this holds no face that anything could be said of.
 MIN_SIDE = 16
+# What a HEIC or HEIF file calls itself in its bytes 8 to 11.
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 # Farthest that an aligned landmark may lie from the template, in pixels of a 112x112 crop. It is 14.5 at most over LFW
 # and 23.9 where a profile hides the far half; with the eyes in the wrong order it is 24.8 or more.
 MAX_LANDMARK_DISTANCE = 24.0
@@ -146,10 +148,34 @@ _WARNINGS = threading.Lock()
 
 
 def _opened(file: str | os.PathLike | io.BytesIO) -> Image.Image:
+    try:
+        return _opened_by_pillow(file)
+    except UnidentifiedImageError:
+        if not _is_heif(file):
+            raise
+    # A telephone's picture: the package that reads it is an extra, and is imported for the first of them.
+    try:
+        import pillow_heif
+    except ImportError:
+        raise FaceImageError("a HEIC or HEIF picture: `pip install 'diffiqa-hf[heif]'` lets it be read") from None
+    pillow_heif.register_heif_opener()
+    return _opened_by_pillow(file)
+
+
+def _opened_by_pillow(file: str | os.PathLike | io.BytesIO) -> Image.Image:
     # Pillow warns at half of the size that it refuses; up to there we reduce the picture ourselves.
     with _WARNINGS, warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         return Image.open(file)
+
+
+def _is_heif(file: str | os.PathLike | io.BytesIO) -> bool:
+    if isinstance(file, io.BytesIO):
+        head = file.getvalue()[:12]
+    else:
+        with open(file, "rb") as opened:
+            head = opened.read(12)
+    return head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS
 
 
 @contextmanager

@@ -4,6 +4,7 @@
 import io
 import json
 import os
+import sys
 import warnings
 import zlib
 from pathlib import Path
@@ -699,3 +700,23 @@ def test_detected_and_given_landmarks_agree_on_lfw(aligner, shared_dir):
         crop = np.asarray(load_image(test["image"][names[row["name"]]].as_py())).transpose(2, 0, 1)
         differences.append(np.abs((face.numpy() + 1) * 127.5 - crop).mean())
     assert np.mean(differences) < 4
+
+
+def test_a_telephones_picture_is_read_where_its_package_is(tmp_path):
+    heif = pytest.importorskip("pillow_heif")
+    picture = Image.radial_gradient("L").resize((64, 48)).convert("RGB")
+    heif.from_pillow(picture).save(tmp_path / "IMG_1.HEIC", quality=100)
+    for image in (tmp_path / "IMG_1.HEIC", {"bytes": (tmp_path / "IMG_1.HEIC").read_bytes(), "path": None}):
+        read = load_image(image)
+        assert read.mode == "RGB" and read.size == (64, 48)
+        # HEVC is lossy, and keeps half of the colour's resolution.
+        assert np.abs(np.asarray(read, int) - np.asarray(picture, int)).mean() < 2
+
+
+def test_a_telephones_picture_that_cannot_be_read_says_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    content = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+    (tmp_path / "IMG_1.HEIC").write_bytes(content)
+    for image in (tmp_path / "IMG_1.HEIC", {"bytes": content, "path": None}):
+        with pytest.raises(FaceImageError, match=r"a HEIC or HEIF picture: `pip install 'diffiqa-hf\[heif\]'`"):
+            load_image(image)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from .errors import CommandError, printable, reason
-from .scoring import be_quiet
+from .scoring import be_quiet, say
 
 
 DESCRIPTION = """\
@@ -98,6 +98,9 @@ def _run(config, args: argparse.Namespace) -> int:
     progress = not args.quiet and sys.stderr.isatty()
     try:
         runner = StudyRunner(config, share.device, share.process, share.num_processes, progress)
+        if not args.quiet and not share.process:
+            for name, benchmark in runner.benchmarks.items():
+                say(f"{name}: {benchmark.protocol}")
         missing = runner.compute(only_find=args.report_only)
         if share.process:
             return 0  # everything is computed; the first process makes the report

@@ -2,6 +2,7 @@
 """`diffiqa best`: the best faces of each person or track."""
 
 import argparse
+import math
 import os
 import re
 import shutil
@@ -9,15 +10,20 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ..image_files import find_images
+from ..scoring.names import existing_file
+from ..scoring.people import HOW
+from ..scoring.score_files import read_scores
+from ..scoring.tables import TableError, as_text, column_of
 from .errors import CommandError, printable, reason
 from .scoring import (
     add_scoring_arguments,
     check_scoring,
+    given_options,
+    images_of,
     load_scorer,
-    parse_grouping,
+    looks_into_folders,
+    people_rule,
     positive,
-    read_table,
     say,
     stream_records,
 )
@@ -39,13 +45,15 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
         "--group-by",
         required=True,
         metavar="HOW",
-        help="folder, regex:PATTERN (its first group, in the path), column:NAME (of the table of --scores), or a "
-        "table with the columns file and identity",
+        help=f"{HOW}, or column:NAME of the table of --scores; folder: of each group, a line says which; regex: its "
+        "first group, in the path; a table: with the columns file and identity",
     )
     parser.add_argument("--top", type=positive, default=1, metavar="K", help="how many of each group (1)")
     parser.add_argument(
-        "--scores", type=Path, metavar="FILE", help="table with the columns file and score; no scoring"
+        "--scores", type=Path, metavar="FILE", help="table (.csv, .txt, .jsonl, .parquet) of scores; no scoring"
     )
+    parser.add_argument("--name-column", metavar="COLUMN", help="of --scores: names of the images (file)")
+    parser.add_argument("--score-column", metavar="COLUMN", help="of --scores: higher is better (score)")
     parser.add_argument("--recursive", action="store_true", help="look into folders in a folder as well")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--list", action="store_true", help="list them (what is done without --copy-to and --link-to)")
@@ -62,25 +70,39 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError("--group-by column:NAME goes with --scores")
     if bool(args.paths) == (args.scores is not None):
         raise CommandError("give images and folders, or --scores, one of the two")
-    grouping = parse_grouping(args.group_by, "--group-by") if column is None else None
+    if args.scores is not None and (given := given_options(args, add_scoring_arguments)):
+        raise CommandError(f"{given[0]} is for scoring images; the scores of --scores are there already")
+    if args.scores is not None and args.recursive:
+        raise CommandError("--recursive is for folders; --scores names its files")
+    if args.scores is None and (args.name_column or args.score_column):
+        raise CommandError("--name-column and --score-column go with --scores")
+    rule = people_rule(args.group_by, "--group-by", args.paths, one_is_enough=True) if column is None else None
     folder = args.copy_to or args.link_to
     _check_folder(folder)
     failed = False
     if args.scores is not None:
-        rows = _read_scores(args.scores, column)
+        rows = _read_scores(args, column)
     else:
-        files, problems = find_images(args.paths, args.recursive or args.group_by == "folder")
+        files, problems = images_of(args.paths, args.recursive or looks_into_folders(args.group_by))
         failed = bool(problems)
-        for problem in problems:
-            say(problem)
         if not files:
             return 2
+        # Before anything is computed: the folders may not say what belongs together.
+        groups_of = dict(zip(files, rule(files).labels, strict=True))
         rows = [
-            {"file": files[record.index], "score": record.score, "error": record.error}
+            {
+                "file": files[record.index],
+                "score": record.score,
+                "error": record.error,
+                "group": groups_of[files[record.index]],
+            }
             for record in stream_records(load_scorer(args), files, args)
         ]
     files = [row["file"] for row in rows]
-    groups = grouping(files) if grouping is not None else [_text(row[column]) for row in rows]
+    if args.scores is not None and rule is not None:
+        for row, label in zip(rows, rule(files).labels, strict=True):
+            row["group"] = label
+    groups = [row["group"] for row in rows]
     for row, group in zip(rows, groups, strict=True):
         if row["error"] is not None:
             say(f"{row['file']}: {row['error']}")
@@ -116,26 +138,21 @@ def _check_folder(folder: Path | None) -> None:
         raise CommandError(f"cannot use the folder {folder}: {reason(error)}") from error
 
 
-def _read_scores(path: Path, column: str | None) -> list[dict]:
-    rows = read_table(path)
-    if not rows:
-        raise CommandError(f"{path} has no rows")
-    for name in ("file", "score", *([] if column is None else [column])):
-        if name not in rows[0]:
-            raise CommandError(f"{path} has no column {name}; it has {', '.join(map(str, rows[0]))}")
-    for row in rows:
-        row["error"] = _text(row.get("error"))
-        try:
-            row["score"] = float(_text(row["score"]) or "nan")
-        except ValueError:
-            raise CommandError(f"{path}: {row['score']!r} is no score (of {row['file']})") from None
-        if row["error"] is None and row["score"] != row["score"]:
-            row["error"] = "no score"
+def _read_scores(args: argparse.Namespace, column: str | None) -> list[dict]:
+    name, score = args.name_column or "file", args.score_column or "score"
+    try:
+        hints = (" (--name-column)", " (--score-column)")
+        read = read_scores(args.scores, name, (score,), several_faces=True, hints=hints)
+        groups = read.names if column is None else column_of(read.columns, column, read.source)
+    except TableError as error:
+        raise CommandError(str(error)) from error
+    for note in read.notes:
+        say(note)
+    rows = []
+    for file, value, error, group in zip(read.names, read.scores[score], read.errors, groups, strict=True):
+        error = error or ("no score" if math.isnan(value) else None)
+        rows.append({"file": file, "score": value, "error": error, "group": as_text(group)})
     return rows
-
-
-def _text(value: object) -> str | None:
-    return None if value in (None, "") else str(value)
 
 
 def _place(
@@ -154,7 +171,7 @@ def _place(
             wanted += 1
             try:
                 inside.mkdir(parents=True, exist_ok=True)
-                place(file, inside / _free_name(os.path.basename(file), names))
+                place(existing_file(file), inside / _free_name(os.path.basename(file), names))
                 done += 1
             except OSError as error:
                 say(f"{file}: {reason(error)}")

@@ -7,13 +7,15 @@ import sys
 import warnings
 from pathlib import Path
 
-from ..image_files import find_images
+from ..scoring.people import HOW
 from .errors import CommandError, printable, reason
 from .scoring import (
     add_scoring_arguments,
     check_scoring,
+    images_of,
     load_scorer,
-    parse_grouping,
+    looks_into_folders,
+    people_rule,
     say,
     scorer_settings,
     stream_records,
@@ -39,8 +41,8 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
     parser.add_argument(
         "--identities",
         metavar="HOW",
-        help="who is who: folder (one each), regex:PATTERN (its first group, in the path) or a table with the columns "
-        "file and identity",
+        help=f"who is who: {HOW}; folder: of each person, a line says which; regex: its first group, in the path; "
+        "a table: with the columns file and identity",
     )
     parser.add_argument("--recursive", action="store_true", help="look into folders in a folder as well")
     parser.add_argument("--data", metavar="TEXT", help="what these faces are, kept in the file (the folders' names)")
@@ -54,15 +56,13 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(f"{args.output} is there already: remove it first")
     if args.output.suffix != ".json":
         raise CommandError(f"--output {args.output}: the ending is .json")
-    grouping = parse_grouping(args.identities, "--identities") if args.identities else None
-    files, problems = find_images(args.paths, args.recursive or args.identities == "folder")
-    for problem in problems:
-        say(problem)
+    rule = people_rule(args.identities, "--identities", args.paths) if args.identities else None
+    files, problems = images_of(args.paths, args.recursive or looks_into_folders(args.identities))
     if not files:
         return 2
     identities = None
-    if grouping is not None:
-        identities = grouping(files)
+    if rule is not None:
+        identities = rule(files).labels
         for file, identity in zip(files, identities, strict=True):
             if identity is None:
                 problems.append(f"{file}: --identities {args.identities} does not say who it is")

@@ -6,10 +6,11 @@ import importlib.util
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 
+from ..scoring.people import HOW
 from .errors import CommandError, printable, reason
-from .scoring import be_quiet, placed
+from .scoring import be_quiet, people_rule, placed, positive, say
 
 
 DESCRIPTION = """\
@@ -24,11 +25,12 @@ EPILOG = """\
 examples:
   diffiqa evaluate --scores scores.csv --pairs pairs.txt --embeddings embeddings.npy --output report/
   diffiqa evaluate --scores DifFIQA=a.csv other=b.csv --pairs pairs.csv --similarities --protocol diffiqa
-  diffiqa evaluate --scores all.csv --score-columns ofiq magface --identity-folders --fr-model arcface/
+  diffiqa evaluate --scores all.csv --score-columns ofiq magface --identities folder --fr-model arcface/
   diffiqa evaluate --scores a.csv --pairs pairs.csv --similarities --threshold 0.35 --discard images
 
 pairs.txt is as LFW has it; pairs.csv has the columns file_a, file_b, mated (1 or 0) and, with --similarities,
-similarity. An image may be named by the last parts of its path, with or without the file's ending.
+similarity. An image may be named by the last parts of its path, with or without the file's ending; two different
+endings are two files.
 
 protocols, which the options above change one by one (diffiqa_hf.evaluation.EDCProtocol has them all):
   default  FMR 1e-3; fixed threshold; of mated pairs the worse image counts; exact steps, ties leave together
@@ -53,7 +55,7 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
         nargs="+",
         required=True,
         metavar="[NAME=]FILE",
-        help="tables (.csv, .jsonl, .parquet), one for each method; the name is that of the file unless given",
+        help="tables (.csv, .txt, .jsonl, .parquet), one for each method; the name is that of the file unless given",
     )
     scores.add_argument("--name-column", default="file", metavar="COLUMN", help="names of the images (file)")
     scores.add_argument(
@@ -69,23 +71,26 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
         help="an image without a score is an error (raise), or leaves first (lowest)",
     )
     pairs = parser.add_argument_group("comparisons: --pairs, or the people")
-    pairs.add_argument("--pairs", metavar="FILE", help="pairs.txt as LFW has it, or a table")
+    pairs.add_argument("--pairs", metavar="FILE", help="pairs.txt as LFW has it, lines `file file 1`, or a table")
     pairs.add_argument(
         "--pair-columns",
         nargs=3,
-        default=("file_a", "file_b", "mated"),
         metavar=("A", "B", "MATED"),
         help="of a table of pairs (file_a file_b mated)",
     )
     people = pairs.add_mutually_exclusive_group()
     people.add_argument("--identity-column", metavar="COLUMN", help="the people, in the (first) table of scores")
-    people.add_argument("--identity-folders", action="store_true", help="the people are the folders of the images")
-    pairs.add_argument(
-        "--mated-per-person", type=_positive, default=20, metavar="N", help="without --pairs: at most (20)"
+    people.add_argument(
+        "--identities",
+        metavar="HOW",
+        help=f"who is who: {HOW}; folder: of each person, a line says which; regex: its first group, in the name; a "
+        "table: with the columns file and identity",
     )
-    pairs.add_argument(
-        "--nonmated", type=_positive, default=100_000, metavar="N", help="without --pairs: how many are drawn (100000)"
+    people.add_argument(
+        "--identity-folders", dest="identities", action="store_const", const="folder", help="--identities folder"
     )
+    pairs.add_argument("--mated-per-person", type=positive, metavar="N", help="without --pairs: at most (20)")
+    pairs.add_argument("--nonmated", type=positive, metavar="N", help="without --pairs: how many are drawn (100000)")
     similarities = parser.add_argument_group("similarities, one of").add_mutually_exclusive_group(required=True)
     similarities.add_argument(
         "--embeddings", metavar="FILE.npy", help="(images, D), rows in the order of the (first) table of scores"
@@ -98,6 +103,13 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
         help="a column of the table of pairs, higher is more alike (similarity)",
     )
     similarities.add_argument(
+        "--distances",
+        nargs="?",
+        const="distance",
+        metavar="COLUMN",
+        help="the same of distances, lower is more alike (distance); they are turned round, as --threshold is",
+    )
+    similarities.add_argument(
         "--fr-model",
         metavar="ID_OR_PATH",
         help="FR model that embeds the images; 'default' is the one inside, 'dlib' that of face_recognition_models",
@@ -106,7 +118,7 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
     images.add_argument("--image-root", type=Path, metavar="FOLDER", help="what the names of images are relative to")
     images.add_argument("--align", action="store_true", help="find the faces and align them; for whole photographs")
     images.add_argument("--device", help="such as cpu, cuda (default: an accelerator if there is one)")
-    images.add_argument("--batch-size", type=_positive, default=32, metavar="N", help="images at a time (32)")
+    images.add_argument("--batch-size", type=positive, metavar="N", help="images at a time (32)")
     protocol = parser.add_argument_group("protocol")
     protocol.add_argument(
         "--protocol",
@@ -158,11 +170,13 @@ class _Scores:
     methods: dict[str, object]  # (I,) arrays
     errors: dict[str, list]  # why an image has no score, where the table says so
     first: dict[str, list]  # the columns of the first table
+    rows: list[int]  # of the first table, of num_rows: what is there twice counts once
+    num_rows: int
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs `diffiqa evaluate`; returns its exit status."""
-    from ..evaluation.files import TableError
+    from ..scoring.tables import TableError
 
     _check_usage(args)
     try:
@@ -172,12 +186,22 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_usage(args: argparse.Namespace) -> None:
-    if not (args.pairs or args.identity_column or args.identity_folders):
-        raise CommandError("give --pairs, or the people: --identity-column or --identity-folders")
-    if args.similarities and not args.pairs:
-        raise CommandError("--similarities is a column of --pairs")
-    if (args.align or args.image_root) and not args.fr_model:
-        raise CommandError("--align and --image-root go with --fr-model")
+    if not (args.pairs or args.identity_column or args.identities):
+        raise CommandError("give --pairs, or the people: --identities or --identity-column")
+    for option in ("similarities", "distances"):
+        if getattr(args, option) and not args.pairs:
+            raise CommandError(f"--{option} is a column of --pairs")
+    for option in ("align", "image_root", "device", "batch_size"):
+        if getattr(args, option) and not args.fr_model:
+            raise CommandError(f"--{option.replace('_', '-')} goes with --fr-model")
+    for option in ("mated_per_person", "nonmated"):
+        if getattr(args, option) and args.pairs:
+            raise CommandError(f"--{option.replace('_', '-')} is for pairs that are drawn; --pairs lists them")
+    args.mated_per_person, args.nonmated = args.mated_per_person or 20, args.nonmated or 100_000
+    if args.pair_columns and not args.pairs:
+        raise CommandError("--pair-columns goes with --pairs")
+    if args.distances and args.threshold is not None:
+        args.threshold = -args.threshold
     if args.replicates < 0:
         raise CommandError("--replicates is 0 or more")
     if args.output and not args.no_plot and importlib.util.find_spec("matplotlib") is None:
@@ -200,6 +224,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         notes = (f"{repeated:,} of {len(pairs):,} pairs repeat another one, and count again.",)
     if similarities is None:
         similarities, notes = _similarities(args, scores, pairs, used)
+    notes = (*notes, *_likeness(args, similarities, mated))
     try:
         evaluation = evaluate_methods(
             similarities,
@@ -253,34 +278,28 @@ def _protocol(args: argparse.Namespace):
 def _read_scores(args: argparse.Namespace) -> _Scores:
     import numpy as np
 
-    from ..evaluation.files import Names, numbers, read_table
+    from ..scoring.names import Names
+    from ..scoring.score_files import read_scores
 
     several = len(args.score_columns) > 1
     scores = None
     for argument in args.scores:
         label, path = _named(argument)
-        table = read_table(path)
-        for column in (args.name_column, *args.score_columns):
-            if column not in table:
-                option = "--name-column" if column == args.name_column else "--score-columns"
-                raise CommandError(f"{path}: no column {column!r}; it has {', '.join(table)} ({option})")
-        names = [str(name) for name in table[args.name_column]]
-        index = Names(names, path)  # each name once
+        hints = (" (--name-column)", " (--score-columns)")
+        read = read_scores(path, args.name_column, args.score_columns, hints=hints)
+        for note in read.notes:
+            say(note)
         if scores is None:
-            if not names:
-                raise CommandError(f"{path}: has no rows")
-            scores = _Scores(names, path, {}, {}, table)
-            rows = np.arange(len(names))
+            scores = _Scores(read.names, path, {}, {}, read.columns, read.rows, read.num_rows)
+            rows = np.arange(len(read.names))
         else:
-            rows = index.find(scores.names, scores.source)
+            rows = Names(read.names, path).find(scores.names, scores.source)
         for column in args.score_columns:
             name = label if not several else (column if len(args.scores) == 1 else f"{label} {column}")
             if name in scores.methods:
                 raise CommandError(f"two methods are called {name!r}: name them, as in NAME={path}")
-            values = numbers(table[column], f"{path}: column {column}")
-            scores.methods[name] = values[rows]
-            if "error" in table:
-                scores.errors[name] = [table["error"][row] for row in rows]
+            scores.methods[name] = np.array(read.scores[column])[rows]
+            scores.errors[name] = [read.errors[row] for row in rows]
     if unknown := sorted(set(args.lower_is_better) - set(scores.methods)):
         raise CommandError(f"--lower-is-better {unknown[0]}: the methods are {', '.join(scores.methods)}")
     for name in args.lower_is_better:
@@ -300,25 +319,36 @@ def _comparisons(args: argparse.Namespace, scores: _Scores):
     """Pairs as rows of the scores, whether they are mated, similarities where the list has them, and people."""
     import numpy as np
 
-    from ..evaluation.files import Names, read_pairs
+    from ..evaluation.pair_lists import read_pairs
     from ..evaluation.pair_sampling import sample_pairs
+    from ..scoring.names import Names
 
-    identities = _identities(args, scores)
+    labels = _identities(args, scores)
     if not args.pairs:
+        # Who is unknown may be anybody, and is compared with nobody.
+        known = np.array([row for row, label in enumerate(labels) if label is not None], np.int64)
+        people = np.array([labels[row] for row in known], dtype=str)
         try:
-            pairs, mated = sample_pairs(identities, args.mated_per_person, args.nonmated, args.seed)
+            pairs, mated = sample_pairs(people, args.mated_per_person, args.nonmated, args.seed)
         except ValueError as error:
             raise CommandError(reason(error)) from error
-        return pairs, mated, None, identities
-    listed = read_pairs(args.pairs, args.pair_columns, args.similarities)
-    index = Names(scores.names, scores.source)
-    both = index.find([*listed.first, *listed.second], listed.source)
+        return known[pairs].astype(np.int32), mated, None, _people_of(labels)
+    columns = args.pair_columns or ("file_a", "file_b", "mated")
+    listed = read_pairs(args.pairs, columns, args.similarities or args.distances)
+    if args.distances:
+        listed = replace(listed, similarities=-listed.similarities)
+    # Names out of a person and a number are LFW's.
+    numbered = listed.identities is not None
+    both = Names(scores.names, scores.source).find([*listed.first, *listed.second], listed.source, numbered)
     pairs = both.reshape(2, -1).T.astype(np.int32)
     if len(same := np.flatnonzero(pairs[:, 0] == pairs[:, 1])):
         raise CommandError(f"{listed.source}: pair {same[0] + 1} compares {listed.first[same[0]]} with itself")
-    if identities is not None:
-        return pairs, listed.mated, listed.similarities, identities
-    if listed.identities is not None:
+    if labels is not None:
+        unknown = [row for row in np.unique(pairs).tolist() if labels[row] is None]
+        if not unknown:
+            return pairs, listed.mated, listed.similarities, _people_of(labels)
+        say(f"{len(unknown):,} compared images are of nobody known: people are those that mated pairs join")
+    elif listed.identities is not None:
         people = [listed.identities[name] for name in (*listed.first, *listed.second)]
         identities = np.full(len(scores.names), "", dtype=object)
         identities[both] = people
@@ -326,21 +356,53 @@ def _comparisons(args: argparse.Namespace, scores: _Scores):
     return pairs, listed.mated, listed.similarities, _joined(pairs, listed, len(scores.names))
 
 
-def _identities(args: argparse.Namespace, scores: _Scores):
+def _people_of(labels: Sequence[str | None]):
+    """The people, (I,); who is unknown is like nobody else."""
     import numpy as np
+
+    if None not in labels:
+        return np.array(labels, dtype=str)
+    of_label = {label: at for at, label in enumerate(sorted(set(labels) - {None}))}
+    return np.array([of_label.get(label, len(labels) + row) for row, label in enumerate(labels)])
+
+
+def _identities(args: argparse.Namespace, scores: _Scores) -> list[str | None] | None:
+    """The person of each image, `None` where unknown; or `None`: the pairs say what there is to say."""
+    from ..scoring.people import People
+    from ..scoring.tables import as_text
 
     if args.identity_column:
         if args.identity_column not in scores.first:
             raise CommandError(
                 f"{scores.source}: no column {args.identity_column!r}; it has {', '.join(scores.first)}"
             )
-        return np.array([str(value) for value in scores.first[args.identity_column]])
-    if args.identity_folders:
-        folders = [PurePath(name).parent.name for name in scores.names]
-        if bare := [name for name, folder in zip(scores.names, folders, strict=True) if not folder]:
-            raise CommandError(f"{scores.source}: {bare[0]} is in no folder that could name its person")
-        return np.array(folders)
+        labels = [as_text(value) for value in scores.first[args.identity_column]]
+        people = People(labels, f"the column {args.identity_column}", scores.names)
+        say(f"--identity-column: {people.said()}")
+        return labels
+    if args.identities:
+        return people_rule(args.identities, "--identities")(scores.names).labels
     return None
+
+
+def _likeness(args: argparse.Namespace, similarities, mated) -> list[str]:
+    """A note where mated pairs are less alike than others: something is the wrong way round."""
+    import numpy as np
+
+    if mated.all() or not mated.any():
+        return []
+    own, other = (float(np.median(similarities[which])) for which in (mated, ~mated))
+    if own >= other:
+        return []
+    if args.similarities:
+        hint = "are these distances? --distances turns them round"
+    elif args.distances:
+        hint = "are these similarities? --similarities takes them as they are"
+    else:
+        hint = "are the people, the pairs and the rows of the embeddings right?"
+    line = f"mated pairs are less alike than non-mated ones (medians {own:.4g} and {other:.4g}): {hint}"
+    say(line)
+    return [line]
 
 
 def _joined(pairs, listed, count: int):
@@ -386,20 +448,11 @@ def _similarities(args: argparse.Namespace, scores: _Scores, pairs, used):
     from ..evaluation.protocol import EDCWarning
     from ..evaluation.study import noted
     from ..evaluation.verification import compare_embeddings
+    from ..scoring.embeddings import read_embeddings
 
     if args.embeddings:
-        try:
-            embeddings = np.load(args.embeddings, allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise CommandError(f"{args.embeddings}: {reason(error)}") from error
-        if not isinstance(embeddings, np.ndarray) or embeddings.ndim != 2:
-            raise CommandError(f"{args.embeddings}: not one array (images, D)")
-        if len(embeddings) != len(scores.names):
-            raise CommandError(
-                f"{args.embeddings} has {len(embeddings):,} rows and {scores.source} {len(scores.names):,}: "
-                "they must be the same images in the same order"
-            )
-        embeddings = embeddings[used]
+        embeddings = read_embeddings(args.embeddings, scores.num_rows, scores.source)
+        embeddings = embeddings[np.array(scores.rows)[used]]
     else:
         embeddings = _embed(args, [scores.names[row] for row in used])
     norms = np.linalg.norm(embeddings.astype(np.float64), axis=1)
@@ -416,6 +469,7 @@ def _embed(args: argparse.Namespace, names: Sequence[str]):
     from ..conversion.networks import load_fr_model
     from ..evaluation.runner import embed_images
     from ..image_processing_face import FaceImageProcessor
+    from ..scoring.names import existing_file
 
     be_quiet()
     try:
@@ -423,12 +477,12 @@ def _embed(args: argparse.Namespace, names: Sequence[str]):
     except Exception as error:  # whatever the libraries raise for what is no FR model
         raise CommandError(f"cannot load the FR model {args.fr_model}: {reason(error)}") from error
     placed(model, args.device)
-    paths = [name if args.image_root is None else str(args.image_root / name) for name in names]
+    paths = [existing_file(name if args.image_root is None else str(args.image_root / name)) for name in names]
     embeddings, errors = embed_images(
         model,
         paths,
         image_processor=FaceImageProcessor(do_align=args.align),
-        batch_size=args.batch_size,
+        batch_size=args.batch_size or 32,
         progress=sys.stderr.isatty(),
     )
     if failed := [row for row, error in enumerate(errors) if error is not None]:
@@ -500,7 +554,7 @@ def _write(args: argparse.Namespace, evaluation) -> None:
         "scores": args.scores,
         "pairs": args.pairs,
         "drawn": None if args.pairs else {"mated_per_person": args.mated_per_person, "nonmated": args.nonmated},
-        "similarities": args.embeddings or args.fr_model or args.similarities,
+        "similarities": args.embeddings or args.fr_model or args.similarities or f"-{args.distances}",
         "seed": args.seed,
     }
     results = {**settings, **evaluation.to_dict()}
@@ -515,10 +569,3 @@ def _write(args: argparse.Namespace, evaluation) -> None:
             save_figure(plot_edc([replace(evaluation, fr_model="")]), args.output / "edc")
     except OSError as error:
         raise CommandError(f"cannot write to {args.output}: {reason(error)}") from error
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return value

@@ -6,12 +6,12 @@ import os
 import unicodedata
 from pathlib import Path
 
-from ..image_files import find_images
 from .best import _free_name
 from .errors import CommandError, printable, reason
 from .scoring import (
     add_scoring_arguments,
     check_scoring,
+    images_of,
     load_scorer,
     say,
     scorer_settings,
@@ -46,9 +46,7 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs `diffiqa explain`; returns its exit status."""
     check_scoring(args)
-    files, problems = find_images(args.paths, args.recursive)
-    for problem in problems:
-        say(problem)
+    files, problems = images_of(args.paths, args.recursive)
     if not files:
         return 2
     try:

@@ -8,20 +8,21 @@ import json
 import os
 import statistics
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..image_files import find_images
 from ..methods.cards import get_card
+from ..scoring.names import FileKeys, row_name
 from .errors import CommandError, printable, reason
-from .score_table import TERMS, ScoreTable, check_format, row_name
+from .score_table import TERMS, ScoreTable, check_format
 from .scoring import (
     FR_MODEL_HELP,
     PIPELINE_SETTINGS,
     add_call_arguments,
     be_quiet,
+    images_of,
     load_pipeline,
     pipeline_settings,
     placed,
@@ -82,7 +83,7 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
     parser.add_argument(
         "--iso", action="store_true", help="also the percentile as an integer from 0 to 100; -1 is a face that failed"
     )
-    parser.add_argument("--resume", action="store_true", help="go on with the table, skip the files that it has")
+    parser.add_argument("--resume", action="store_true", help="go on with the table: files that failed, and new ones")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="picture to write: the faces by their scores")
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
 
@@ -90,22 +91,22 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs `diffiqa score`; returns its exit status."""
     _check_usage(args)
-    files, problems = find_images(args.paths, args.recursive)
-    for problem in problems:
-        say(problem)
+    files, problems = images_of(args.paths, args.recursive)
     if not files:
         # Each problem has had its line.
         return 2
     pipe = _load(args)
     calibration = _calibration(args, pipe)
     terms = TERMS if args.method == "diffiqa" else _terms(pipe)
-    table = _open_table(args, pipe, terms, calibration) if args.output else None
+    key = FileKeys()
+    todo = {key(file): file for file in files}
+    table = _open_table(args, pipe, terms, calibration, lambda file: key(file) in todo) if args.output else None
     if args.dtype == "float32":
         pipe.enable_folding(winograd=pipe.device.type == "cpu")
     rows = [] if table is None else list(table.rows)
     kept = len(rows)
-    done = {row["file"] for row in rows}
-    todo = [file for file in files if row_name(file) not in done]
+    done = {key(row["file"]) for row in rows}
+    todo = [file for file in files if key(file) not in done]
     print_rows = table is None or (len(todo) <= TABLE_ROWS and not args.quiet)
     width = max([len(printable(row_name(file))) for file in todo], default=0)
 
@@ -250,7 +251,9 @@ def _terms(method) -> tuple[str, ...]:
     return (*(("raw",) if method.card.lower_is_better else ()), *terms)
 
 
-def _open_table(args: argparse.Namespace, pipe, terms: tuple[str, ...], calibration) -> ScoreTable:
+def _open_table(
+    args: argparse.Namespace, pipe, terms: tuple[str, ...], calibration, tried_again: Callable[[str], bool]
+) -> ScoreTable:
     from ..labelling import fingerprint
 
     settings = {"method": args.method, "weights": fingerprint(pipe)}
@@ -272,7 +275,7 @@ def _open_table(args: argparse.Namespace, pipe, terms: tuple[str, ...], calibrat
     if calibration is not None:
         described["calibration_data"] = calibration.data
     measures = [*(["percentile"] if calibration is not None else []), *(["iso"] if args.iso else [])]
-    return ScoreTable(args.output, settings, described, args.resume, terms, measures)
+    return ScoreTable(args.output, settings, described, args.resume, terms, measures, tried_again)
 
 
 def _digest(calibration) -> str:

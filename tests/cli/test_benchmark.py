@@ -24,8 +24,9 @@ from diffiqa_hf.cli.errors import CommandError
 from diffiqa_hf.evaluation import EDCProtocol, compare_embeddings, edc_curve
 from diffiqa_hf.evaluation.pair_sampling import sample_pairs
 from diffiqa_hf.evaluation.report import paper_figures
-from diffiqa_hf.evaluation.runner import FACES, StudyRunner, _Entry, embed_images, open_benchmark
+from diffiqa_hf.evaluation.runner import FACES, StudyRunner, _Entry, embed_images
 from diffiqa_hf.evaluation.study_config import BenchmarkConfig, ConfigError, StudyConfig
+from diffiqa_hf.evaluation.study_images import open_benchmark
 from diffiqa_hf.methods import CARDS, load_method
 
 
@@ -687,7 +688,8 @@ def test_one_line_says_what_is_wrong(setup, done, tmp_path, changes, reason):
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"), [("[1, 2", "study.yaml: while parsing"), ("- a\n", "the study: names and values are needed")]
+    ("text", "reason"),
+    [("[1, 2", "study.yaml: not YAML or JSON: while parsing"), ("- a\n", "the study: names and values are needed")],
 )
 def test_a_file_that_is_no_study(tmp_path, text, reason):
     (tmp_path / "study.yaml").write_text(text)

@@ -169,7 +169,7 @@ def test_a_file_that_has_gone_has_a_line(scores, capsys):
         assert [path.name for path in Path(f"out{i}").rglob("*.png")] == ["d.png"]
 
 
-@pytest.mark.parametrize("group", ["../../up", "..", "/root", "a/b", ".", " "])
+@pytest.mark.parametrize("group", ["../../up", "..", "/root", "a/b", "."])
 def test_no_group_leads_out_of_the_folder(tmp_path, group, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("a.png").write_bytes(b"a")
@@ -203,11 +203,16 @@ def test_groups_whose_folders_would_have_one_name_stay_apart(tmp_path, monkeypat
         (["--group-by", "folder"], "give images and folders, or --scores"),
         (["x.png", "--scores", "s.csv", "--group-by", "folder"], "give images and folders, or --scores"),
         (["x.png", "--group-by", "column:who"], "goes with --scores"),
-        (["x.png", "--group-by", "who"], "neither folder, nor regex:PATTERN"),
-        (["--scores", "s.csv", "--group-by", "column:who"], "has no column who; it has file, score"),
-        (["--scores", "e.csv", "--group-by", "folder"], "e.csv has no rows"),
-        (["--scores", "w.csv", "--group-by", "folder"], "'high' is no score (of a.png)"),
-        (["--scores", "s.txt", "--group-by", "folder"], "the ending is one of"),
+        (["x.png", "--group-by", "who"], "neither folder, first-folder, parent, each-folder, name, regex:PATTERN"),
+        (["--scores", "s.csv", "--group-by", "column:who"], "s.csv: has no column 'who'; it has file, score"),
+        (["--scores", "e.csv", "--group-by", "folder"], "e.csv: has no rows"),
+        (["--scores", "w.csv", "--group-by", "folder"], "w.csv: column score: row 1: 'high' is no number"),
+        (["--scores", "s.dat", "--group-by", "folder"], "s.dat: a table ends in .csv, "),
+        (["--scores", "s.csv", "--group-by", "folder", "--align"], "--align is for scoring images"),
+        (["--scores", "s.csv", "--group-by", "folder", "--model", "x"], "--model is for scoring images"),
+        (["--scores", "s.csv", "--group-by", "folder", "--recursive"], "--recursive is for folders"),
+        (["--scores", "s.csv", "--group-by", "folder", "--score-column", "x"], "has no column 'x'"),
+        (["x.png", "--group-by", "folder", "--name-column", "x"], "go with --scores"),
         (["--scores", "s.csv", "--group-by", "folder", "--copy-to", "s.csv"], "cannot use the folder s.csv"),
     ],
 )
@@ -216,7 +221,7 @@ def test_bad_usage_is_one_line(tmp_path, monkeypatch, arguments, message, capsys
     Path("s.csv").write_text("file,score\na.png,1\n")
     Path("e.csv").write_text("file,score\n")
     Path("w.csv").write_text("file,score\na.png,high\n")
-    Path("s.txt").write_text("file,score\na.png,1\n")
+    Path("s.dat").write_text("file,score\na.png,1\n")
     assert main(["best", *arguments]) == 2
     err = capsys.readouterr().err
     assert message in err and err.count("\n") == 1

@@ -150,10 +150,16 @@ def test_no_calibration_is_status_2(pipeline, tmp_path, capsys):
     [
         (["--output", "x.csv"], "the ending is .json"),
         (["--output", "there.json"], "is there already"),
-        (["--output", "x.json", "--identities", "who"], "neither folder, nor regex:PATTERN, nor a table"),
+        (
+            ["--output", "x.json", "--identities", "who"],
+            "who: neither folder, first-folder",
+        ),
         (["--output", "x.json", "--identities", "regex:("], "no regular expression"),
-        (["--output", "x.json", "--identities", "missing.csv"], "cannot read missing.csv"),
-        (["--output", "x.json", "--identities", "columns.csv"], "no table with the columns file and identity"),
+        (["--output", "x.json", "--identities", "missing.csv"], "missing.csv: No such file"),
+        (
+            ["--output", "x.json", "--identities", "columns.csv"],
+            "columns.csv: has no column 'identity'",
+        ),
         (["--output", "x.json", "--detector", "y.onnx"], "--detector goes with --align"),
     ],
 )

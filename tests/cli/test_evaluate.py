@@ -298,8 +298,8 @@ def test_images_without_a_score(data, tmp_path, capsys):
         ({"--scores": ["a.csv", "a.csv"]}, "two methods are called 'a'"),
         ({"--scores": ["short.csv"]}, "images are not in .*short.csv, the first is P00_0002"),
         ({"--scores": ["a.csv", "short.csv"]}, "images are not in .*short.csv, the first is faces/P00/P00_0002.jpg"),
-        ({"--scores": "twice.csv"}, "faces/P00/P00_0001.jpg occurs twice"),
-        ({"--scores": "words.csv"}, "column score: row 1 is no number: 'good'"),
+        ({"--scores": "twice.csv"}, "faces/P00/P00_0001.jpg is there twice, with the scores"),
+        ({"--scores": "words.csv"}, "column score: row 1: 'good' is no number"),
         ({"--scores": "infinite.csv"}, "the score of faces/P00/P00_0001.jpg is infinite"),
         ({"--embeddings": "nothing.npy"}, "nothing.npy: No such file"),
         ({"--embeddings": "a.csv"}, "a.csv: "),
@@ -326,7 +326,10 @@ def test_images_without_a_score(data, tmp_path, capsys):
         ({"--pairs": "self.csv"}, "pair 1 compares P00_0001 with itself"),
         ({"--pairs": "contradiction.csv"}, "P00_0001 and P00_0003 are called non-mated, but mated pairs join them"),
         ({"--pairs": "pairs.csv", "--identity-column": "score"}, "the identities contradict mated"),
-        ({"--image-root": "."}, "go with --fr-model"),
+        ({"--image-root": "."}, "--image-root goes with --fr-model"),
+        ({"--device": "cpu"}, "--device goes with --fr-model"),
+        ({"--batch-size": 2}, "--batch-size goes with --fr-model"),
+        ({"--nonmated": 2}, "--nonmated is for pairs that are drawn"),
         ({"--replicates": -1}, "--replicates is 0 or more"),
     ],
 )
@@ -335,7 +338,7 @@ def test_one_line_says_what_is_wrong(data, tmp_path, monkeypatch, change, reason
     header = ["file", "score"]
     write_csv(tmp_path / "a.csv", [header, *rows])
     write_csv(tmp_path / "short.csv", [header, *rows[::3]])
-    write_csv(tmp_path / "twice.csv", [header, *rows, rows[0]])
+    write_csv(tmp_path / "twice.csv", [header, *rows, [rows[0][0], "9"]])
     write_csv(tmp_path / "words.csv", [header, (rows[0][0], "good"), *rows[1:]])
     write_csv(tmp_path / "infinite.csv", [header, (rows[0][0], "inf"), *rows[1:]])
     write_csv(tmp_path / "self.csv", [["file_a", "file_b", "mated"], ["P00_0001", "P00_0001.jpg", 1]])

@@ -18,7 +18,7 @@ from PIL import Image
 from diffiqa_hf.cli import main
 from diffiqa_hf.cli.score_plot import FACE, GAP, MARGIN, MAX_FACES, TITLE, choose, draw
 from diffiqa_hf.cli.score_table import COLUMNS, ScoreTable
-from diffiqa_hf.image_files import find_images
+from diffiqa_hf.scoring.image_files import find_images
 
 
 QUICK = ["--num-timesteps", "2", "--num-repeats", "1", "--device", "cpu"]
@@ -268,14 +268,15 @@ def test_find_images(tmp_path):
     def names(files):
         return [os.path.relpath(file, tmp_path) for file in files]
 
-    assert names(find_images([str(tmp_path)])[0]) == ["a.jpeg", "b.JPG"]
+    assert names(find_images([str(tmp_path)]).files) == ["a.jpeg", "b.JPG"]
     files, problems = find_images([str(tmp_path)], recursive=True)
     assert not problems
     # `again` and `sub` are one folder: it is looked into once, through the first of its names.
     assert names(files) == ["a.jpeg", "b.JPG", "again/d.webp", "again/deep/e.TIFF", "faces.jpg/f.bmp"]
     # A named file is taken whatever its ending, and each file once.
     text = str(tmp_path / "z.txt")
-    assert find_images([text, text, str(tmp_path / "b.JPG"), str(tmp_path)])[0][:2] == [text, str(tmp_path / "b.JPG")]
+    found = find_images([text, text, str(tmp_path / "b.JPG"), str(tmp_path)])
+    assert found.files[:2] == [text, str(tmp_path / "b.JPG")]
 
 
 def test_the_columns_are_the_terms_of_the_pipeline():
@@ -288,7 +289,7 @@ def test_the_columns_are_the_terms_of_the_pipeline():
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
-def test_resume_scores_what_is_missing(model, tmp_path, ending, capsys):
+def test_resume_scores_what_is_missing_and_what_failed(model, tmp_path, ending, monkeypatch, capsys):
     output = tmp_path / f"scores.{ending}"
     faces = tmp_path / "faces"
     save_face(faces / "b.png")
@@ -305,13 +306,21 @@ def test_resume_scores_what_is_missing(model, tmp_path, ending, capsys):
     save_face(faces / "a.png", seed=1)
     assert main([*args, "--resume"]) == 1
     rows = read_rows(output)
-    assert rows[:2] == first
-    assert [Path(row["file"]).name for row in rows] == ["b.png", "c.png", "a.png"]
-    assert rows[2]["score"] is not None
-    # Nothing is left to do: nothing changes.
+    assert rows[0] == first[0]
+    assert [Path(row["file"]).name for row in rows] == ["b.png", "a.png", "c.png"]
+    assert rows[1]["score"] is not None and rows[2] == first[1]
+    # What failed is tried again, and the exit status is that of all rows: also with the one file that is left.
+    assert main([*args[:1], str(faces / "a.png"), *args[2:], "--resume"]) == 1
+    assert read_rows(output) == rows
+    save_face(faces / "c.png", seed=2)
+    assert main([*args, "--resume"]) == 0
+    assert read_rows(output)[:2] == rows[:2] and read_rows(output)[2]["score"] is not None
+    # Nothing is left to do: nothing changes, however the files are spelled.
     before = output.read_bytes() if ending != "parquet" else read_rows(output)
-    assert main([*args, "--resume"]) == 1
-    assert before == (output.read_bytes() if ending != "parquet" else read_rows(output))
+    monkeypatch.chdir(tmp_path)
+    for folder in ("faces", "./faces/../faces/", str(faces)):
+        assert main([*args[:1], folder, *args[2:], "--resume"]) == 0
+        assert before == (output.read_bytes() if ending != "parquet" else read_rows(output))
 
 
 def test_resume_refuses_another_model_and_other_settings(model, tmp_path, capsys):
@@ -399,7 +408,7 @@ def test_a_killed_run_goes_on(model, tmp_path, ending, number, capsys):
     # So many that the run is met in the middle of it, however slow the machine is that meets it.
     links = [faces / f"{i:04}.png" for i in range(3000)]
     for link in links:
-        link.symlink_to("../face.png")
+        link.hardlink_to(tmp_path / "face.png")  # a symbolic one is the file itself, which counts once
     output = tmp_path / f"scores.{ending}"
     args = ["score", str(faces), "--output", str(output), "--model", model, "--batch-size", "1", *QUICK]
     # Whoever runs the tests in the background of a shell script has Ctrl-C ignored, and so have their children.
