@@ -23,9 +23,9 @@ from pathlib import Path
 import numpy as np
 
 from diffiqa_hf.alignment import YuNetFaceDetector
-from diffiqa_hf.evaluation.files import TableError
 from diffiqa_hf.evaluation.validation import make_validation_sets, read_held_out, write_validation_sets
 from diffiqa_hf.file_utils import write_text
+from diffiqa_hf.scoring.tables import TableError
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -14,9 +14,8 @@ from PIL import Image
 from diffiqa_hf.alignment import ARCFACE_TEMPLATE
 from diffiqa_hf.evaluation import EDCWarning, compare_embeddings, edc_curve, evaluate_methods, sample_pairs
 from diffiqa_hf.evaluation.edc import EDCProtocol
-from diffiqa_hf.evaluation.files import TableError
-from diffiqa_hf.evaluation.runner import open_benchmark
 from diffiqa_hf.evaluation.study_config import BenchmarkConfig
+from diffiqa_hf.evaluation.study_images import open_benchmark
 from diffiqa_hf.evaluation.validation import (
     HALVES,
     ValidationSet,
@@ -29,6 +28,7 @@ from diffiqa_hf.evaluation.validation import (
     read_held_out,
     write_validation_sets,
 )
+from diffiqa_hf.scoring.tables import TableError
 from diffiqa_hf.training_utils import hold_out
 
 
