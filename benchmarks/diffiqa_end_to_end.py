@@ -96,7 +96,7 @@ def import_original(checkout: Path, device: torch.device) -> types.ModuleType:
     try:
         import torchvision  # noqa: F401
     except ImportError:
-        _stand_in_for_torchvision()
+        _file_fault_torchvision()
     try:
         import ema_pytorch  # noqa: F401
     except ImportError:
@@ -108,7 +108,7 @@ def import_original(checkout: Path, device: torch.device) -> types.ModuleType:
     return importlib.import_module("inference")
 
 
-def _stand_in_for_torchvision() -> None:
+def _file_fault_torchvision() -> None:
     class Compose:
         def __init__(self, transforms):
             self.transforms = transforms

@@ -195,7 +195,7 @@ def faces_of(method: FaceQualityMethod, images: list[np.ndarray]) -> torch.Tenso
 def original_faceqan(
     args: argparse.Namespace, method: FaceQualityMethod, source: Any, images: list[np.ndarray]
 ) -> tuple[Scores, torch.Tensor]:
-    _stand_in_for_torchvision()
+    _file_fault_torchvision()
     torch.Tensor.cuda = nn.Module.cuda = lambda self, *args, **kwargs: self
     sys.path.insert(0, str(args.faceqan / "src"))
     bim, symmetry, util = (importlib.import_module(name) for name in ("bim_attack", "symmetry", "util"))
@@ -219,7 +219,7 @@ def original_faceqan(
     return call, method(images).scores
 
 
-def _stand_in_for_torchvision() -> None:
+def _file_fault_torchvision() -> None:
     """FaceQAN normalises by it, and names a class of it in signatures. The mean and deviation come in float64."""
     try:
         import torchvision  # noqa: F401

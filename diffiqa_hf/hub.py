@@ -41,7 +41,7 @@ from huggingface_hub.errors import (
 )
 
 from . import __version__
-from .file_utils import write_text
+from .file_utils import file_fault, write_text
 
 
 logger = logging.getLogger(__name__)
@@ -335,6 +335,8 @@ def benchmark_results(results_json: str | os.PathLike, method: str) -> list[Resu
         HubError: The file is no such report, or has no such method.
     """
     try:
+        if reason := file_fault(results_json):
+            raise ValueError(reason)
         report = json.loads(Path(results_json).read_text(encoding="utf-8"))
         present = dict.fromkeys(name for entry in report["evaluations"] for name in entry["methods"])
         if method in present:

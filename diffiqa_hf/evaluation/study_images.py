@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..file_utils import file_fault
 from ..scoring.image_files import FoundImages, find_images
 from ..scoring.names import Names
 from ..scoring.people import People, PeopleError, parse_people
@@ -82,6 +83,8 @@ def _parquet_images(config: BenchmarkConfig):
     paths = [config.parquet] if isinstance(config.parquet, str) else config.parquet
     tables = []
     for path in paths:
+        if reason := file_fault(path):
+            raise TableError(f"{path}: {reason}")
         names = pq.read_schema(path).names
         columns = [config.image_column, config.identity_column]
         if lacking := [name for name in columns if name not in names]:

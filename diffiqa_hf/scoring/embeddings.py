@@ -7,7 +7,7 @@ import os
 
 import numpy as np
 
-from ..file_utils import stand_in
+from ..file_utils import file_fault
 from .tables import TableError, first_line
 
 
@@ -28,9 +28,7 @@ def read_embeddings(path: str | os.PathLike, count: int, of: str) -> np.ndarray:
             cannot be known then.
     """
     try:
-        with open(path, "rb") as file:
-            reason = stand_in(file.read(200))
-        if reason:
+        if reason := file_fault(path):
             raise TableError(f"{path}: {reason}")
         embeddings = np.load(path, mmap_mode="r", allow_pickle=False)
     except TableError:

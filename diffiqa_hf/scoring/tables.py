@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..file_utils import stand_in
+from ..file_utils import file_fault, stand_in
 
 
 if TYPE_CHECKING:
@@ -195,9 +195,8 @@ def _is_number(value: str) -> bool:
 
 
 def _read_parquet(path: Path) -> dict[str, list]:
-    with open(path, "rb") as file:
-        if reason := stand_in(file.read(200)):
-            raise TableError(reason)
+    if reason := file_fault(path):
+        raise TableError(reason)
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq

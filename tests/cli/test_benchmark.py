@@ -465,7 +465,7 @@ def test_people_with_few_images_are_left_out(setup, tmp_path):
         np.testing.assert_array_equal(found.mated, mated)
     assert found.protocol == (
         "all mated pairs, at most 5 of each person with 3 images or more, and up to 100,000 non-mated ones of the "
-        "same people, drawn with seed 0"
+        "same people, drawn with seed 0. 4 people in 10 images, such as four (4: four/6.jpg, ...); from the folders"
     )
     with pytest.raises(ConfigError, match="x: nobody has 5 images; the most are 4"):
         open_benchmark(BenchmarkConfig(**own, min_images=5))

@@ -821,3 +821,19 @@ def test_lfw_itself(shared_dir, view):
         people = [set(identities[benchmark.pairs[benchmark.folds == fold]].ravel()) for fold in range(10)]
         assert sum(map(len, people)) == len(set.union(*people))
         assert len(benchmark.paired_only().images) == 7_701
+
+
+@pytest.mark.parametrize(
+    "content", [b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", b"<!DOCTYPE html>"]
+)
+@pytest.mark.parametrize("name", ["pairs.txt", "lfw.bin", "lfw.zip", "train.parquet"])
+def test_what_lies_in_the_place_of_a_file_is_called_so(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    root = tmp_path if name == "pairs.txt" else tmp_path / name
+    if name == "pairs.txt":
+        (tmp_path / "Ann").mkdir()
+        (tmp_path / "Ann" / "Ann_0001.jpg").touch()
+    with pytest.raises(
+        BenchmarkError, match=f"{name}: an? (Git LFS pointer|HTML or XML page) and not the file itself"
+    ):
+        load_benchmark("lfw", root)

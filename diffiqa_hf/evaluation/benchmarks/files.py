@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from ...file_utils import file_fault, stand_in
+from ...scoring.image_files import is_hidden
 from .benchmark import BenchmarkError
 
 
@@ -164,6 +166,8 @@ class _ArchiveErrors:
         # RuntimeError: a password; NotImplementedError: an unknown compression; the rest: broken or unreadable.
         broken = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, tarfile.TarError, zipfile.zlib.error)
         if isinstance(error, broken):
+            if self.archive.is_file() and (reason := file_fault(self.archive)):
+                raise BenchmarkError(f"{self.archive}: {reason}") from error
             raise BenchmarkError(f"{self.archive}: cannot be read as an archive ({error})") from error
 
 
@@ -185,8 +189,8 @@ def _walk(root: Path) -> Iterable[tuple[str, str]]:
 
 
 def _is_wanted(name: str) -> bool:
-    # What macOS adds to folders and archives looks like images, and is none.
-    return not any(part == "__MACOSX" or part.startswith("._") for part in name.split("/"))
+    # What systems and programs add to folders and archives looks like images, and is none.
+    return not any(map(is_hidden, name.split("/")))
 
 
 def _is_data(name: str) -> bool:
@@ -200,6 +204,8 @@ def decode_lines(content: bytes, name: str) -> list[str]:
     Raises:
         BenchmarkError: It isn't text.
     """
+    if reason := stand_in(content[:200]):
+        raise BenchmarkError(f"{name}: {reason}")
     try:
         return content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:

@@ -14,6 +14,7 @@ import os
 import pickle
 from typing import Any
 
+from ...file_utils import file_fault
 from .benchmark import BenchmarkError
 
 
@@ -126,12 +127,16 @@ def read_bin(path: str | os.PathLike) -> tuple[list[bytes], list[bool]]:
         BenchmarkError: It can't be read, names what isn't needed, or isn't such a pickle.
     """
     try:
+        if reason := file_fault(path):
+            raise BenchmarkError(f"{path}: {reason}")
         with open(path, "rb") as file:
             # Python 2 wrote the files that are around: its strings are the encoded images.
             content = _Unpickler(file, encoding="bytes").load()
         images, same = content
         images = [_bytes(image) for image in _items(images)]
         same = [bool(value) for value in _items(same)]
+    except BenchmarkError:
+        raise
     except OSError as error:
         raise BenchmarkError(f"{path}: {error.strerror or error}") from error
     except Exception as error:  # a broken pickle can trip over anything

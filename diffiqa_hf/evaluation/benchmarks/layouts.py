@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ...file_utils import file_fault
 from ..identities import UNKNOWN, identity_codes
 from ..pair_sampling import LabelledPairs, draw_numbers
 from .benchmark import Benchmark, BenchmarkError, Counts
@@ -523,6 +524,8 @@ def _parquet_images(tree: FileTree, tables: Sequence[str], people: set[str] | No
 
 
 def _parquet_table(pq, pa, pc, path: str):
+    if reason := file_fault(path):
+        raise BenchmarkError(f"{path}: {reason}")
     schema = pq.read_schema(path)
     if lacking := {"image", "identity"} - set(schema.names):
         raise BenchmarkError(f"{path}: the column {sorted(lacking)[0]} is missing")
