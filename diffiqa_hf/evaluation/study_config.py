@@ -19,6 +19,26 @@ class ConfigError(ValueError):
     """A study is not described as it should be; the message is the reason in one line."""
 
 
+def read_config(path: str | os.PathLike) -> Any:
+    """
+    What a file of YAML or, by its ending `.json`, of JSON holds.
+
+    Raises:
+        ConfigError: It isn't there, or holds neither.
+    """
+    import yaml
+
+    try:
+        text = read_text(path)
+    except TableError as error:
+        raise ConfigError(str(error)) from error
+    try:
+        return json.loads(text) if Path(path).suffix == ".json" else yaml.safe_load(text)
+    except Exception as error:  # besides YAMLError what Python makes of a tag's value, or of too many brackets
+        reason = " ".join(str(error).split())[:500] or type(error).__name__
+        raise ConfigError(f"{path}: not YAML or JSON: {reason}") from error
+
+
 @dataclass(frozen=True, kw_only=True)
 class MethodConfig:
     """
@@ -193,18 +213,7 @@ class StudyConfig:
         Raises:
             ConfigError: It isn't there, or something in it is not as it should be.
         """
-        import yaml
-
-        path = Path(path)
-        try:
-            text = read_text(path)
-        except TableError as error:
-            raise ConfigError(str(error)) from error
-        try:
-            values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-        except Exception as error:  # besides YAMLError what Python makes of a tag's value, or of too many brackets
-            reason = " ".join(str(error).split())[:500] or type(error).__name__
-            raise ConfigError(f"{path}: not YAML or JSON: {reason}") from error
+        values = read_config(path)
         try:
             return cls.from_dict(values)
         except ConfigError as error:
@@ -322,4 +331,12 @@ def _build(kind: type[_Kind], values: Any, where: str) -> _Kind:
     return kind(**{name: list(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
-__all__ = ["AblationConfig", "BenchmarkConfig", "ConfigError", "FRModelConfig", "MethodConfig", "StudyConfig"]
+__all__ = [
+    "AblationConfig",
+    "BenchmarkConfig",
+    "ConfigError",
+    "FRModelConfig",
+    "MethodConfig",
+    "StudyConfig",
+    "read_config",
+]

@@ -16,8 +16,9 @@ import numpy as np
 from PIL import Image
 
 from ...file_utils import replace_file
-from ...image_files import find_images
-from ..study_config import ConfigError, MethodConfig, _build
+from ...scoring.image_files import find_images
+from ...scoring.people import PeopleError, parse_people
+from ..study_config import ConfigError, MethodConfig, _build, read_config
 from .non_faces import non_faces
 from .panel import TrustResult, made_of, result_of, score
 
@@ -46,7 +47,8 @@ class FacesConfig:
     Args:
         number (`int`): How many, drawn with `seed`; of each person one, as long as there are people left.
         holdout_modulo (`int`, *optional*): Only people whom the training scripts hold out with it.
-        image_column, identity_column (`str`): Of `parquet`. In a folder a person is a folder in it.
+        image_column, identity_column (`str`): Of `parquet`.
+        identities (`str`): Of `folder`: who is who, as `--identities` of `diffiqa evaluate` has it.
     """
 
     parquet: list | str | None = None
@@ -56,6 +58,7 @@ class FacesConfig:
     holdout_modulo: int | None = None
     image_column: str = "image"
     identity_column: str = "identity"
+    identities: str = "folder"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,15 +93,9 @@ class TrustConfig:
         Raises:
             ConfigError: It isn't there, or something in it is not as it should be.
         """
-        import yaml
-
+        values = read_config(path)
         try:
-            text = Path(path).read_text(encoding="utf-8")
-            return cls.from_dict(json.loads(text) if Path(path).suffix == ".json" else yaml.safe_load(text))
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
-        except (yaml.YAMLError, json.JSONDecodeError) as error:
-            raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
+            return cls.from_dict(values)
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from error
 
@@ -151,7 +148,12 @@ def read_faces(config: FacesConfig) -> tuple[list[np.ndarray], int]:
         images, problems = find_images([config.folder], recursive=True) if Path(config.folder).is_dir() else ([], [])
         if problems or not images:
             raise ConfigError(f"faces: {problems[0] if problems else f'{config.folder}: no images'}")
-        people = [Path(path).parent.name for path in images]
+        try:
+            found = parse_people(config.identities, "identities:", [config.folder], one_is_enough=True)(images)
+        except PeopleError as error:
+            raise ConfigError(f"faces: {error}") from error
+        # Who is unknown is like nobody else.
+        people = [label or image for label, image in zip(found.labels, images, strict=True)]
     rows = range(len(images))
     if config.holdout_modulo is not None:
         rows = [row for row in rows if is_held_out(people[row], config.holdout_modulo)]
