@@ -332,7 +332,7 @@ def _comparisons(args: argparse.Namespace, scores: _Scores):
             pairs, mated = sample_pairs(people, args.mated_per_person, args.nonmated, args.seed)
         except ValueError as error:
             raise CommandError(reason(error)) from error
-        return known[pairs].astype(np.int32), mated, None, _people_of(labels)
+        return known[pairs].astype(np.int32), mated, None, np.array(labels, dtype=object)
     columns = args.pair_columns or ("file_a", "file_b", "mated")
     listed = read_pairs(args.pairs, columns, args.similarities or args.distances)
     if args.distances:
@@ -346,7 +346,7 @@ def _comparisons(args: argparse.Namespace, scores: _Scores):
     if labels is not None:
         unknown = [row for row in np.unique(pairs).tolist() if labels[row] is None]
         if not unknown:
-            return pairs, listed.mated, listed.similarities, _people_of(labels)
+            return pairs, listed.mated, listed.similarities, np.array(labels, dtype=object)
         say(f"{len(unknown):,} compared images are of nobody known: people are those that mated pairs join")
     elif listed.identities is not None:
         people = [listed.identities[name] for name in (*listed.first, *listed.second)]
@@ -354,16 +354,6 @@ def _comparisons(args: argparse.Namespace, scores: _Scores):
         identities[both] = people
         return pairs, listed.mated, listed.similarities, identities.astype(str)
     return pairs, listed.mated, listed.similarities, _joined(pairs, listed, len(scores.names))
-
-
-def _people_of(labels: Sequence[str | None]):
-    """The people, (I,); who is unknown is like nobody else."""
-    import numpy as np
-
-    if None not in labels:
-        return np.array(labels, dtype=str)
-    of_label = {label: at for at, label in enumerate(sorted(set(labels) - {None}))}
-    return np.array([of_label.get(label, len(labels) + row) for row, label in enumerate(labels)])
 
 
 def _identities(args: argparse.Namespace, scores: _Scores) -> list[str | None] | None:

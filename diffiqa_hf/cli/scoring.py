@@ -121,13 +121,14 @@ def _load_method(args: argparse.Namespace):
     try:
         model = load_quality_model(args.model)
         if os.path.isfile(args.model):  # as its authors share it
-            return method_of(model)
-        processor = None
-        if os.path.exists(Path(args.model) / "preprocessor_config.json") or not os.path.isdir(args.model):
-            with named_faults(args.model):
-                processor = FaceImageProcessor.from_pretrained(args.model)
-        method = method_of(model, processor)
-        method.calibration = find_calibration(args.model)
+            method = method_of(model)
+        else:
+            processor = None
+            if os.path.exists(Path(args.model) / "preprocessor_config.json") or not os.path.isdir(args.model):
+                with named_faults(args.model):
+                    processor = FaceImageProcessor.from_pretrained(args.model)
+            method = method_of(model, processor)
+            method.calibration = find_calibration(args.model)
     except Exception as error:  # whatever the libraries raise for what is none
         raise CommandError(f"cannot load the model {args.model}: {reason(error)}") from error
     check_taken(method, args)

@@ -689,7 +689,13 @@ def test_one_line_says_what_is_wrong(setup, done, tmp_path, changes, reason):
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [("[1, 2", "study.yaml: not YAML or JSON: while parsing"), ("- a\n", "the study: names and values are needed")],
+    [
+        ("[1, 2", "study.yaml: not YAML or JSON: while parsing"),
+        ("!!timestamp a", "study.yaml: not YAML or JSON: "),
+        ("<!doctype html>", "study.yaml: an HTML or XML page"),
+        ("- a\n", "the study: names and values are needed"),
+        ("{methods: [], fr_models: [], benchmarks: [], notes: [[]]}", "notes is a list of texts, and "),
+    ],
 )
 def test_a_file_that_is_no_study(tmp_path, text, reason):
     (tmp_path / "study.yaml").write_text(text)

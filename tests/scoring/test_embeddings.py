@@ -18,8 +18,8 @@ def test_as_many_rows_as_images(tmp_path):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (None, "No such file"),
-        (b"", "No data left in file"),
+        (None, "no such file"),
+        (b"", "empty file"),
         (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
         (b"\x93NUMPY\x01\x00\x10\x00{'descr': 1 bla }", "e.npy: "),
         (np.zeros(3), r"not one array \(images, D\)"),
