@@ -301,7 +301,7 @@ def test_images_without_a_score(data, tmp_path, capsys):
         ({"--scores": "twice.csv"}, "faces/P00/P00_0001.jpg is there twice, with the scores"),
         ({"--scores": "words.csv"}, "column score: row 1: 'good' is no number"),
         ({"--scores": "infinite.csv"}, "the score of faces/P00/P00_0001.jpg is infinite"),
-        ({"--embeddings": "nothing.npy"}, "nothing.npy: No such file"),
+        ({"--embeddings": "nothing.npy"}, "nothing.npy: no such file"),
         ({"--embeddings": "a.csv"}, "a.csv: "),
         ({"--embeddings": "few.npy"}, "few.npy has 7 rows and .*a.csv 240"),
         ({"--embeddings": "flat.npy"}, r"not one array \(images, D\)"),
