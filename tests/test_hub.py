@@ -356,7 +356,7 @@ def test_reports_that_have_not_the_figures(report, tmp_path):
     assert [result.low is None for result in benchmark_results(tmp_path / "older.json", "ours")] == [
         True, False, False, True
     ]  # fmt: skip
-    with pytest.raises(HubError, match="none.json: No such file"):
+    with pytest.raises(HubError, match="none.json: no such file"):
         benchmark_results(tmp_path / "none.json", "ours")
     for text, reason in (
         ("{", "Expecting"),
