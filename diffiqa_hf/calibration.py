@@ -100,6 +100,14 @@ class Calibration:
         quantiles = np.asarray(self.quantiles, dtype=np.float64)
         if quantiles.shape != (101,) or not np.isfinite(quantiles).all() or (np.diff(quantiles) < 0).any():
             raise ValueError("quantiles have to be 101 finite numbers in ascending order")
+        numbers = [("num_faces", self.num_faces), ("fmr", self.fmr), ("num_nonmated", self.num_nonmated)]
+        numbers += [] if self.threshold is None else [("threshold", self.threshold)]
+        numbers += [item for level in self.levels for item in asdict(level).items()]
+        for name, value in numbers:
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ValueError(f"{name} has to be a number, not {value!r}")
+        if not isinstance(self.settings, Mapping) or not isinstance(self.settings.get("weights", {}), Mapping):
+            raise ValueError("settings, and the weights in them, have to be by name")
 
     # -- scores -------------------------------------------------------------------------------------------------------
 
@@ -220,8 +228,8 @@ class Calibration:
             if "num_timesteps" in settings:  # of DifFIQA; the first of them did not name its scheduler
                 values["settings"] = {"scheduler": UNNAMED_SCHEDULER, **settings}
             return cls(quantiles=tuple(values.pop("quantiles")), levels=levels, **values)
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"not a calibration ({error})") from error
+        except (KeyError, TypeError, OverflowError) as error:
+            raise ValueError(f"not a calibration ({' '.join(str(error).split())})") from error
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the JSON file, whole or not at all."""
@@ -337,7 +345,8 @@ class CalibrationMixin:
 
     def _own_models(self) -> dict[str, torch.nn.Module]:
         # What torch.compile has wrapped is the model itself.
-        return {name: uncompiled(model) for name, model in self._scoring_models().items()}
+        models = {name: model for name, model in self._scoring_models().items() if model is not None}
+        return {name: uncompiled(model) for name, model in models.items()}
 
     @contextmanager
     def _same_weights(self) -> Iterator[None]:

@@ -129,6 +129,10 @@ class DifFIQAPipeline(CalibrationMixin, DiffusionPipeline):
             if not os.path.isdir(folder):
                 folder = cls.download(folder, **kwargs)
             loaded = _load_components(Path(folder), kwargs)
+            if kwargs.get("device_map") is not None and kwargs.get("torch_dtype") is None:
+                kwargs["dtype"] = (
+                    kwargs.get("dtype") or torch.float32
+                )  # models of transformers come as they were saved
             pipe = super().from_pretrained(folder, **{**loaded, **kwargs})
             for name in NETWORKS:
                 # Those of classes that only diffusers knows where to find, and those that it has spread over devices.

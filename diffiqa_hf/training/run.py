@@ -20,6 +20,7 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration
 
 from ..file_utils import replace_file
+from ..models.loading import LoadingError
 from .checkpoints import list_checkpoints
 
 
@@ -110,7 +111,7 @@ def start_tracker(accelerator: Accelerator, args: argparse.Namespace, name: str)
 def full_disk_in_one_line(output_dir: str | os.PathLike, remedy: str | None = None) -> Iterator[None]:
     """
     Has a run that finds the disk full, or is allowed no larger file, end with one line: what could not be written, and
-    where to go on.
+    where to go on. So does one whose networks can't be loaded.
 
     Args:
         output_dir: The folder of the run.
@@ -121,6 +122,8 @@ def full_disk_in_one_line(output_dir: str | os.PathLike, remedy: str | None = No
     """
     try:
         yield
+    except LoadingError as error:
+        raise SystemExit(str(error)) from error
     except Exception as error:
         cause = _full_disk_error(error)
         if cause is None:

@@ -171,6 +171,8 @@ def test_half_precision_is_loaded_in_single(tmp_path, dtype):
     pipe = DifFIQAPipeline.from_pretrained(tmp_path / "half", variant="fp16")
     models += [DifFIQARModel.from_pretrained(tmp_path / "quality"), pipe.unet, pipe.fr_model]
     assert [model.dtype for model in models] == [torch.float32] * 5
+    pipe = DifFIQAPipeline.from_pretrained(tmp_path / "half", variant="fp16", device_map="cpu")
+    assert pipe.unet.dtype == pipe.fr_model.dtype == torch.float32
     half = DifFIQAPipeline.from_pretrained(tmp_path / "half", variant="fp16", dtype={"unet": dtype})
     assert half.unet.dtype == dtype and half.fr_model.dtype == torch.float32
 
@@ -330,6 +332,7 @@ def test_another_pipeline_of_the_same_parts(caplog):
         assert other.calibration == pipe.calibration
         assert other.calibration_settings() == pipe.calibration_settings()
     assert not caplog.text
+    assert DifFIQAPipeline.from_pretrained("default", fr_model=None).calibration == pipe.calibration
     other = DifFIQAPipeline(**pipe.components)
     assert other.calibration == pipe.calibration
     assert f"num_timesteps was {pipe.config.num_timesteps}, is 5" in caplog.text
