@@ -233,6 +233,7 @@ def test_bad_files_are_named(tmp_path, capsys, reason):
         path = made[name] / file
         before = path.read_bytes() if path.exists() else None
         path.write_bytes(BAD[reason])
+        capsys.readouterr()  # bars
         assert main(["score", FACE, *arguments, str(made[name])]) == 2
         out, err = capsys.readouterr()
         assert out == "" and err.count("\n") == 1 and "Traceback" not in err, (file, err)
@@ -261,6 +262,7 @@ def test_every_command_refuses_alike(tmp_path, capsys):
     pipe, whole = pipeline_folder(tmp_path / "pipe"), pipeline_folder(tmp_path / "whole")
     for folder in (fr, quality, pipe / "fr_model"):
         change(folder, with_prefix("module."))
+    capsys.readouterr()  # bars
     export = ["export", str(tmp_path / "out.onnx")]
     for command in (
         ["score", FACE, "--fr-model", str(fr)],
