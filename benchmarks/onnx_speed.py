@@ -28,13 +28,13 @@ from measurement import digest, fill, interleaved_times, machine, write_result
 from tensorflow_graph import FrozenGraph
 
 from diffiqa_hf import (
-    AutoModelForFaceQuality,
     FaceImageProcessor,
     IResNetConfig,
     IResNetForFaceQuality,
     MobileFaceNetConfig,
     MobileFaceNetForFaceQuality,
 )
+from diffiqa_hf.conversion.networks import load_quality_model
 from diffiqa_hf.folding import fold
 from diffiqa_hf.methods import load_method
 from diffiqa_hf.onnx import export_onnx, face_size, largest_difference
@@ -170,7 +170,7 @@ def main() -> None:
         parser.error("--lightqnet and --tensorflow go together")
     if args.threads is not None:
         torch.set_num_threads(args.threads)
-    models = {name: AutoModelForFaceQuality.from_pretrained(name) for name in args.models} or by_rule()
+    models = {name: load_quality_model(name) for name in args.models} or by_rule()
     results = {}
     with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
         graphs = start_lightqnet(args)
