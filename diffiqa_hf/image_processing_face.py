@@ -114,6 +114,8 @@ def _load(image: Any) -> tuple[Image.Image, int]:
         return _read(image)
     if isinstance(image, Image.Image):
         with _reasons():  # a file that Pillow has opened but not read yet may be damaged
+            with _LOADING[id(image) % len(_LOADING)]:
+                image.load()
             return _upright_rgb(image)
     if is_torch_tensor(image):
         return _upright_rgb(_from_array(image.detach().cpu(), channels_first=True))
@@ -142,6 +144,10 @@ def _read(file: str | os.PathLike | io.BytesIO) -> tuple[Image.Image, int]:
             rgb, factor = _upright_rgb(picture)
             return rgb, factor * drafted
 
+
+# Pillow reads a file at the first use of its picture, and two threads with one picture would read it together. (Many
+# locks, so that different pictures seldom wait for each other.)
+_LOADING = tuple(threading.Lock() for _ in range(64))
 
 # Which warnings are shown is set for all threads, so they change it one at a time.
 _WARNINGS = threading.Lock()

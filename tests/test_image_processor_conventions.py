@@ -4,6 +4,7 @@
 import copy
 import json
 import pickle
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -154,6 +155,23 @@ def test_threads_with_one_processor(picture, tmp_path):
         found = pool.map(lambda call: processor(call[0], return_tensors="pt", **call[1]).pixel_values, calls)
         for actual, wanted in zip(found, expected, strict=True):
             assert_close(actual, wanted)
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "TIFF", "GIF"])
+def test_threads_with_one_picture_that_is_not_read_yet(picture, tmp_path, form):
+    path = tmp_path / "face"
+    picture.resize((400, 400)).save(path, form)
+    processor = FaceImageProcessor(size=16)
+    (expected,) = processor.extract_faces(path)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for _ in range(5):
+            with Image.open(path) as shared, ThreadPoolExecutor(4) as pool:
+                for (crop,) in pool.map(processor.extract_faces, [shared] * 4):
+                    assert_close(crop.pixel_values, expected.pixel_values)
+    finally:
+        sys.setswitchinterval(interval)
 
 
 @pytest.mark.shared
