@@ -253,6 +253,8 @@ class StudyConfig:
                 raise ConfigError(f"{method.name}: there is no method {method.method!r}; there are {', '.join(known)}")
             if method.scores is not None:
                 _check_given(method)
+            else:
+                check_taken(method)
         for benchmark in self.benchmarks:
             sources = [benchmark.benchmark, benchmark.parquet, benchmark.folder]
             if sum(source is not None for source in sources) != 1:
@@ -282,6 +284,19 @@ class StudyConfig:
         for name in ("shard_size", "batch_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is a positive number")
+
+
+def check_taken(method: MethodConfig) -> None:
+    """Raises [`ConfigError`] for what the card of a method does not have: before anything is computed."""
+    from ..methods.cards import get_card
+
+    card = get_card(method.method)
+    for argument in ("weights", "fr_model"):
+        if getattr(method, argument) is not None and argument not in card.takes:
+            raise ConfigError(f"{method.name}: {card.name} takes no {argument}, but {' and '.join(card.takes)}")
+    if unknown := [option for option in method.options if option not in card.options]:
+        known = ", ".join(card.options) or "none"
+        raise ConfigError(f"{method.name}: {card.name} has no option {_short(unknown[0])}; it has {known}")
 
 
 def _check_given(method: MethodConfig) -> None:
@@ -338,5 +353,6 @@ __all__ = [
     "FRModelConfig",
     "MethodConfig",
     "StudyConfig",
+    "check_taken",
     "read_config",
 ]

@@ -53,7 +53,8 @@ class People:
         """One line: how many people, of how many images, an example, and how many images are of nobody known."""
         counts = Counter(label for label in self.labels if label is not None)
         unknown = len(self.labels) - counts.total()
-        some = f"{len(counts):,} {who[len(counts) != 1]} in {counts.total():,} images"
+        images = "image" if counts.total() == 1 else "images"
+        some = f"{len(counts):,} {who[len(counts) != 1]} in {counts.total():,} {images}"
         if counts:
             label, count = counts.most_common(1)[0]
             first = self.files[self.labels.index(label)]

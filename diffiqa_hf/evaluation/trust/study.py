@@ -18,7 +18,7 @@ from PIL import Image
 from ...file_utils import replace_file
 from ...scoring.image_files import find_images
 from ...scoring.people import PeopleError, parse_people
-from ..study_config import ConfigError, MethodConfig, _build, read_config
+from ..study_config import ConfigError, MethodConfig, _build, check_taken, read_config
 from .non_faces import non_faces
 from .panel import TrustResult, made_of, result_of, score
 
@@ -118,6 +118,7 @@ class TrustConfig:
                 raise ConfigError(f"{method.name}: there is no method {method.method!r}; there are {', '.join(known)}")
             if unfit := [name for name in ("scores", "terms") if getattr(method, name)]:
                 raise ConfigError(f"{method.name}: {unfit[0]} does not go with a panel, whose pictures are made anew")
+            check_taken(method)
             if method.faces is not None and method.faces < 1:
                 raise ConfigError(f"{method.name}: faces is a positive number")
         names = [method.name for method in methods]
