@@ -281,9 +281,9 @@ def _demosaic(light: np.ndarray) -> np.ndarray:
 def _optics(strength: float, random: np.random.RandomState) -> dict:
     kind, *waves = random.uniform(-1, 1, 1 + len(ZERNIKE))
     if kind < 0:
-        return {"disc": 0.055 * strength}
+        return {"disc": 0.04 * strength}
     length = math.sqrt(sum(wave**2 for wave in waves)) or 1.0
-    return {"aberrations": tuple(1.1 * strength * wave / length for wave in waves)}
+    return {"aberrations": tuple(0.8 * strength * wave / length for wave in waves)}
 
 
 def _motion(strength: float, random: np.random.RandomState) -> dict:
@@ -292,28 +292,28 @@ def _motion(strength: float, random: np.random.RandomState) -> dict:
     steps = drift + 0.6 * np.cumsum(wander, 0) / math.sqrt(8)
     points = np.concatenate([np.zeros((1, 2)), np.cumsum(steps, 0)])
     length = np.linalg.norm(np.diff(points, axis=0), axis=1).sum()
-    return {"path": tuple((x, y) for x, y in (points * 0.2 * strength / length).tolist())}
+    return {"path": tuple((x, y) for x, y in (points * 0.14 * strength / length).tolist())}
 
 
 def _darkness(strength: float, random: np.random.RandomState) -> dict:
     # A camera lifts some of what is missing, and the noise with it.
-    lifted = random.uniform(0, 0.8)
-    return {"exposure": -6 * strength, "gain": 6 * strength * lifted}
+    lifted = random.uniform(0.3, 0.9)
+    return {"exposure": -5 * strength, "gain": 5 * strength * lifted}
 
 
 def _brightness(strength: float, random: np.random.RandomState) -> dict:
-    return {"exposure": 3 * strength, "gain": -3 * strength * random.uniform(0, 0.5)}
+    return {"exposure": 2 * strength, "gain": -2 * strength * random.uniform(0, 0.5)}
 
 
 def _sensor(strength: float, random: np.random.RandomState) -> dict:
     return {
-        "full_well": 10 ** (4.3 - 2.8 * strength * random.uniform(0.6, 1)),
+        "full_well": 10 ** (4.3 - 2.4 * strength * random.uniform(0.6, 1)),
         "read_noise": 1.5 + 8 * strength * random.uniform(0, 1),
     }
 
 
 def _resolution(strength: float, random: np.random.RandomState) -> dict:
-    return {"resolution": 0.1**strength, "colour_filter": bool(random.uniform() < 0.7)}
+    return {"resolution": 0.18**strength, "colour_filter": bool(random.uniform() < 0.7)}
 
 
 def _colour(strength: float, random: np.random.RandomState) -> dict:
@@ -339,7 +339,7 @@ def _passing_on(strength: float, random: np.random.RandomState) -> dict:
     sizes = random.uniform(0, 1, 3)
     chosen = random.randint(len(names), size=3)
     # One step is as small as the strength says, the others lie between it and a little enlarged.
-    smallest = 0.12**strength
+    smallest = 0.2**strength
     shares = [smallest, *(smallest + (1.3 - smallest) * size for size in sizes[1:count])]
     shares = [shares[at] for at in np.argsort(sizes[:count])]
     return {"resizes": tuple((float(share), names[at]) for share, at in zip(shares, chosen, strict=False))}
@@ -348,7 +348,7 @@ def _passing_on(strength: float, random: np.random.RandomState) -> dict:
 def _compression(strength: float, random: np.random.RandomState) -> dict:
     count = random.randint(1, 3)
     better, kinds = random.uniform(0, 0.4), random.randint(len(SUBSAMPLINGS), size=2)
-    qualities = [97 - 92 * strength, 97 - 92 * strength * (1 - better)][:count]
+    qualities = [97 - 87 * strength, 97 - 87 * strength * (1 - better)][:count]
     return {"jpegs": tuple((round(q), SUBSAMPLINGS[at]) for q, at in zip(qualities, kinds, strict=False))}
 
 
@@ -364,13 +364,13 @@ FAULTS: dict[str, Callable[[float, np.random.RandomState], dict]] = {
     "passing on": _passing_on,
     "compression": _compression,
 }
-MOST_FAULTS = 4
+MOST_FAULTS = 3
 SLIGHT = 0.15
 
 
 def draw_shot(random: np.random.RandomState) -> Shot:
     """
-    A shot with one to four of `FAULTS`, each with a strength from U(SLIGHT, 1), and a little of all others, of
+    A shot with one to three of `FAULTS`, each with a strength from U(SLIGHT, 1), and a little of all others, of
     strengths from U(0, SLIGHT). Darkness and brightness exclude each other: of the two the stronger one counts.
     """
     strengths = random.uniform(0, SLIGHT, len(FAULTS))
