@@ -5,6 +5,7 @@ The one way in which a network is loaded: every tensor of it is in its files, an
 """
 
 import json
+import math
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from diffusers import ModelMixin
 from safetensors import SafetensorError, safe_open
+from transformers import AutoConfig, PreTrainedConfig
 from transformers.utils import cached_file
 
 from ..file_utils import file_fault
@@ -71,6 +73,8 @@ def load_pretrained(
     if not diffusers:
         kwargs["dtype"] = dtype
     with named_faults(source, **{name: kwargs[name] for name in ("revision", "cache_dir") if name in kwargs}):
+        if not diffusers and os.path.isdir(source):
+            _check_size(model_class, Path(source), kwargs.get("config"))
         model, info = model_class.from_pretrained(source, **kwargs)
     check_loading(source, what, info, new, unused)
     return model.to(dtype) if diffusers and dtype is not None else model
@@ -153,6 +157,29 @@ def named_faults(source: str | os.PathLike, **kwargs: Any) -> Iterator[None]:
             if (reason := _fault(path)) is not None:
                 raise LoadingError(f"{path}: {reason}") from error
         raise
+
+
+def _check_size(model_class: Any, folder: Path, config: PreTrainedConfig | None) -> None:
+    """
+    Whether the network that a folder's configuration describes can be the one of its files. What is not in them would
+    be made up before it is refused, however large it is.
+    """
+    shapes = []
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            shapes += [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
+    if not shapes:
+        return
+    config = config or AutoConfig.from_pretrained(folder)
+    depths = [*getattr(config, "depths", ()), *(stage[2] for stage in getattr(config, "stages", ()))]
+    if sum(depths) > 1000 + len(shapes):
+        raise LoadingError(f"{folder}: config.json says {sum(depths)} blocks, and there are {len(shapes)} tensors")
+    build = getattr(model_class, "from_config", model_class)
+    with torch.device("meta"):
+        wanted = sum(tensor.numel() for tensor in build(config).state_dict().values())
+    there = sum(math.prod(shape) for shape in shapes)
+    if wanted > 4 * there + 10_000_000:  # a new head is small
+        raise LoadingError(f"{folder}: config.json says a network of {wanted:,} numbers, and there are {there:,}")
 
 
 def _no_path(source: str | os.PathLike) -> str | None:

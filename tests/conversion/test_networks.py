@@ -127,6 +127,14 @@ def test_missing_left_over_and_of_another_shape(tmp_path, changed, match):
         DifFIQAPipeline.from_pretrained(pipe)
 
 
+@pytest.mark.parametrize("changed", [{"depths": [1, 10**9, 1, 1]}, {"widths": [8, 60_000, 60_000, 8]}])
+def test_a_network_that_is_larger_than_its_files_is_not_made(tmp_path, changed):
+    path = fr_folder(tmp_path) / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    with pytest.raises(LoadingError, match="config.json says .*, and there are"):
+        load_fr_model(tmp_path)
+
+
 @torch.no_grad()
 def test_counters_are_not_missed(tmp_path):
     folder = fr_folder(tmp_path)
