@@ -484,7 +484,7 @@ def _embed(args: argparse.Namespace, names: Sequence[str]):
 def _summary(evaluation, images: int) -> str:
     """What is printed."""
     from ..evaluation.bootstrap import MIN_FAILING_PEOPLE
-    from ..evaluation.report import references_in_words
+    from ..evaluation.result_tables import references_in_words
     from ..evaluation.study import TOO_FEW
 
     first = next(iter(evaluation.results.values()))

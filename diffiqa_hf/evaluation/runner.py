@@ -33,7 +33,8 @@ from ..scoring.tables import TableError
 from .benchmarks import Benchmark, BenchmarkWarning, crop_to_box
 from .identities import is_known
 from .protocol import EDCProtocol, EDCWarning
-from .report import Ablation, Runtime, Study
+from .report import Study
+from .result_tables import Ablation, Runtime
 from .study import Evaluation, evaluate_methods, noted
 from .study_config import ConfigError, FRModelConfig, MethodConfig, StudyConfig
 from .study_images import example_faces, open_benchmark

@@ -14,25 +14,19 @@ from PIL import Image
 
 from diffiqa_hf.evaluation import EDCProtocol
 from diffiqa_hf.evaluation.bootstrap import MIN_FAILING_PEOPLE, simultaneous_intervals
-from diffiqa_hf.evaluation.report import (
-    QUOTED,
+from diffiqa_hf.evaluation.report import QUOTED, Study, curves_csv, legend, results_csv, study_tables, write_report
+from diffiqa_hf.evaluation.result_tables import (
     Ablation,
     Runtime,
-    Study,
     ablation_table,
     average_table,
     cost_table,
-    curves_csv,
     detail_table,
-    legend,
     paper_figures,
     pauc_table,
     quoted_tables,
-    results_csv,
     runtime_table,
     stage_table,
-    study_tables,
-    write_report,
 )
 from diffiqa_hf.evaluation.study import evaluate_methods, plain
 from diffiqa_hf.evaluation.tables import Cell, Table, latex, number, ranked, to_csv, to_html, to_latex, to_markdown
