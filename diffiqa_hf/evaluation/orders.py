@@ -4,7 +4,7 @@ Errors at a recomputed threshold where units of equal quality leave in random or
 
 Which of them stay changes the threshold, and the errors with it, so that the expectation is none of expected counts:
 it is the mean over what can stay. Where that is `EXACT` sets of units or fewer, over all of them; elsewhere over
-seeded draws, 8 to `EXACT`, the more of them the more of all units are of that quality.
+seeded draws, 2 to `EXACT`, the more of them the more of all units are of that quality.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .thresholds import PairSet, Weights, accepted_pairs
 
 
 EXACT = 256
-_NUMBERS = 400_000  # random numbers at a point, beyond those of eight draws
+_NUMBERS = 200_000  # random numbers at a point, beyond those of two draws
 
 
 def mean_over_orders(
@@ -118,7 +118,9 @@ def _thresholds(scores, sums, total, protocol, ascending, higher, units, draws) 
         return np.where(np.isfinite(rejected), np.nextafter(rejected, infinite), -infinite).astype(float)
 
     reached = sums > (protocol.fmr * total)[:, None]
-    position = np.where(reached.any(1), reached.argmax(1), (sums == sums[:, -1:]).argmax(1))
+    position = reached.argmax(1)
+    if not (found := reached.any(1)).all():
+        position = np.where(found, position, (sums == sums[:, -1:]).argmax(1))
     score = scores[position]
     first = len(scores) - np.searchsorted(scores[::-1], score, side="right")
     after = len(scores) - np.searchsorted(scores[::-1], score, side="left")
@@ -162,7 +164,7 @@ class _Draws:
 
 def _number(share: float, numbers: int) -> int:
     # The variance of a draw goes with the share, so that with these numbers that of their mean does not.
-    return int(min(EXACT, max(8, math.ceil(4 * EXACT * share)), max(8, _NUMBERS // max(numbers, 1))))
+    return int(min(EXACT, max(2, math.ceil(4 * EXACT * share)), max(2, _NUMBERS // max(numbers, 1))))
 
 
 def _sets(count: int, kept: int) -> np.ndarray | None:

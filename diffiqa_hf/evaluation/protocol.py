@@ -49,7 +49,7 @@ class EDCProtocol:
             `"given"` for each pair.
         ties (`str`): Equal qualities leave `"together"`, as soon as the fraction holds all of them; or in `"random"`
             order, where errors and pairs are their expectations over all orders: exact, but for the errors at a
-            recomputed threshold where more than 256 sets of units could be left at a point, which are the mean over 8
+            recomputed threshold where more than 256 sets of units could be left at a point, which are the mean over 2
             to 256 seeded draws of them. The rate is the ratio of the two expectations; that of the rate itself where
             the number of pairs left is no matter of chance (`discard` is `"mated"` or `"nonmated"`).
         step (`float`, *optional*): Grid of fractions 0, step, 2 step, ... below 1, at each of which

@@ -243,12 +243,12 @@ def _mean_of_two(rng, replicates: int, together: bool):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::diffiqa_hf.evaluation.EDCWarning")
 def test_coverage_of_the_mean_over_sets_that_share_people(capsys):
-    studies, rng = 400, np.random.default_rng(0)
-    truth = np.mean([_mean_of_two(rng, 1, True)[0] for _ in range(2000)])
+    studies, rng = 200, np.random.default_rng(0)
+    truth = np.mean([_mean_of_two(rng, 1, True)[0] for _ in range(1500)])
     lines = {}
     for together in (True, False):
         rng = np.random.default_rng(1)
-        found = [_mean_of_two(rng, 300, together) for _ in range(studies)]
+        found = [_mean_of_two(rng, 200, together) for _ in range(studies)]
         spans = [np.nanquantile(replicates, [0.025, 0.975]) for _, replicates in found]
         held = np.mean([low <= truth <= high for low, high in spans])
         true_sd = np.std([estimate for estimate, _ in found])
