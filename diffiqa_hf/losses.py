@@ -16,10 +16,12 @@ y, and N for what becomes of the others:
 | CurricularFace | cos(theta + m)                   | cos theta (t + cos theta) if hard  |
 | MagFace        | cos(theta + m(norm))             | cos theta                          |
 
-They are called as `loss(embeddings, labels)` with embeddings that are not normalised. The class centres are parameters
-of the loss, so an optimizer needs those as well as the model's; running statistics are buffers, so a `state_dict`
-holds all there is to go on from. Statistics move in training mode only. Everything is computed in float32 at least,
-also under autocast.
+They are called as `loss(embeddings, labels)` with embeddings that are not normalised: AdaFace and MagFace learn from
+their lengths, and refuse unit ones. (Where a model has `config.normalize_embedding`, they are `embeddings * norms[:,
+None]` of its output.) The class centres are parameters of the loss, so an optimizer needs those as well as the
+model's; they start as in the authors' code of each loss. Running statistics are buffers, so a `state_dict` holds all
+there is to go on from. They move in training mode only, and are those of the batches of all processes, where several
+train together. Everything is computed in float32 at least, also under autocast.
 """
 
 import math
@@ -28,6 +30,9 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+
+UNIT = 1e-3  # how near 1 the lengths of a whole batch are by rounding, in half precision too, and never by chance
 
 
 def sample_classes(
@@ -97,8 +102,13 @@ class MarginLoss(nn.Module):
             In evaluation mode all classes take part. Weight decay and the momentum of an optimizer still move the
             centres that were not chosen, but only the chosen ones have a gradient.
 
-    `weight`, of shape (C, D), holds the class centres; only their directions count.
+    `weight`, of shape (C, D), holds the class centres; only their directions count. Their lengths at the start say how
+    far a first step turns them: N(0, 0.01^2) as in insightface's ArcFace and CosFace and in CurricularFace's and
+    CR-FIQA's code, or, with `unit_centres`, uniform numbers scaled to unit length as in AdaFace's and MagFace's.
     """
+
+    unit_centres = False
+    needs_norms = False  # of the embeddings, which unit ones do not have
 
     def __init__(self, num_classes: int, embedding_size: int, scale: float = 64.0, sample_rate: float = 1.0):
         super().__init__()
@@ -108,7 +118,16 @@ class MarginLoss(nn.Module):
             raise ValueError(f"sample_rate is a fraction in (0, 1], not {sample_rate}")
         self.scale, self.sample_rate = scale, sample_rate
         self.weight = nn.Parameter(torch.empty(num_classes, embedding_size))
-        nn.init.normal_(self.weight, std=0.01)
+        self.reset_centres()
+
+    @torch.no_grad()
+    def reset_centres(self) -> None:
+        """Draws the class centres anew."""
+        if self.unit_centres:
+            nn.init.uniform_(self.weight, -1, 1)
+            self.weight /= self.weight.norm(dim=1, keepdim=True)
+        else:
+            nn.init.normal_(self.weight, std=0.01)
 
     def cosines(
         self, embeddings: torch.Tensor, labels: torch.Tensor, generator: torch.Generator | None = None
@@ -134,7 +153,13 @@ class MarginLoss(nn.Module):
         embeddings, centres = embeddings.to(dtype), centres.to(dtype)
         with torch.autocast(embeddings.device.type, enabled=False):
             cosine = F.linear(F.normalize(embeddings), F.normalize(centres)).clamp(-1, 1)
-        return cosine, labels, embeddings.norm(dim=1)
+        norms = embeddings.norm(dim=1)
+        if self.training and self.needs_norms and (norms.detach() - 1).abs().max() < UNIT:
+            raise ValueError(
+                f"{type(self).__name__} learns from the lengths of the embeddings, and these are all 1: of a model "
+                "with `normalize_embedding` it takes `embeddings * norms[:, None]`"
+            )
+        return cosine, labels, norms
 
     def margin_cosines(self, cosine: torch.Tensor, labels: torch.Tensor, norms: torch.Tensor) -> torch.Tensor:
         """T and N of the head of this file: (N, K) from what `cosines` gives."""
@@ -157,6 +182,23 @@ class MarginLoss(nn.Module):
         """
         cosine, labels, norms = self.cosines(embeddings, labels, generator)
         return F.cross_entropy(self.scale * self.margin_cosines(cosine, labels, norms), labels)
+
+
+def mean_and_deviation(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, int]:
+    """
+    Over the batches of all processes that train together: mean and standard deviation (with Bessel's correction; NaN
+    of a single value) of values (N,), and how many there are.
+    """
+    values = values.double() if values.device.type != "mps" else values
+    sums = torch.stack([values.sum(), values.new_tensor(len(values))])
+    together = torch.distributed.is_available() and torch.distributed.is_initialized()
+    if together:
+        torch.distributed.all_reduce(sums)
+    mean = sums[0] / sums[1]
+    squares = (values - mean).square().sum()
+    if together:
+        torch.distributed.all_reduce(squares)
+    return mean, (squares / (sums[1] - 1)).sqrt(), int(sums[1])
 
 
 def _own(cosine: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -242,6 +284,7 @@ class AdaFaceLoss(MarginLoss):
     """
 
     eps = 1e-3
+    unit_centres = needs_norms = True
 
     def __init__(
         self,
@@ -260,9 +303,11 @@ class AdaFaceLoss(MarginLoss):
 
     def margin_cosines(self, cosine: torch.Tensor, labels: torch.Tensor, norms: torch.Tensor) -> torch.Tensor:
         norms = norms.detach().clamp(0.001, 100)
-        if self.training and len(norms) > 1:
-            self.batch_mean.lerp_(norms.mean().to(self.batch_mean), self.t_alpha)
-            self.batch_std.lerp_(norms.std().to(self.batch_std), self.t_alpha)
+        if self.training:
+            mean, deviation, count = mean_and_deviation(norms)
+            if count > 1:
+                self.batch_mean.lerp_(mean.to(self.batch_mean), self.t_alpha)
+                self.batch_std.lerp_(deviation.to(self.batch_std), self.t_alpha)
         z = ((norms - self.batch_mean) / (self.batch_std + self.eps) * self.h).clamp(-1, 1)
         cosine = cosine.clamp(-1 + self.eps, 1 - self.eps)
         angle = (_own(cosine, labels).acos() - self.margin * z).clamp(self.eps, math.pi - self.eps)
@@ -304,7 +349,7 @@ class CurricularFaceLoss(MarginLoss):
     def margin_cosines(self, cosine: torch.Tensor, labels: torch.Tensor, norms: torch.Tensor) -> torch.Tensor:
         own = _own(cosine, labels)
         if self.training:
-            self.t.lerp_(own.detach().mean().to(self.t), self.t_alpha)
+            self.t.lerp_(mean_and_deviation(own.detach())[0].to(self.t), self.t_alpha)
         hard = cosine > add_angle(own, self.margin)[:, None]
         cosine = torch.where(hard, cosine * (self.t + cosine), cosine)
         return _replace_own(cosine, labels, add_angle_monotonic(own, self.margin))
@@ -328,6 +373,8 @@ class MagFaceLoss(MarginLoss):
         lambda_g: Weight of the regulariser.
         easy_margin: See [`add_angle_monotonic`]. Set in the authors' code; the paper does not speak of it.
     """
+
+    unit_centres = needs_norms = True
 
     def __init__(
         self,

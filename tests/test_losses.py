@@ -212,6 +212,66 @@ def test_adaface_s_margin_by_quality():
     assert out[:, 1].tolist() == pytest.approx([0.5] * 3)
 
 
+def statistics_of_a_part(process: int, processes: int, address: str, results) -> None:
+    """Four steps of AdaFace and CurricularFace on a part of each batch, beside other processes with the others."""
+    torch.set_num_threads(1)  # a forked process has no pool of threads
+    torch.distributed.init_process_group("gloo", init_method=address, rank=process, world_size=processes)
+    for name in ("adaface", "curricularface"):
+        loss = make(name, batch(0)[1])
+        for step in range(4):
+            embeddings, _, labels = batch(step, norm=10.0 + 5 * step, near=1.0)
+            part = slice(0, 2) if process == 0 else slice(2, None)  # not as many on each
+            loss(torch.from_numpy(embeddings[part]), torch.from_numpy(labels[part]))
+        results.put((process, name, {key: value.item() for key, value in loss.named_buffers()}))
+    torch.distributed.destroy_process_group()
+
+
+def test_statistics_are_those_of_all_processes(tmp_path):
+    context = torch.multiprocessing.get_context("fork")
+    results = context.Queue()
+    address = f"file://{tmp_path / 'meeting'}"
+    processes = [context.Process(target=statistics_of_a_part, args=(i, 2, address, results)) for i in range(2)]
+    for process in processes:
+        process.start()
+    found = [results.get(timeout=120) for _ in range(4)]
+    for process in processes:
+        process.join()
+    for name in ("adaface", "curricularface"):
+        loss = make(name, batch(0)[1])
+        for step in range(4):
+            embeddings, _, labels = batch(step, norm=10.0 + 5 * step, near=1.0)
+            loss(torch.from_numpy(embeddings), torch.from_numpy(labels))
+        alone = {key: value.item() for key, value in loss.named_buffers()}
+        theirs = [buffers for _, other, buffers in found if other == name]
+        assert len(theirs) == 2 and theirs[0] == theirs[1] == pytest.approx(alone, rel=1e-5)
+
+
+# -- lengths ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["adaface", "magface"])
+def test_unit_embeddings_are_refused_where_lengths_count(name):
+    embeddings, centres, labels = (torch.from_numpy(array) for array in batch(0))
+    loss = make(name, centres.numpy())
+    with pytest.raises(ValueError, match="learns from the lengths of the embeddings, and these are all 1"):
+        loss(torch.nn.functional.normalize(embeddings), labels)
+    assert loss(embeddings, labels).isfinite()
+    make("arcface", centres.numpy())(torch.nn.functional.normalize(embeddings), labels)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_centres_start_as_their_authors_do(name):
+    torch.manual_seed(0)
+    loss = LOSSES[name](500, 64)
+    norms = loss.weight.norm(dim=1)
+    if name in ("adaface", "magface"):
+        torch.testing.assert_close(norms, torch.ones(500))
+        # In all directions: the mean of the squares is the same for each coordinate.
+        torch.testing.assert_close(loss.weight.square().mean(0), torch.full((64,), 1 / 64), rtol=0.3, atol=0)
+    else:
+        assert loss.weight.std().item() == pytest.approx(0.01, rel=0.02)
+
+
 # -- CR-FIQA ----------------------------------------------------------------------------------------------------------
 
 
