@@ -5,10 +5,10 @@ the record that a training run leaves in it (`training.json`), never by hand.
 """
 
 import argparse
-import hashlib
 import importlib.metadata
 import json
 import logging
+import math
 import os
 import platform
 import re
@@ -32,6 +32,7 @@ from huggingface_hub import (
 )
 from huggingface_hub import constants as hub_constants
 from huggingface_hub.errors import (
+    EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
@@ -41,6 +42,7 @@ from huggingface_hub.errors import (
 )
 
 from . import __version__
+from .card_merging import filled_in_for, merge_cards, sign, split_sections
 from .file_utils import file_fault, write_text
 
 
@@ -57,10 +59,6 @@ TEMPLATES = {
 }
 PARTS = ("unet", "fr_model")  # of a pipeline, each with weights that a run of its own may have made
 _HERE = Path(__file__).parent
-# The last line of a card, with the repository that it was made for, and a digest of what is above: while that fits,
-# nobody has changed the card, and it is written anew where the folder says something else.
-_MARK = "<!-- Filled in by diffiqa_hf; a card that is changed by hand is only completed from then on. {} {} -->"
-_MARK_PATTERN = re.compile(re.escape(_MARK).replace(r"\{\}", "(.*)"))
 
 # What may hold code that runs when it is read, or weights in a form other than safetensors.
 UNSAFE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".h5", ".msgpack", ".npz", ".npy")
@@ -488,12 +486,12 @@ def complete_card(
         text = path.read_text(encoding="utf-8") if path.exists() else None
     except (OSError, ValueError) as error:
         raise HubError(f"{path}: {_first_line(error)}") from error
-    earlier = None if text is None else _filled_in_for(text)
+    earlier = None if text is None else filled_in_for(text)
     repo_id = repo_id or earlier
     card_class = DatasetCard if template == "quality_labels" else ModelCard
     new = card_class(_render(folder, template, facts, repo_id))
     if text is None or earlier is not None:
-        return _signed(str(new), repo_id)
+        return sign(str(new), repo_id)
     try:
         card = card_class(text)
     except ValueError as error:
@@ -509,39 +507,10 @@ def complete_card(
         card.data.model_name, card.data.eval_results = new.data.model_name, new.data.eval_results
         card.data.pop("model-index")
     have = {line.strip() for line in card.text.splitlines() if line.startswith("## ")}
-    added = [section for title, section in _sections(new.text) if title not in have]
+    added = [section for title, section in split_sections(new.text) if title not in have]
     text = card.text.rstrip() + "".join(f"\n\n{section}" for section in added) + "\n"
     line_break = "\r\n" if "\r\n" in card.content else "\n"
     return f"---{line_break}{card.data.to_yaml(line_break=line_break)}{line_break}---{line_break}{text.lstrip()}"
-
-
-def _signed(text: str, repo_id: str | None) -> str:
-    text = text.rstrip()
-    return f"{text}\n\n{_MARK.format(repo_id or '', _digest(text))}\n"
-
-
-def _filled_in_for(text: str) -> str | None:
-    """The repository of a card that is as it was filled in, "" where it had none; `None` for any other card."""
-    above, _, last = text.rstrip().rpartition("\n\n")
-    found = _MARK_PATTERN.fullmatch(last)
-    return found[1] if found is not None and found[2] == _digest(above) else None
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _sections(text: str) -> list[tuple[str, str]]:
-    """The parts of a card under `## ` headings, with their headings."""
-    parts: list[list[str]] = []
-    fenced = False
-    for line in text.splitlines():
-        fenced ^= line.startswith("```")
-        if line.startswith("## ") and not fenced:
-            parts.append([line])
-        elif parts:
-            parts[-1].append(line)
-    return [(part[0].strip(), "\n".join(part).strip()) for part in parts]
 
 
 def _render(folder: Path, template: str, facts: TrainingFacts | None, repo_id: str | None) -> str:
@@ -684,16 +653,13 @@ def _count_parameters(folder: Path) -> int:
     """Numbers in the weights of a component but for running statistics; they are not read."""
     from safetensors import safe_open
 
-    total = 0
+    counts = {}  # by tensor: a variant, as `model.fp16.safetensors`, has the same ones
     for path in folder.glob("*.safetensors"):
         with safe_open(path, framework="np") as file:
             for name in file.keys():  # noqa: SIM118 - it is no mapping
                 if not name.rpartition(".")[2].startswith(("running_", "num_batches_")):
-                    count = 1
-                    for side in file.get_slice(name).get_shape():
-                        count *= side
-                    total += count
-    return total
+                    counts[name] = math.prod(file.get_slice(name).get_shape())
+    return sum(counts.values())
 
 
 def _describe_labels(folder: Path) -> dict[str, Any]:
@@ -888,7 +854,8 @@ def push_folder(
 ) -> tuple[str | None, list[str], list[str]]:
     """
     Uploads a folder to the Hub, in one commit, so that no revision has half a model. What is missing in it (see
-    [`complete_folder`]) is written into it first.
+    [`complete_folder`]) is written into it first. What somebody has changed in the card on the Hub stays there (see
+    [`~diffiqa_hf.card_merging.merge_cards`]).
 
     Args:
         folder: Of a pipeline, an FR model, a face quality model, or of labels, which become a dataset.
@@ -934,18 +901,38 @@ def push_folder(
         parts = complete_folder(folder, kind, repo_id, facts)
         for name, text in parts.items():
             write_text(folder / name, text)
+        beside |= _merged_card(api, folder, repo_id, revision, repo_type)
         common = {"repo_id": repo_id, "revision": revision, "repo_type": repo_type, "commit_message": message}
+        operations = [
+            CommitOperationAdd(name, beside[name].encode() if name in beside else str(folder / name))
+            for name in (beside if dataset else uploaded)
+        ]
         if dataset:  # may be large, and is worth having in parts
-            commit = api.upload_folder(folder_path=folder, ignore_patterns=list(NOT_PUSHED), **common)
-        else:
-            operations = [
-                CommitOperationAdd(name, beside[name].encode() if name in beside else str(folder / name))
-                for name in uploaded
-            ]
+            commit = api.upload_folder(folder_path=folder, ignore_patterns=[*NOT_PUSHED, *beside], **common)
+        if operations:
             commit = api.create_commit(operations=operations, **common)
     except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError, ValueError) as error:
         raise HubError(f"cannot push to {repo_id}: {hub_reason(error)}") from error
     return str(commit.commit_url), list(parts), uploaded
+
+
+def _merged_card(api: HfApi, folder: Path, repo_id: str, revision: str | None, repo_type: str) -> dict[str, str]:
+    """The card by its name, where somebody has changed the one on the Hub: what is theirs stays."""
+    try:
+        there = api.hf_hub_download(repo_id, CARD_FILE, revision=revision, repo_type=repo_type)
+    except (EntryNotFoundError, RevisionNotFoundError):  # none yet, or a repository without a commit
+        return {}
+    new = (folder / CARD_FILE).read_text(encoding="utf-8")
+    try:
+        merged = merge_cards(Path(there).read_text(encoding="utf-8"), new)
+    except (yaml.YAMLError, ValueError) as error:
+        raise HubError(
+            f"the card of {repo_id} can't be read, so that it can't be kept: {_first_line(error)}"
+        ) from error
+    if merged == new:
+        return {}
+    logger.info(f"what was changed in the card of {repo_id} stays")
+    return {CARD_FILE: merged}
 
 
 def check_login(token: str | None = None) -> str:

@@ -5,6 +5,8 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from diffusers import DDPMScheduler, UNet2DModel
@@ -690,6 +692,43 @@ for repo, options in (("ann/quality", {}), ("ann/quality", {"private": True}), (
     assert result[9] == "pushed" and "403" in result[10]
     after = hub.repositories["models", "ann/quality"]
     assert after.messages[-1].startswith("a face quality model") and after.refs["other"] == before["other"]
+
+
+def test_what_was_changed_in_the_card_on_the_hub_stays(hub, made, tmp_path):
+    """Pushed, changed in the web editor, and pushed again from a folder that knows nothing of it; labels as well."""
+    code = """
+import shutil
+from diffiqa_hf.hub import push_folder
+result = [push_folder(folder, repo, token="token-of-ann")[0] for folder, repo in pushes]
+"""
+    names = {"quality": ("models", "ann/edited"), "labels": ("datasets", "ann/edited-labels")}
+    folders = {"quality": shutil.copytree(made / "quality", tmp_path / "quality"), "labels": tmp_path / "labels"}
+    (tmp_path / "labels" / "data").mkdir(parents=True)
+    pq.write_table(pa.table({"quality": [0.5]}), tmp_path / "labels" / "data" / "train-000000.parquet")
+    shard = {"file": "data/train-000000.parquet", "rows": 1, "failed": 0}
+    manifest = {"complete": True, "rows": 1, "failed": 0, "shards": [shard], "settings": {"method": "diffiqa-r"}}
+    (tmp_path / "labels" / "manifest.json").write_text(json.dumps(manifest))
+    pushes = [[str(folders[name]), repo] for name, (_, repo) in names.items()]
+    hub.run(code, tmp_path / "home", pushes=pushes)
+    for key in names.values():
+        files = dict(hub.repositories[key].files[hub.repositories[key].refs["main"]])
+        text = files["README.md"].decode()
+        edited = text.replace("---\n", "---\nlanguage: en\nextra_gated_prompt: Ask me.\n", 1) + "\n## Ours\n\nMasks.\n"
+        hub.repositories[key].commit("main", {**files, "README.md": edited.encode(), "notes.md": b"x"}, "by hand")
+    hub.run(code, tmp_path / "home", pushes=pushes)
+    for name, key in names.items():
+        files = hub.repositories[key].files[hub.repositories[key].refs["main"]]
+        text = files["README.md"].decode()
+        assert "extra_gated_prompt: Ask me." in text and "language: en" in text and "## Ours\n\nMasks." in text
+        assert files["notes.md"] == b"x" and "Masks" not in (folders[name] / "README.md").read_text()
+
+
+def test_a_variant_counts_once(quality):
+    record_training(quality, FACTS)
+    before = (quality / "README.md").read_text()
+    shutil.copy(quality / "model.safetensors", quality / "model.fp16.safetensors")
+    record_training(quality, FACTS)
+    assert " parameters" in before and (quality / "README.md").read_text() == before
 
 
 def test_without_a_token_nothing_is_tried(made, tmp_path):
