@@ -39,6 +39,29 @@ class RayQualityLabeller(QualityLabeller):
         return self.label_table(batch)
 
 
+def check_resources(actors: int, num_cpus: float, num_gpus: float) -> None:
+    """
+    Whether the cluster has room for so many actors and for what reads the rows, without which Ray waits for ever, and
+    says nothing.
+
+    Raises:
+        ValueError: It has not.
+    """
+    import ray
+
+    if not ray.is_initialized():
+        return
+    there = ray.cluster_resources()
+    cpus, gpus = there.get("CPU", 0), there.get("GPU", 0)
+    if actors * num_cpus + 1 > cpus:
+        raise ValueError(
+            f"{actors} actors of {num_cpus:g} CPUs leave none of the cluster's {cpus:g} to read the rows: give them "
+            "less (num_actors, num_cpus), so that one is free"
+        )
+    if actors * num_gpus > gpus:
+        raise ValueError(f"{actors} actors of {num_gpus:g} GPUs are asked for, and the cluster has {gpus:g}")
+
+
 def label_ray_dataset(
     rows: "ray.data.Dataset",
     *,
@@ -76,7 +99,8 @@ def label_ray_dataset(
 
     Raises:
         ImportError: Ray Data is not installed.
-        ValueError: `shard_size` or `num_actors` makes no sense.
+        ValueError: `shard_size` or `num_actors` makes no sense, or the cluster has not as many CPUs as the actors and
+            one more, or not as many GPUs.
         ray.exceptions.RayTaskError: When it is consumed, with the reason as its cause: there are labels already, or
             what [`~diffiqa_hf.methods.load_method`] raises.
     """
@@ -89,6 +113,7 @@ def label_ray_dataset(
     if not num_gpus:
         labeller_options.setdefault("device", "cpu")  # Ray hides from an actor no GPU that it has not reserved
     least, most = (num_actors, num_actors) if isinstance(num_actors, int) else num_actors
+    check_resources(least, 1 if num_cpus is None else num_cpus, num_gpus)
     # Without it, blocks are cut from rows in the order in which they happen to be read.
     rows.context.execution_options.preserve_order = True
     return rows.repartition(target_num_rows_per_block=shard_size, strict=True).map_batches(

@@ -145,3 +145,15 @@ def test_without_ray_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ImportError, match=r"pip install 'diffiqa-hf\[ray\]'"):
         label_ray_dataset(None)
+
+
+def test_a_cluster_without_room_is_refused(ray, faces):
+    """Where Ray itself would wait for ever: nothing is left to read the rows, or there is no GPU."""
+    rows = ray.data.read_parquet(str(faces))
+    for options in ({"num_actors": 3}, {"num_actors": (5, 9)}, {"num_actors": 2, "num_cpus": 1.5}):
+        with pytest.raises(ValueError, match="leave none of the cluster's 3 to read the rows"):
+            label_ray_dataset(rows, **options)
+    with pytest.raises(ValueError, match="2 actors of 1 GPUs are asked for, and the cluster has 0"):
+        label_ray_dataset(rows, num_actors=2, num_gpus=1)
+    label_ray_dataset(rows, num_actors=2)
+    label_ray_dataset(rows, num_actors=4, num_cpus=0.5)
