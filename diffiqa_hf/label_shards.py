@@ -6,6 +6,7 @@ that do not talk to each other, and the folder of shards that these write togeth
 
 import argparse
 import hashlib
+import io
 import json
 import logging
 import os
@@ -23,19 +24,24 @@ import pyarrow.parquet as pq
 import torch
 from accelerate.utils import parse_flag_from_env
 from accelerate.utils.environment import get_cpu_distributed_information
-from datasets import Dataset, DatasetInfo, Features, Image, IterableDataset, load_dataset_builder
+from datasets import Dataset, DatasetInfo, Features, Image, IterableDataset, Value
 from datasets.packaged_modules.parquet.parquet import ParquetConfig
 from datasets.table import table_cast
 
 from . import __version__
 from .file_utils import replace_file, write_text
 from .hub import add_hub_arguments
+from .image_columns import as_image
+from .image_processing_face import FaceImageError, load_image
+from .training.data import ROWS_READ, data_files, fingerprint_files, open_builder, prepare_dataset, undecoded
 
 
 logger = logging.getLogger(__name__)
 
 METADATA_KEY = b"diffiqa_hf"
 PENDING_FILE = ".incomplete"
+IMAGE_TYPE = Image().pa_type
+ARRAY_BYTES = 2**30  # of images in one Arrow array, whose offsets end at 2 GiB
 
 
 # -- options ----------------------------------------------------------------------------------------------------------
@@ -161,7 +167,10 @@ class ParquetStream:
         tables = []
         for number, wanted in of_file.items():
             with fsspec.open(self.files[number], "rb") as file:
-                table = pq.ParquetFile(file, pre_buffer=True).read_row_groups(wanted)
+                # In parts: Arrow can't make one array of a row group with more than 2 GiB of images.
+                parquet = pq.ParquetFile(file, pre_buffer=True)
+                parts = list(parquet.iter_batches(ROWS_READ, row_groups=wanted))
+                table = pa.Table.from_batches(parts, parquet.schema_arrow)
             tables.append(table_cast(table, self.features.arrow_schema))
         return pa.concat_tables(tables)
 
@@ -190,7 +199,7 @@ def open_faces(
 
     Args:
         source: What `datasets.load_dataset_builder` takes, as from
-            [`~diffiqa_hf.training_utils.face_dataset_source`].
+            [`~diffiqa_hf.training.data.face_dataset_source`].
         split: Of the dataset.
         image_column: Column of the faces.
         needed: Other columns that have to be there; `None` stands for none.
@@ -201,28 +210,20 @@ def open_faces(
     Raises:
         ValueError: There are no rows, or not these columns.
     """
-    builder = load_dataset_builder(**source)
-    files = {str(name): [str(file) for file in part] for name, part in (builder.config.data_files or {}).items()}
-    if streaming:
-        dataset = builder.as_streaming_dataset(split=split)
-    else:
-        builder.download_and_prepare()
-        dataset = builder.as_dataset(split=split)
-        if len(dataset) == 0:
-            raise ValueError("the dataset is empty")
+    builder = open_builder(source)
+    files = data_files(builder)
+    dataset = builder.as_streaming_dataset(split=split) if streaming else prepare_dataset(builder, split)
     features = dataset.features
     if features is None:  # a stream of JSON or the like
         features = Dataset.from_list(list(dataset.take(shard_size))).features
         dataset = dataset.cast(features)
-    for column in (image_column, *needed):
+    for column in needed:
         if column is not None and column not in features:
             raise ValueError(f"the dataset has no column {column!r}; it has {list(features)}")
     taken = [name for name in added if name in features]
     if taken:
         raise ValueError(f"the dataset has a column {taken[0]!r} already; rename it, or is it labelled?")
-    if isinstance(features[image_column], Image):
-        # Not decoded by `datasets`, to which one damaged image is the end.
-        dataset = dataset.cast_column(image_column, Image(decode=False))
+    dataset = undecoded(dataset, image_column)
     if streaming and _are_plain_parquet(builder.config, files.get(split, ())):
         dataset = ParquetStream(files[split], dataset.features)
     return dataset, fingerprint_files([file for part in files.values() for file in part])
@@ -234,20 +235,6 @@ def _are_plain_parquet(config: Any, files: Sequence[str]) -> bool:
         return False
     whole = config.filters is None and config.columns is None
     return whole and bool(files) and all(file.endswith(".parquet") for file in files)
-
-
-def fingerprint_files(files: list[str]) -> str:
-    """
-    16 hexadecimal digits of names and sizes, in their order; the same on another machine, where the files may lie
-    elsewhere. A file on the Hub has the commit in its name.
-    """
-    local = [file for file in files if "://" not in file]
-    root = os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in local]) if local else ""
-    digest = hashlib.sha256()
-    for file in files:
-        entry = [file] if "://" in file else [os.path.relpath(file, root), os.path.getsize(file)]
-        digest.update(json.dumps(entry).encode())
-    return digest.hexdigest()[:16]
 
 
 def split_rows(dataset: Faces, size: int, wanted) -> Iterator[tuple[int, int, Dataset | None]]:
@@ -271,25 +258,67 @@ def split_rows(dataset: Faces, size: int, wanted) -> Iterator[tuple[int, int, Da
         yield number, length, Dataset.from_list(rows, features=dataset.features) if take else None
 
 
-def read_rows(rows: Dataset, image_column: str) -> tuple[pa.Table, Features]:
-    """Rows as an Arrow table, with the image files themselves in it, and the features to write them with."""
+def read_rows(rows: Dataset, image_column: str, as_files: bool = False) -> tuple[pa.Table, Features]:
+    """
+    Rows as an Arrow table, and the features to write them with. Where images stand as paths, the files themselves come
+    into the table, since what is written may be read on another machine.
+
+    Args:
+        as_files: Have the column hold image files, whatever it was; pixels become PNG.
+    """
     table, features = rows.with_format("arrow")[:], Features(rows.features)
-    if isinstance(features[image_column], Image):
+    kind = features[image_column]
+    paths = isinstance(kind, Value) and "string" in kind.dtype
+    if as_files or paths or isinstance(kind, Image):
         features[image_column] = Image()
-    return set_images(table, image_column, map(_with_bytes, table[image_column].to_pylist())), features
+    elif not isinstance(kind, dict):
+        return table, features
+    images = table[image_column].to_pylist()
+    embedded = map(_as_file if as_files else _with_bytes, images)
+    return set_images(table, image_column, embedded, None if kind is features[image_column] else IMAGE_TYPE), features
 
 
-def set_images(table: pa.Table, image_column: str, images: Iterable) -> pa.Table:
-    """The table with other images in their column."""
-    index, kind = table.schema.get_field_index(image_column), table.schema.field(image_column).type
-    return table.set_column(index, image_column, pa.array(list(images), kind))
+def set_images(table: pa.Table, image_column: str, images: Iterable, kind: pa.DataType | None = None) -> pa.Table:
+    """The table with other images in their column, of the type that it has or of `kind`."""
+    index, kind = table.schema.get_field_index(image_column), kind or table.schema.field(image_column).type
+    parts, part, size = [], [], 0
+    for image in images:
+        part.append(image)
+        size += len((image or {}).get("bytes") or b"")
+        if size > ARRAY_BYTES:
+            parts.append(pa.array(part, kind))
+            part, size = [], 0
+    return table.set_column(index, image_column, pa.chunked_array([*parts, pa.array(part, kind)], kind))
 
 
-def _with_bytes(image: Any) -> Any:
+def repeat_rows(table: pa.Table, image_column: str, rows: np.ndarray) -> pa.Table:
+    """The rows of a table, some of them several times, with nulls for their images, which would be copied for each."""
+    none = pa.nulls(len(rows), table.schema.field(image_column).type)
+    columns = [none if name == image_column else table[name].take(rows) for name in table.column_names]
+    return pa.table(columns, names=table.column_names)
+
+
+def _with_bytes(image: Any) -> dict | None:
     """An item of an image column with the file itself in it, as `datasets` writes it; as it is if there is no file."""
+    if isinstance(image, str):
+        image = {"bytes": None, "path": image}
     if isinstance(image, dict) and image.get("bytes") is None and image.get("path") and os.path.isfile(image["path"]):
         return {"bytes": Path(image["path"]).read_bytes(), "path": os.path.basename(image["path"])}
     return image
+
+
+def _as_file(image: Any) -> dict | None:
+    """As [`_with_bytes`], of an item in any form; `None` where it is no image that could become a file."""
+    image = as_image(image)
+    if not isinstance(image, np.ndarray):
+        return _with_bytes(image) if isinstance(image, (str, dict)) else None
+    try:
+        picture = load_image(image)
+    except FaceImageError:
+        return None
+    file = io.BytesIO()
+    picture.save(file, "png")
+    return {"bytes": file.getvalue(), "path": None}
 
 
 # -- shards and manifest ----------------------------------------------------------------------------------------------
@@ -424,12 +453,12 @@ __all__ = [
     "add_shard_arguments",
     "check_shard_arguments",
     "find_share",
-    "fingerprint_files",
     "launched_share",
     "log_share",
     "name_file",
     "open_faces",
     "read_rows",
+    "repeat_rows",
     "set_images",
     "split_rows",
 ]

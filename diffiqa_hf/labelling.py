@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from .image_columns import as_image
 from .pipeline_output import TERMS, FaceQualityOutput
 
 
@@ -58,8 +59,7 @@ class QualityLabeller:
         batch_size (`int`): Images that go through the network at a time (the noisy copies, for DifFIQA). It is not
             chosen by the free memory, because the last bits of a score may depend on it.
         seed (`int`): Of what the method draws.
-        image_column (`str`): Column of the aligned faces: whatever [`~diffiqa_hf.image_processing_face.load_image`]
-            takes, or the bytes of an image file.
+        image_column (`str`): Column of the aligned faces: whatever [`~diffiqa_hf.image_columns.as_image`] takes.
         landmarks_column (`str`, *optional*): Column of five points (5, 2) in pixels, or `None`, to align them by.
         **options: The method's own, such as `num_repeats`.
 
@@ -108,7 +108,7 @@ class QualityLabeller:
         Returns:
             `dict`: of `LABEL_COLUMNS`, arrays of N float32, and for `quality_error` N strings or `None`.
         """
-        images = [_as_image(image) for image in batch[self.image_column]]
+        images = [as_image(image) for image in batch[self.image_column]]
         landmarks = None if self.landmarks_column is None else list(batch[self.landmarks_column])
         columns: dict[str, Any] = {name: np.full(len(images), np.nan, np.float32) for name in LABEL_COLUMNS[:-1]}
         columns[ERROR_COLUMN] = np.full(len(images), None, object)
@@ -268,12 +268,6 @@ def fingerprint(method: Any) -> str:
                 digest.update(key.encode())
                 digest.update(tensor.detach().cpu().float().numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def _as_image(image: Any) -> Any:
-    if isinstance(image, (bytes, bytearray, memoryview)):
-        return {"bytes": bytes(image), "path": None}
-    return image
 
 
 __all__ = [

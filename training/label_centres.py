@@ -41,6 +41,7 @@ from tqdm.auto import tqdm
 from diffiqa_hf import FaceImageError, FaceImageProcessor, fold
 from diffiqa_hf.conversion.networks import load_fr_model
 from diffiqa_hf.hub import check_hub_arguments, push_when_asked
+from diffiqa_hf.image_columns import as_image
 from diffiqa_hf.label_shards import (
     LabelFolder,
     Share,
@@ -55,7 +56,7 @@ from diffiqa_hf.label_shards import (
 from diffiqa_hf.labelling import DEGRADED_COLUMN, find_sources, fingerprint
 from diffiqa_hf.models import FacePreTrainedModel
 from diffiqa_hf.quality_recipes.labels import centre_labels
-from diffiqa_hf.training.data import face_dataset_source
+from diffiqa_hf.training.data import source_of
 from diffiqa_hf.training.held_out import find_people
 from diffiqa_hf.training.run import add_source_arguments, full_disk_in_one_line, save_array
 
@@ -88,10 +89,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     if args.batch_size < 1:
         parser.error("--batch_size is a positive number")
     return args
-
-
-def source_of(args: argparse.Namespace) -> dict:
-    return face_dataset_source(args.dataset_name, args.train_data_dir, args.train_parquet, "train")
 
 
 # -- embeddings -------------------------------------------------------------------------------------------------------
@@ -129,7 +126,7 @@ def embed_rows(
         images = rows[start : start + args.batch_size][args.image_column]
         for i, image in enumerate(images, start):
             try:
-                faces.append(processor.extract_faces(image)[0].pixel_values)
+                faces.append(processor.extract_faces(as_image(image))[0].pixel_values)
                 read.append(i)
             except FaceImageError as error:
                 errors.append(f"row {first_row + i}: {error}")
@@ -232,7 +229,7 @@ def label(args: argparse.Namespace) -> None:
     share = find_share(args)
     log_share(share)
     dataset, files = open_faces(
-        source_of(args), "train", args.image_column, needed=[args.identity_column], added=[CENTRE_COLUMN]
+        source_of(args), args.split, args.image_column, needed=[args.identity_column], added=[CENTRE_COLUMN]
     )
     names = find_people(dataset, args.identity_column)
     has_person = np.array([name is not None for name in names])
@@ -243,11 +240,11 @@ def label(args: argparse.Namespace) -> None:
     sources = find_sources(degraded, people)
 
     models = load_models(args.fr_model, torch.device(share.device))
-    settings = {name: getattr(args, name) for name in ("image_column", "identity_column", "shard_size")}
+    settings = {name: getattr(args, name) for name in ("image_column", "identity_column", "shard_size", "split")}
     digest = hashlib.sha256(json.dumps([names, degraded.tolist()], default=str).encode()).hexdigest()[:16]
     settings |= {"method": METHOD, "fr_models": list(models), "dataset": files, "people": digest}
     source = args.dataset_name or args.train_data_dir or args.train_parquet
-    folder = LabelFolder(args.output_dir, "train", settings, fr_model=args.fr_model, source=source)
+    folder = LabelFolder(args.output_dir, args.split, settings, fr_model=args.fr_model, source=source)
 
     embeddings = embed_dataset(dataset, models, share, args)
     labels = np.zeros(len(dataset))

@@ -22,6 +22,7 @@ import time
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from datasets import Dataset, IterableDataset, Value
 from PIL import Image as PILImage
 from tqdm.auto import tqdm
@@ -29,6 +30,7 @@ from tqdm.auto import tqdm
 from diffiqa_hf import FaceImageError, FaceImageProcessor
 from diffiqa_hf.degradations import degrade_face
 from diffiqa_hf.hub import check_hub_arguments, push_when_asked
+from diffiqa_hf.image_columns import as_image
 from diffiqa_hf.image_processing_face import face_to_pixels
 from diffiqa_hf.label_shards import (
     LabelFolder,
@@ -38,6 +40,7 @@ from diffiqa_hf.label_shards import (
     log_share,
     open_faces,
     read_rows,
+    repeat_rows,
     set_images,
     split_rows,
 )
@@ -49,7 +52,7 @@ from diffiqa_hf.labelling import (
     QualityLabeller,
     labelled_features,
 )
-from diffiqa_hf.training.data import face_dataset_source
+from diffiqa_hf.training.data import source_of
 from diffiqa_hf.training.run import add_source_arguments, full_disk_in_one_line
 
 
@@ -59,9 +62,6 @@ logger = logging.getLogger(__name__)
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     data = add_source_arguments(parser)
-    data.add_argument("--dataset_config_name", help="which of its configurations, if it has several")
-    data.add_argument("--revision", help="of a dataset on the Hub: branch, tag or commit")
-    data.add_argument("--split", default="train", help="default: %(default)s")
     data.add_argument(
         "--streaming",
         action="store_true",
@@ -117,17 +117,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 # -- the faces --------------------------------------------------------------------------------------------------------
 
 
-def source_of(args: argparse.Namespace) -> dict:
-    source = face_dataset_source(args.dataset_name, args.train_data_dir, args.train_parquet, args.split)
-    if args.dataset_name is not None:
-        source |= {"name": args.dataset_config_name, "revision": args.revision}
-    return source
-
-
 def degrade(image, rng: np.random.Generator, processor: FaceImageProcessor):
     """An item of an image column, degraded; one that can't be read stays as it is, and is reported by the method."""
     try:
-        face = processor.extract_faces(image)[0].pixel_values
+        face = processor.extract_faces(as_image(image))[0].pixel_values
     except FaceImageError:
         return image
     file = io.BytesIO()
@@ -156,13 +149,13 @@ def label_shard(
 ) -> int:
     """Labels the rows of one shard and their copies, writes it, and returns how many could not be scored."""
     column, first_row = labeller.image_column, number * args.shard_size
-    table, features = read_rows(rows, column)
+    table, features = read_rows(rows, column, as_files=args.degraded_copies > 0)
     images = table[column].to_pylist()
     # Which row of the shard each of the new ones is, or is a copy of.
     sources = np.repeat(np.arange(len(images)), 1 + args.degraded_copies)
     if args.degraded_copies:
         images = copies(images, first_row, args)
-        table = set_images(table.take(sources), column, images)
+        table = set_images(repeat_rows(table, column, sources), column, images)
         features[DEGRADED_COLUMN] = Value("bool")
         table = table.append_column(DEGRADED_COLUMN, pa.array(np.diff(sources, prepend=-1) == 0))
     landmarks = table[args.landmarks_column].to_pylist() if args.landmarks_column else None
@@ -252,7 +245,12 @@ def label(args: argparse.Namespace) -> None:
     if not lengths:
         raise ValueError("the dataset is empty")
     logger.info(f"{labelled} rows labelled, {failed} of them could not be scored")
-    if folder.finish(lengths, share):
+    finished = folder.finish(lengths, share)
+    shards = [folder.read(number) for number in range(len(lengths))]
+    if all(shard is not None and shard["failed"] == shard["rows"] for shard in shards):
+        reason = pq.read_table(folder.path(0), columns=[ERROR_COLUMN])[ERROR_COLUMN][0].as_py()
+        raise SystemExit(f"none of the {sum(lengths)} rows could be scored (row 0: {reason})")
+    if finished:
         push_when_asked(args, args.output_dir)
 
 

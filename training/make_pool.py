@@ -16,7 +16,6 @@ embeddings. Every image depends on the seed and on its row alone.
 import argparse
 import json
 import logging
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +28,10 @@ from diffiqa_hf import FaceImageProcessor
 from diffiqa_hf.conversion.networks import load_fr_model
 from diffiqa_hf.degradations.spoiling import SIZE, Series, draw_non_face
 from diffiqa_hf.file_utils import replace_file, write_text
+from diffiqa_hf.held_out import is_held_out
 from diffiqa_hf.image_processing_face import face_to_pixels, pixels_to_face
-from diffiqa_hf.training_utils import load_face_dataset, read_face
+from diffiqa_hf.training.data import load_face_dataset, read_face
+from diffiqa_hf.training.held_out import people_of
 
 
 logger = logging.getLogger(__name__)
@@ -57,10 +58,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--output_dir", required=True)
     return parser.parse_args(argv)
-
-
-def is_held_out(identity: str, modulo: int) -> bool:
-    return bool(modulo) and zlib.crc32(identity.encode()) % modulo == 0
 
 
 def plan(identities: list[str], args: argparse.Namespace) -> pd.DataFrame:
@@ -97,7 +94,7 @@ def read_faces(args: argparse.Namespace) -> tuple[np.ndarray, list[str]]:
     faces = np.empty((len(dataset), SIZE, SIZE, 3), np.uint8)
     for i in tqdm(range(len(dataset)), desc="faces"):
         faces[i] = face_to_pixels(read_face(dataset, i, args.image_column, processor))
-    return faces, [str(name) for name in dataset[args.identity_column]]
+    return faces, people_of(dataset, args.identity_column)
 
 
 def open_array(path: Path, shape: tuple[int, ...], dtype: type) -> np.memmap:

@@ -7,13 +7,15 @@ UNet learns to give back the clean face.
 
     accelerate launch training/train_ddpm.py --train_data_dir faces/ --output_dir runs/ddpm
 
-A run that was stopped goes on with `--resume_from_checkpoint latest`.
+A run that was stopped goes on with `--resume_from_checkpoint latest`. A checkpoint has the UNet as it is trained in
+`unet`, and its averaged weights in `unet_ema`, which `UNet2DModel.from_pretrained` loads.
 """
 
 import argparse
 import json
 import logging
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from diffusers.training_utils import EMAModel
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from diffiqa_hf import DifFIQAPipeline, FaceImageProcessor
@@ -36,16 +38,19 @@ from diffiqa_hf.hub import (
     record_training,
     training_facts,
 )
-from diffiqa_hf.image_processing_face import face_to_pixels, pixels_to_face
-from diffiqa_hf.training.checkpoints import TrainingState, find_checkpoint, save_checkpoint, trained_copy
-from diffiqa_hf.training.data import ShuffledKeys, load_face_dataset, read_face
+from diffiqa_hf.image_columns import as_image
+from diffiqa_hf.image_processing_face import face_to_pixels, load_image, pixels_to_face
+from diffiqa_hf.training.checkpoints import TrainingState, find_checkpoint, go_on_from, save_checkpoint, trained_copy
+from diffiqa_hf.training.data import ROW, ShuffledKeys, read_face, training_batches, training_faces
 from diffiqa_hf.training.held_out import split_people
 from diffiqa_hf.training.run import (
     add_data_arguments,
     add_output_arguments,
     check_loss,
     full_disk_in_one_line,
+    is_due,
     make_accelerator,
+    positive,
     start_tracker,
 )
 
@@ -71,11 +76,22 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     train.add_argument(
         "--blend_timesteps", type=int, default=100, help="T in Eq. 6: 100 official, 1000 as in the paper"
     )
-    train.add_argument("--train_batch_size", type=int, default=16, help="faces at a time, each process (default: 16)")
     train.add_argument(
-        "--gradient_accumulation_steps", type=int, default=4, help="such batches for each optimizer step (default: 4)"
+        "--degrade_picture",
+        action="store_true",
+        help="make the degraded face d(x) from the picture as it is stored, as the authors do, and not from the face "
+        "at --resolution; it tells where pictures are larger",
     )
-    train.add_argument("--max_train_steps", type=int, default=100_000, help="optimizer steps (default: 100000)")
+    train.add_argument(
+        "--train_batch_size", type=positive, default=16, help="faces at a time, each process (default: 16)"
+    )
+    train.add_argument(
+        "--gradient_accumulation_steps",
+        type=positive,
+        default=4,
+        help="such batches for each optimizer step (default: 4)",
+    )
+    train.add_argument("--max_train_steps", type=positive, default=100_000, help="optimizer steps (default: 100000)")
     train.add_argument("--learning_rate", type=float, default=8e-5, help="of Adam (default: 8e-5)")
     train.add_argument(
         "--lr_schedule", choices=("constant", "cosine"), default="constant", help="cosine falls to 0 at the last step"
@@ -83,7 +99,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     train.add_argument("--adam_beta2", type=float, default=0.99, help="default: 0.99")
     train.add_argument("--max_grad_norm", type=float, help="clip the gradient's norm (default: no clipping)")
     train.add_argument("--ema_decay", type=float, default=0.995, help="of the averaged weights (default: 0.995)")
-    train.add_argument("--ema_update_every", type=int, default=10, help="in optimizer steps (default: 10)")
+    train.add_argument("--ema_update_every", type=positive, default=10, help="in optimizer steps (default: 10)")
     train.add_argument(
         "--mixed_precision", choices=("no", "fp16", "bf16"), help="default: as accelerate is configured"
     )
@@ -113,9 +129,12 @@ class FacePairs(Dataset):
         epoch, index = key
         rng = np.random.default_rng([self.args.seed, epoch, index])
         face = read_face(self.dataset, index, self.args.image_column, self.processor)
+        picture = face_to_pixels(face)
+        if self.args.degrade_picture:
+            picture = np.asarray(load_image(as_image(self.dataset[index][self.args.image_column])))
         if rng.random() < 0.5:
-            face = np.ascontiguousarray(face[:, :, ::-1])
-        degraded = degrade_face(face_to_pixels(face), rng, size=self.args.resolution)
+            face, picture = np.ascontiguousarray(face[:, :, ::-1]), np.ascontiguousarray(picture[:, ::-1])
+        degraded = degrade_face(picture, rng, size=self.args.resolution)
         return {
             "index": torch.tensor(index),
             "clean": torch.from_numpy(face),
@@ -176,6 +195,12 @@ def save_grid(pipe: DifFIQAPipeline, batch: dict[str, torch.Tensor], args: argpa
     Image.fromarray(np.vstack(pictures)).save(path)
 
 
+def save_unets(unet: UNet2DModel, ema: EMAModel, folder: Path) -> None:
+    """The UNet of a checkpoint, and the averaged one, as folders that `UNet2DModel.from_pretrained` loads."""
+    for name, averages in (("unet", None), ("unet_ema", ema)):
+        trained_copy(unet, averages).save_pretrained(folder / name)
+
+
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with full_disk_in_one_line(args.output_dir):
@@ -187,10 +212,9 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
     check_hub_arguments(args)
     accelerator = make_accelerator(args, gradient_accumulation_steps=args.gradient_accumulation_steps)
     resume = find_checkpoint(output_dir, args.resume_from_checkpoint)
-    dataset = load_face_dataset(args.dataset_name, args.train_data_dir, args.train_parquet)
-    dataset = dataset.add_column("row", np.arange(len(dataset)))
+    dataset, _ = training_faces(accelerator, args)
     dataset, _, people_out = split_people(dataset, args.identity_column, args.holdout_modulo, needed=False)
-    rows = np.array(dataset["row"])
+    rows = np.array(dataset[ROW])
 
     torch.manual_seed(args.seed)
     unet = make_unet(args)
@@ -206,23 +230,15 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
     unet.to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(unet.parameters(), lr=args.learning_rate, betas=(0.9, args.adam_beta2))
     unet, optimizer = accelerator.prepare(unet, optimizer)
-    progress_state = TrainingState(ema, people_out)
+    progress_state = TrainingState(ema, people_out, {"seed": args.seed}, len(dataset))
     accelerator.register_for_checkpointing(progress_state)
-
-    if resume is not None:
-        accelerator.load_state(str(resume))
-        logger.info(f"goes on from {resume}, step {progress_state.step}")
+    go_on_from(resume, accelerator, progress_state, optimizer)
     accumulate = args.gradient_accumulation_steps
-    keys = ShuffledKeys(
-        len(dataset),
-        args.train_batch_size,
-        args.seed,
-        progress_state.step * accumulate,
-        accelerator.process_index,
-        accelerator.num_processes,
-    )
+    place = (accelerator.process_index, accelerator.num_processes)
+    start = progress_state.place(accumulate * args.train_batch_size * accelerator.num_processes)
+    keys = ShuffledKeys(len(dataset), args.train_batch_size, args.seed, start, *place)
     pairs = FacePairs(dataset, args)
-    loader = DataLoader(pairs, batch_sampler=keys, num_workers=args.dataloader_num_workers)
+    batches = training_batches(pairs, keys, progress_state, args.dataloader_num_workers)
     start_tracker(accelerator, args, "train_ddpm")
     logger.info(
         f"{len(dataset)} faces, {sum(p.numel() for p in unet.parameters()):,} parameters, steps "
@@ -234,13 +250,12 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
     progress = tqdm(
         total=args.max_train_steps, initial=progress_state.step, unit="step", disable=not accelerator.is_main_process
     )
-    batches = iter(loader)
     unet.train()
     while progress_state.step < args.max_train_steps:
         step = progress_state.step
-        if args.lr_schedule == "cosine":
-            for group in optimizer.param_groups:
-                group["lr"] = args.learning_rate * 0.5 * (1 + math.cos(math.pi * step / args.max_train_steps))
+        part = 1.0 if args.lr_schedule == "constant" else 0.5 * (1 + math.cos(math.pi * step / args.max_train_steps))
+        for group in optimizer.param_groups:
+            group["lr"] = args.learning_rate * part
         for micro in range(accumulate):
             batch = {name: value.to(accelerator.device) for name, value in next(batches).items()}
             times = batch["time"]
@@ -267,7 +282,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
         progress.update()
 
         last = step == args.max_train_steps
-        if step % args.logging_steps == 0 or last:
+        if is_due(step, args.logging_steps, last):
             totals = accelerator.reduce(bins, "sum").cpu()
             means = totals[0] / totals[1]
             logs = {"loss": (totals[0].sum() / totals[1].sum()).item(), "lr": optimizer.param_groups[0]["lr"]}
@@ -278,12 +293,15 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
             progress.set_postfix(loss=f"{logs['loss']:.5f}")
             accelerator.log(logs, step=step)
             bins.zero_()
-        if args.validation_steps and (step % args.validation_steps == 0 or last) and accelerator.is_main_process:
+        if args.validation_steps and is_due(step, args.validation_steps, last) and accelerator.is_main_process:
             model = trained_copy(accelerator.unwrap_model(unet), ema)
             pipe = DifFIQAPipeline(model.to(accelerator.device), scheduler, None, pairs.processor)
             save_grid(pipe, batch, args, output_dir / "validation" / f"step-{step:06}.png")
-        if step % args.checkpointing_steps == 0 or last:
-            save_checkpoint(accelerator, output_dir, step, args.checkpoints_total_limit)
+        if is_due(step, args.checkpointing_steps, last):
+            whole = accelerator.unwrap_model(unet)
+            save_checkpoint(
+                accelerator, output_dir, step, args.checkpoints_total_limit, partial(save_unets, whole, ema)
+            )
     progress.close()
 
     if accelerator.is_main_process:

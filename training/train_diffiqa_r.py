@@ -18,12 +18,12 @@ are given beside it still count:
 
 Mixed precision, which the authors use as well, is left to `accelerate`.
 
-While it runs, Spearman's rank correlation with the labels of the faces held out is measured, and with
+While it runs, Spearman's rank correlation with the labels is measured on one half of the people held out, and with
 `--validation_embeddings` the pAUC of their comparisons. The model with the best correlation so far, or with the lowest
-pAUC (`--best_by pauc`), is kept in `best`, the last one in `model`; AutoModelForFaceQuality loads both. Beside
-each lies its calibration, which says what its scores mean among the faces held out that no one has degraded; with
-`--validation_embeddings` and enough pairs also which FNMR to expect. A run that was stopped goes on with
-`--resume_from_checkpoint latest`.
+pAUC (`--best_by pauc`), is kept in `best`, the last one in `model`; AutoModelForFaceQuality loads both. The figures in
+their cards are those of the other half, by which nothing was chosen. Beside each lies its calibration, which says what
+its scores mean among the faces held out, of both halves, that no one has degraded; with `--validation_embeddings` and
+enough pairs also which FNMR to expect. A run that was stopped goes on with `--resume_from_checkpoint latest`.
 """
 
 import argparse
@@ -31,7 +31,6 @@ import copy
 import json
 import logging
 import math
-import os
 from pathlib import Path
 
 import numpy as np
@@ -40,11 +39,11 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 from scipy.stats import bootstrap, rankdata, spearmanr
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 from transformers import AutoConfig
 
-from diffiqa_hf import AutoModelForFaceQuality, FaceImageError, FaceImageProcessor
+from diffiqa_hf import AutoModelForFaceQuality, FaceImageProcessor
 from diffiqa_hf.alignment import align_face, arcface_template, similarity_transform
 from diffiqa_hf.calibration import Calibration
 from diffiqa_hf.conversion.networks import load_quality_model
@@ -64,15 +63,24 @@ from diffiqa_hf.labelling import DEGRADED_COLUMN
 from diffiqa_hf.methods.regression import method_of
 from diffiqa_hf.models import FacePreTrainedModel
 from diffiqa_hf.models.loading import named_faults
-from diffiqa_hf.training.checkpoints import TrainingState, find_checkpoint, save_checkpoint, trained_copy
-from diffiqa_hf.training.data import ShuffledKeys, load_face_dataset, read_face, source_row
-from diffiqa_hf.training.held_out import HeldOut, calibrate_held_out, people_of, predict, split_people
+from diffiqa_hf.training.checkpoints import (
+    TrainingState,
+    find_checkpoint,
+    go_on_from,
+    restore_best,
+    save_checkpoint,
+    trained_copy,
+)
+from diffiqa_hf.training.data import ROW, ShuffledKeys, read_face, training_batches, training_faces
+from diffiqa_hf.training.held_out import HeldOut, calibrate_held_out, people_of, predict, split_halves, split_people
 from diffiqa_hf.training.run import (
     add_data_arguments,
     add_output_arguments,
     check_loss,
     full_disk_in_one_line,
+    is_due,
     make_accelerator,
+    positive,
     save_array,
     start_tracker,
 )
@@ -239,9 +247,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="column of five points (5, 2) in pixels, to align the faces by (default: they are aligned)",
     )
     train = parser.add_argument_group("training")
-    train.add_argument("--train_batch_size", type=int, default=128, help="on each process (default: %(default)s)")
+    train.add_argument("--train_batch_size", type=positive, default=128, help="on each process (default: %(default)s)")
     train.add_argument("--num_train_epochs", type=float, default=1.0, help="default: %(default)s")
-    train.add_argument("--max_train_steps", type=int, help="instead of a number of epochs")
+    train.add_argument("--max_train_steps", type=positive, help="instead of a number of epochs")
     train.add_argument("--learning_rate", type=float, default=1e-4, help="of the backbone (default: %(default)s)")
     train.add_argument("--head_learning_rate", type=float, default=1e-3, help="of the head (default: %(default)s)")
     train.add_argument(
@@ -361,6 +369,19 @@ def split_dataset(dataset, args: argparse.Namespace):
     return train, heldout, HeldOut.rows(heldout, f"one in {modulo} by the labels")
 
 
+def find_halves(heldout, args: argparse.Namespace) -> dict[str, np.ndarray]:
+    """The rows held out by which `best` is chosen, and those that the card reports on: of other people."""
+    if args.validation_split == "label":
+        return split_halves([str(row) for row in heldout[ROW]], args.holdout_modulo)
+    pairs = None
+    if args.validation_embeddings:  # as many as an FMR of 1e-3 takes
+        clean = np.ones(len(heldout), bool)
+        if DEGRADED_COLUMN in heldout.column_names:
+            clean = ~np.array(heldout[DEGRADED_COLUMN], dtype=bool)
+        pairs = (clean, 1000)
+    return split_halves(people_of(heldout, args.identity_column), args.holdout_modulo, pairs)
+
+
 def read_labels(dataset, columns: list[str]) -> np.ndarray:
     """The columns `(N, C)`, float64."""
     for column in columns:
@@ -404,14 +425,10 @@ class LabelledFaces(Dataset):
         # `jitter` in pixels of the aligned face, so that it means the same in a picture of any size.
         column = self.args.landmarks_column
         if column is not None and (row := self.dataset[index])[column] is not None:
-            try:
-                points = np.asarray(row[column], dtype=np.float64)
-                if jitter is not None:
-                    points = points + jitter / math.sqrt(np.linalg.det(similarity_transform(points)[:, :2]))
-                return self.processor.extract_faces(row[self.args.image_column], points)[0].pixel_values
-            except ValueError as error:  # FaceImageError is one
-                row = source_row(self.dataset, index)
-                raise FaceImageError(f"row {row} of the training data: {error}") from error
+            points = np.asarray(row[column], dtype=np.float64)
+            if jitter is not None:
+                points = points + jitter / math.sqrt(np.linalg.det(similarity_transform(points)[:, :2]))
+            return read_face(self.dataset, index, self.args.image_column, self.processor, points)
         face = read_face(self.dataset, index, self.args.image_column, self.processor)
         if jitter is not None:
             size = face.shape[1:]
@@ -420,11 +437,16 @@ class LabelledFaces(Dataset):
 
 
 def embed_dataset(
-    accelerator: Accelerator, model: FacePreTrainedModel, dataset, args: argparse.Namespace, resumed: bool
+    accelerator: Accelerator,
+    model: FacePreTrainedModel,
+    dataset,
+    source_rows: int,
+    args: argparse.Namespace,
+    resumed: bool,
 ) -> np.ndarray:
     """
-    Embeddings (N, D) by the backbone that the run started from, made once and kept in the folder of the run; each
-    process makes its part.
+    Embeddings (N, D) by the backbone that the run started from, a row for each of the `source_rows` of the source (NaN
+    where it is not in the dataset), made once and kept in the folder of the run; each process makes its part.
     """
     path = Path(args.output_dir) / "fr_embeddings.npy"
     if not (resumed and path.exists()):
@@ -438,7 +460,10 @@ def embed_dataset(
         save_array(parts[process], made)
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
-            save_array(path, np.concatenate([part for part in map(np.load, parts) if len(part)]))
+            found = np.concatenate([part for part in map(np.load, parts) if len(part)])
+            whole = np.full((source_rows, found.shape[1]), np.nan, np.float32)
+            whole[np.array(dataset[ROW])] = found
+            save_array(path, whole)
             for part in parts:
                 part.unlink()
         accelerator.wait_for_everyone()
@@ -524,8 +549,8 @@ def freeze_all_but_last(backbone: torch.nn.Module, tensors: int | None) -> None:
 class DistillationState(TrainingState):
     """Also the best figure so far, which one that is (`--best_by`), and the figures of the last validation."""
 
-    def __init__(self, ema: EMAModel | None, heldout: HeldOut, best_by: str):
-        super().__init__(ema, heldout)
+    def __init__(self, ema: EMAModel | None, heldout: HeldOut, best_by: str, *others):
+        super().__init__(ema, heldout, *others)
         self.best, self.best_by, self.figures = None, best_by, {}
 
     def state_dict(self) -> dict:
@@ -589,7 +614,7 @@ class Validation:
             if self.identities is None:
                 raise ValueError(f"--validation_embeddings needs people: there is no column {args.identity_column!r}")
             self.clean = self.clean[:MAX_COMPARED]
-            rows = np.array(dataset["row"])[self.clean]
+            rows = np.array(dataset[ROW])[self.clean]
             self.embeddings = np.load(args.validation_embeddings, mmap_mode="r")[rows]
             self.comparisons = compare_embeddings(self.embeddings, self.identities[self.clean])
             figures = self._pauc(targets)
@@ -630,12 +655,15 @@ class Validation:
         embedded_by = f"the embeddings `{Path(args.validation_embeddings or '').name}`"
         return calibrate_held_out(method_of(model), scores[clean], what, args, embedded_by=embedded_by, **known)
 
-    def results(self, scores: np.ndarray) -> list[ResultFacts]:
-        """The figures for the card, with 95 % intervals: for the pAUC over people, else over faces."""
+    def results(self, scores: np.ndarray, note: str) -> list[ResultFacts]:
+        """
+        The figures for the card, with 95 % intervals: for the pAUC over people, else over faces. The note goes into
+        what they rest on.
+        """
         found = []
         if len(scores) < 2:
             return found
-        basis = f"{len(scores):,} faces, bootstrap of 1000 over faces"
+        basis = f"{len(scores):,} faces{note}, bootstrap of 1000 over faces"
         for metric, name, measure in (
             ("spearmanr", "Spearman's correlation with the labels", lambda s, t: spearmanr(s, t).statistic),
             ("mae", "mean absolute error to the labels", lambda s, t: np.abs(s - t).mean()),
@@ -658,7 +686,8 @@ class Validation:
                 pairs=pairs.pairs,
                 replicates=replicates,
             )
-            basis = f"{pairs.mated.sum():,} mated pairs of {drawn.identities:,} people, bootstrap of {replicates}"
+            people = f"{drawn.identities:,} people{note}"
+            basis = f"{pairs.mated.sum():,} mated pairs of {people}, bootstrap of {replicates}"
             for limit in drawn.limits:
                 interval = drawn.interval("model", limit)
                 if np.isfinite([interval.estimate, interval.low, interval.high]).all():
@@ -686,8 +715,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
     check_hub_arguments(args)
     accelerator = make_accelerator(args)
     resume = find_checkpoint(output_dir, args.resume_from_checkpoint)
-    everyone = load_face_dataset(args.dataset_name, args.train_data_dir, args.train_parquet)
-    everyone = everyone.add_column("row", np.arange(len(everyone)))
+    everyone, source_rows = training_faces(accelerator, args)
     labelled = np.flatnonzero(np.isfinite(read_labels(everyone, args.label_column)).all(1))
     if not len(labelled):
         columns = " and ".join(map(repr, args.label_column))
@@ -706,15 +734,16 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
         if args.fr_embeddings:
             embeddings = np.load(args.fr_embeddings, mmap_mode="r")
         else:
-            embeddings = embed_dataset(accelerator, model, everyone, args, resume is not None)
-        if embeddings.shape != (len(everyone), model.config.embedding_size):
-            wanted = (len(everyone), model.config.embedding_size)
+            part = everyone.select(labelled)
+            embeddings = embed_dataset(accelerator, model, part, source_rows, args, resume is not None)
+        wanted = (source_rows, model.config.embedding_size)
+        if embeddings.shape != wanted:
             raise ValueError(f"the embeddings are {embeddings.shape}, {wanted} are needed")
     if args.label_optimization:
         if args.identity_column not in dataset.column_names:
             raise ValueError(f"--label_optimization needs people: there is no column {args.identity_column!r}")
         _, people = np.unique(np.array(people_of(dataset, args.identity_column)), return_inverse=True)
-        rows = np.array(dataset["row"])
+        rows = np.array(dataset[ROW])
         found = make_centres(embeddings, rows, people, targets, args.centre_fraction, args.centre_min_faces)
         centres, number = torch.from_numpy(found[0]).to(accelerator.device), found[1]
         has_centre = np.flatnonzero(number >= 0)
@@ -724,7 +753,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
             torch.from_numpy(number[has_centre]),
         )
         logger.info(f"{len(centres)} people have a centre, with {len(dataset)} of {len(people)} faces")
-    rows = np.array(dataset["row"])
+    rows = np.array(dataset[ROW])
     targets = torch.from_numpy(targets)
 
     model.to(memory_format=torch.channels_last)
@@ -740,29 +769,26 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
     optimizer = torch.optim.Adam([group for group in groups if group["params"]])
     peaks = [group["lr"] for group in optimizer.param_groups]
     model, optimizer = accelerator.prepare(model, optimizer)
-    state = DistillationState(ema, left_out, args.best_by)
+    state = DistillationState(ema, left_out, args.best_by, {"seed": args.seed}, len(dataset))
     accelerator.register_for_checkpointing(state)
-    if resume is not None:
-        accelerator.load_state(str(resume))
-        logger.info(f"goes on from {resume}, step {state.step}")
+    go_on_from(resume, accelerator, state, optimizer)
+    if resume is not None and state.position is not None and accelerator.is_main_process:
+        restore_best(resume, output_dir)
     faces = LabelledFaces(dataset, args)
     size = args.train_batch_size
+    stride = size * accelerator.num_processes
+    start = state.place(stride)
+    keys = ShuffledKeys(len(faces), size, args.seed, start, accelerator.process_index, accelerator.num_processes)
     steps = args.max_train_steps
     if steps is None:
-        steps = math.ceil(args.num_train_epochs * len(faces) / (size * accelerator.num_processes))
-    keys = ShuffledKeys(len(faces), size, args.seed, state.step, accelerator.process_index, accelerator.num_processes)
-    # With a generator of its own the loader draws nothing from torch's, which dropout uses and a checkpoint holds.
-    loader = DataLoader(
-        faces, batch_sampler=keys, num_workers=args.dataloader_num_workers, generator=torch.Generator()
-    )
-    batches = iter(loader)
+        steps = state.step + max(0, math.ceil((args.num_train_epochs * len(faces) - start) / stride))
+    batches = training_batches(faces, keys, state, args.dataloader_num_workers)
     validate = None
     if heldout is not None and args.validation_steps and accelerator.is_main_process:
         held_targets = make_targets(read_labels(heldout, args.label_column), constants)
-        validate = Validation(heldout, held_targets, args)
-        # Killed between the two renames of `save_model`.
-        if (output_dir / "best.old").exists() and not (output_dir / "best").exists():
-            os.replace(output_dir / "best.old", output_dir / "best")
+        halves = find_halves(heldout, args)
+        rows_of = halves["choose"]
+        validate = Validation(heldout.select(rows_of), held_targets[rows_of], args)
     start_tracker(accelerator, args, "train_diffiqa_r")
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     logger.info(
@@ -770,7 +796,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
         f"{trainable:,} trainable parameters, steps {state.step} to {steps}, labels {args.label_normalization}"
     )
 
-    losses, heldout_scores = [], None
+    losses = []
     theta = args.representation_weight
     progress = tqdm(total=steps, initial=state.step, unit="step", disable=not accelerator.is_main_process)
     while state.step < steps:
@@ -809,12 +835,12 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
         progress.update()
 
         last = state.step == steps
-        if state.step % args.logging_steps == 0 or last:
+        if is_due(state.step, args.logging_steps, last):
             mean = accelerator.reduce(torch.stack(losses).mean(), "mean").item()
             progress.set_postfix(loss=f"{mean:.4f}")
             accelerator.log({"loss": mean, "lr": optimizer.param_groups[-1]["lr"]}, step=state.step)
             losses = []
-        if validate is not None and (state.step % args.validation_steps == 0 or last):
+        if validate is not None and is_due(state.step, args.validation_steps, last):
             trained = trained_copy(accelerator.unwrap_model(model), ema).to(accelerator.device)
             heldout_scores = validate.scores(trained)
             state.figures = figures = {"step": state.step, **validate(heldout_scores)}
@@ -822,16 +848,16 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
             accelerator.log({f"heldout/{name}": value for name, value in figures.items()}, step=state.step)
             if state.is_best():
                 save_model(trained, figures, validate.calibration(trained, heldout_scores), output_dir / "best")
-        if state.step % args.checkpointing_steps == 0 or last:
+        if is_due(state.step, args.checkpointing_steps, last):
             save_checkpoint(accelerator, output_dir, state.step, args.checkpoints_total_limit)
     progress.close()
     if accelerator.is_main_process:
         trained = trained_copy(accelerator.unwrap_model(model), ema).to(accelerator.device)
-        calibration = None
+        calibration = whole = report = None
         if validate is not None:
-            if heldout_scores is None:  # a run that had reached its end
-                heldout_scores = validate.scores(trained)
-            calibration = validate.calibration(trained, heldout_scores)
+            whole = Validation(heldout, held_targets, args)
+            report = Validation(heldout.select(halves["report"]), held_targets[halves["report"]], args)
+            calibration = whole.calibration(trained, whole.scores(trained))
         save_model(trained, state.figures, calibration, output_dir / "model")
         name = BEST_BY[args.best_by][0]
         best = "" if state.best is None else f"; {output_dir / 'best'} has the best {name}, {state.best:.4f}"
@@ -839,12 +865,19 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
         out = None
         if args.holdout_modulo and args.validation_split == "label":
             out = f"every face whose place in the order of the labels is divisible by {args.holdout_modulo}"
-        folders = [output_dir / name for name in ("model", "best") if (output_dir / name).exists()]
+        folders = [output_dir / "model"]
+        if state.best is not None and (output_dir / "best").exists():
+            folders.append(output_dir / "best")
         for folder in folders:
             results = []
             if validate is not None:
                 saved = load_quality_model(folder).to(accelerator.device).eval()
-                results = validate.results(validate.scores(saved))
+                scores = whole.scores(saved)
+                if (calibration := whole.calibration(saved, scores)) is not None:
+                    calibration.save_pretrained(folder)
+                apart = len(halves["report"]) < len(heldout)
+                note = " of the half that `best` was not chosen by" if apart else ""
+                results = report.results(scores[halves["report"]], note)
             facts = training_facts(
                 "training/train_diffiqa_r.py",
                 args,

@@ -30,7 +30,7 @@ import torch
 import torch.nn.functional as F
 from diffusers.training_utils import EMAModel
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoModel
 
@@ -50,15 +50,18 @@ from diffiqa_hf.hub import (
 from diffiqa_hf.image_processing_face import face_to_pixels, pixels_to_face
 from diffiqa_hf.losses import AdaFaceLoss, ArcFaceLoss, CosFaceLoss, CurricularFaceLoss, MagFaceLoss, MarginLoss
 from diffiqa_hf.models import FacePreTrainedModel, MobileFaceNetModel
-from diffiqa_hf.training.checkpoints import TrainingState, find_checkpoint, save_checkpoint, trained_copy
-from diffiqa_hf.training.data import ShuffledKeys, load_face_dataset, read_face
+from diffiqa_hf.training.checkpoints import TrainingState, find_checkpoint, go_on_from, save_checkpoint, trained_copy
+from diffiqa_hf.training.data import ROW, ShuffledKeys, read_face, training_batches, training_faces
 from diffiqa_hf.training.held_out import people_of, predict, split_people
+from diffiqa_hf.training.losses import long_embeddings
 from diffiqa_hf.training.run import (
     add_data_arguments,
     add_output_arguments,
     check_loss,
     full_disk_in_one_line,
+    is_due,
     make_accelerator,
+    positive,
     start_tracker,
 )
 
@@ -139,8 +142,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "cosine (default: %(default)s)",
     )
     train = parser.add_argument_group("training")
-    train.add_argument("--train_batch_size", type=int, default=64, help="on each process (default: %(default)s)")
-    train.add_argument("--max_train_steps", type=int, default=10_000, help="default: %(default)s")
+    train.add_argument("--train_batch_size", type=positive, default=64, help="on each process (default: %(default)s)")
+    train.add_argument("--max_train_steps", type=positive, default=10_000, help="default: %(default)s")
     train.add_argument(
         "--optimizer", choices=("adamw", "sgd"), default="adamw", help="sgd has momentum 0.9 (default: %(default)s)"
     )
@@ -369,11 +372,10 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
     check_hub_arguments(args)
     accelerator = make_accelerator(args)
     resume = find_checkpoint(output_dir, args.resume_from_checkpoint)
-    everyone = load_face_dataset(args.dataset_name, args.train_data_dir, args.train_parquet)
-    everyone = everyone.add_column("row", np.arange(len(everyone)))
+    everyone, _ = training_faces(accelerator, args)
     dataset, heldout, people_out = split_people(everyone, args.identity_column, args.holdout_modulo)
     faces = Faces(dataset, args.image_column, args.seed, args.degrade_probability)
-    rows = np.array(dataset["row"])
+    rows = np.array(dataset[ROW])
     teachers = [np.load(path)[rows] for path in args.teacher_embeddings]
     for name in args.teacher:
         teacher = load_fr_model(name).eval().to(accelerator.device)
@@ -399,19 +401,14 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
     model, optimizer = accelerator.prepare(model, optimizer)
     if margin_loss is not None:
         margin_loss = accelerator.prepare(margin_loss)
-    state = TrainingState(ema, people_out)
+    fixed = {"seed": args.seed, "loss": args.loss, "optimizer": args.optimizer}
+    state = TrainingState(ema, people_out, fixed, len(faces))
     accelerator.register_for_checkpointing(state)
-    if resume is not None:
-        accelerator.load_state(str(resume))
-        logger.info(f"goes on from {resume}, step {state.step}")
-    keys = ShuffledKeys(
-        len(faces), args.train_batch_size, args.seed, state.step, accelerator.process_index, accelerator.num_processes
-    )
-    # With a generator of its own the loader draws nothing from torch's, which dropout uses and a checkpoint holds.
-    loader = DataLoader(
-        faces, batch_sampler=keys, num_workers=args.dataloader_num_workers, generator=torch.Generator()
-    )
-    batches = iter(loader)
+    go_on_from(resume, accelerator, state, optimizer)
+    place = (accelerator.process_index, accelerator.num_processes)
+    start = state.place(args.train_batch_size * accelerator.num_processes)
+    keys = ShuffledKeys(len(faces), args.train_batch_size, args.seed, start, *place)
+    batches = training_batches(faces, keys, state, args.dataloader_num_workers)
     start_tracker(accelerator, args, "train_face_recognition")
 
     heldout_faces = heldout_embeddings = heldout_people = None
@@ -433,9 +430,8 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
             group["lr"] = args.learning_rate * rate
         batch, index = next(batches)
         key = (args.seed, state.step, 0)  # the same on all processes
-        place = (accelerator.process_index, accelerator.num_processes)
         batch = augment(batch, seeded(*key), *place).to(accelerator.device)
-        embeddings = model(batch.contiguous(memory_format=torch.channels_last)).embeddings.float()
+        embeddings = long_embeddings(model(batch.contiguous(memory_format=torch.channels_last)))
         if margin_loss is not None:
             loss = margin_loss(embeddings, classes[index].to(accelerator.device), generator=seeded(*key, 1))
         if targets is not None:
@@ -456,18 +452,18 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
         progress.update()
 
         last = state.step == args.max_train_steps
-        if state.step % args.logging_steps == 0 or last:
+        if is_due(state.step, args.logging_steps, last):
             mean = accelerator.reduce(torch.stack(losses).mean(), "mean").item()
             progress.set_postfix(loss=f"{mean:.4f}")
             accelerator.log({"loss": mean, "lr": optimizer.param_groups[0]["lr"]}, step=state.step)
             losses = []
-        if heldout_faces is not None and (state.step % args.validation_steps == 0 or last):
+        if heldout_faces is not None and is_due(state.step, args.validation_steps, last):
             trained = trained_copy(accelerator.unwrap_model(model), ema).to(accelerator.device)
             heldout_embeddings = embed_heldout(trained)
             figures = verification(heldout_embeddings, heldout_people)
             logger.info(f"step {state.step}: {figures}")
             accelerator.log({f"heldout/{name}": value for name, value in figures.items()}, step=state.step)
-        if state.step % args.checkpointing_steps == 0 or last:
+        if is_due(state.step, args.checkpointing_steps, last):
             save_checkpoint(accelerator, output_dir, state.step, args.checkpoints_total_limit)
     progress.close()
     if accelerator.is_main_process:

@@ -32,13 +32,15 @@ import diffiqa_hf.models  # noqa: F401 - makes the FR models known to AutoModel
 from diffiqa_hf.conversion.networks import load_fr_model
 from diffiqa_hf.file_utils import replace_folder
 from diffiqa_hf.image_processing_face import pixels_to_face
-from diffiqa_hf.training.checkpoints import TrainingState, find_checkpoint, save_checkpoint, trained_copy
+from diffiqa_hf.training.checkpoints import TrainingState, find_checkpoint, go_on_from, save_checkpoint, trained_copy
 from diffiqa_hf.training.pool import Pool
 from diffiqa_hf.training.run import (
     add_output_arguments,
     check_loss,
     full_disk_in_one_line,
+    is_due,
     make_accelerator,
+    positive,
     start_tracker,
 )
 
@@ -60,7 +62,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     train.add_argument("--faces_per_batch", type=int, default=12, help="each with three others (default: 12)")
     train.add_argument("--move_loss_weight", type=float, default=10.0, help="default: %(default)s")
     train.add_argument("--relation_weight", type=float, default=0.1, help="default: %(default)s")
-    train.add_argument("--max_train_steps", type=int, default=1000, help="default: %(default)s")
+    train.add_argument("--max_train_steps", type=positive, default=1000, help="default: %(default)s")
     train.add_argument("--learning_rate", type=float, default=7e-4, help="cosine schedule (default: %(default)s)")
     train.add_argument("--warmup_steps", type=int, default=30, help="default: %(default)s")
     train.add_argument("--ema_decay", type=float, default=0.99, help="default: %(default)s")
@@ -211,11 +213,9 @@ def train(args: argparse.Namespace) -> None:
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=args.learning_rate, weight_decay=0.01)
     model, optimizer = accelerator.prepare(model, optimizer)
-    state = TrainingState(ema)
+    state = TrainingState(ema, fixed={"seed": args.seed})
     accelerator.register_for_checkpointing(state)
-    if resume is not None:
-        accelerator.load_state(str(resume))
-        logger.info(f"goes on from {resume}, step {state.step}")
+    go_on_from(resume, accelerator, state, optimizer)
     start_tracker(accelerator, args, "train_fr_student")
     logger.info(
         f"{len(views.faces)} faces, {len(views.copies)} of them with copies; {sum(p.numel() for p in trained):,} "
@@ -226,7 +226,7 @@ def train(args: argparse.Namespace) -> None:
     while state.step < args.max_train_steps:
         # Its batch normalisations keep their statistics: what is smoothed or noisy must not change what is clean.
         model.eval()
-        rate = min(1.0, (state.step + 1) / args.warmup_steps)
+        rate = min(1.0, (state.step + 1) / max(args.warmup_steps, 1))
         rate *= 0.5 * (1 + math.cos(math.pi * state.step / args.max_train_steps))
         for group in optimizer.param_groups:
             group["lr"] = args.learning_rate * rate
@@ -256,15 +256,15 @@ def train(args: argparse.Namespace) -> None:
         state.step += 1
         progress.update()
         last = state.step == args.max_train_steps
-        if state.step % args.logging_steps == 0 or last:
+        if is_due(state.step, args.logging_steps, last):
             means = dict(zip(("distance", "moves", "relation"), torch.stack(parts).mean(0).tolist(), strict=True))
             progress.set_postfix({name: f"{value:.4f}" for name, value in means.items()})
             accelerator.log(means, step=state.step)
             parts = []
-        if args.validation_steps and (state.step % args.validation_steps == 0 or last or state.step == 1):
+        if args.validation_steps and (is_due(state.step, args.validation_steps, last) or state.step == 1):
             copy = trained_copy(accelerator.unwrap_model(model), ema).to(accelerator.device)
             logger.info(f"step {state.step}: {validate(copy, teachers, pool, looked_at, accelerator.device)}")
-        if state.step % args.checkpointing_steps == 0 or last:
+        if is_due(state.step, args.checkpointing_steps, last):
             save_checkpoint(accelerator, output_dir, state.step, args.checkpoints_total_limit)
     progress.close()
     if accelerator.is_main_process:

@@ -34,13 +34,16 @@ from diffiqa_hf.degradations.bsrgan import compress_jpeg
 from diffiqa_hf.file_utils import replace_folder
 from diffiqa_hf.image_processing_face import pixels_to_face
 from diffiqa_hf.models import AutoModelForFaceQuality
-from diffiqa_hf.training.checkpoints import TrainingState, find_checkpoint, save_checkpoint, trained_copy
+from diffiqa_hf.training.checkpoints import TrainingState, find_checkpoint, go_on_from, save_checkpoint, trained_copy
+from diffiqa_hf.training.data import seed_batch
 from diffiqa_hf.training.pool import Pool, quality_labels
 from diffiqa_hf.training.run import (
     add_output_arguments,
     check_loss,
     full_disk_in_one_line,
+    is_due,
     make_accelerator,
+    positive,
     start_tracker,
 )
 
@@ -68,7 +71,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     train.add_argument("--order_loss_weight", type=float, default=0.5, help="within a series (default: 0.5)")
     train.add_argument("--twice_loss_weight", type=float, default=1.0, help="of those twice there (default: 1)")
     train.add_argument("--face_loss_weight", type=float, default=0.1, help="of telling faces (default: 0.1)")
-    train.add_argument("--max_train_steps", type=int, default=1000, help="default: %(default)s")
+    train.add_argument("--max_train_steps", type=positive, default=1000, help="default: %(default)s")
     train.add_argument("--learning_rate", type=float, default=2e-3, help="cosine schedule (default: %(default)s)")
     train.add_argument("--warmup_steps", type=int, default=50, help="default: %(default)s")
     train.add_argument("--ema_decay", type=float, default=0.99, help="default: %(default)s")
@@ -210,11 +213,9 @@ def train(args: argparse.Namespace) -> None:
     ema.to(accelerator.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.learning_rate, weight_decay=0.01)
     model, optimizer = accelerator.prepare(model, optimizer)
-    state = TrainingState(ema)
+    state = TrainingState(ema, fixed={"seed": args.seed})
     accelerator.register_for_checkpointing(state)
-    if resume is not None:
-        accelerator.load_state(str(resume))
-        logger.info(f"goes on from {resume}, step {state.step}")
+    go_on_from(resume, accelerator, state, optimizer)
     start_tracker(accelerator, args, "train_on_pool")
     logger.info(
         f"{len(pool.table)} images: {len(batches.faces)} faces, {len(batches.series)} series and "
@@ -226,11 +227,12 @@ def train(args: argparse.Namespace) -> None:
     progress = tqdm(total=args.max_train_steps, initial=state.step, unit="step")
     while state.step < args.max_train_steps:
         model.train()
-        rate = min(1.0, (state.step + 1) / args.warmup_steps)
+        rate = min(1.0, (state.step + 1) / max(args.warmup_steps, 1))
         rate *= 0.5 * (1 + math.cos(math.pi * state.step / args.max_train_steps))
         for group in optimizer.param_groups:
             group["lr"] = args.learning_rate * rate
         images, wanted, rows = batches(state.step)
+        seed_batch(args.seed, state.step * accelerator.num_processes + accelerator.process_index)
         wanted = wanted.to(accelerator.device)
         output = model(images.to(accelerator.device).contiguous(memory_format=torch.channels_last))
         scores, logits = output.scores.float(), output.face_logits.float()
@@ -256,15 +258,15 @@ def train(args: argparse.Namespace) -> None:
         state.step += 1
         progress.update()
         last = state.step == args.max_train_steps
-        if state.step % args.logging_steps == 0 or last:
+        if is_due(state.step, args.logging_steps, last):
             mean = torch.stack(losses).mean().item()
             progress.set_postfix(loss=f"{mean:.4f}")
             accelerator.log({"loss": mean}, step=state.step)
             losses = []
-        if args.validation_steps and (state.step % args.validation_steps == 0 or last):
+        if args.validation_steps and (is_due(state.step, args.validation_steps, last)):
             trained = trained_copy(accelerator.unwrap_model(model), ema).to(accelerator.device)
             logger.info(f"step {state.step}: {validate(trained, pool, labels, looked_at, accelerator.device)}")
-        if state.step % args.checkpointing_steps == 0 or last:
+        if is_due(state.step, args.checkpointing_steps, last):
             save_checkpoint(accelerator, output_dir, state.step, args.checkpoints_total_limit)
     progress.close()
     if accelerator.is_main_process:

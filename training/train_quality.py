@@ -36,7 +36,7 @@ import torch
 import torch.nn.functional as F
 from diffusers.training_utils import EMAModel
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoModel
 
@@ -62,6 +62,7 @@ from diffiqa_hf.hub import (
     record_training,
     training_facts,
 )
+from diffiqa_hf.image_columns import as_image
 from diffiqa_hf.image_processing_face import face_to_pixels
 from diffiqa_hf.losses import CRFIQALoss, MagFaceLoss
 from diffiqa_hf.methods import get_card, load_method
@@ -78,15 +79,18 @@ from diffiqa_hf.quality_recipes import (
     restoration_losses,
     sdd_fiqa_labels,
 )
-from diffiqa_hf.training.checkpoints import TrainingState, find_checkpoint, save_checkpoint, trained_copy
-from diffiqa_hf.training.data import ShuffledKeys, load_face_dataset, read_face
+from diffiqa_hf.training.checkpoints import TrainingState, find_checkpoint, go_on_from, save_checkpoint, trained_copy
+from diffiqa_hf.training.data import ROW, PeopleKeys, ShuffledKeys, read_face, training_batches, training_faces
 from diffiqa_hf.training.held_out import calibrate_held_out, people_of, predict, split_people
+from diffiqa_hf.training.losses import long_embeddings
 from diffiqa_hf.training.run import (
     add_data_arguments,
     add_output_arguments,
     check_loss,
     full_disk_in_one_line,
+    is_due,
     make_accelerator,
+    positive,
     start_tracker,
 )
 
@@ -200,7 +204,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     recipe.add_argument(
         "--faces_per_person",
         type=int,
-        help="pcnet, lightqnet, pfe: at most so many faces of a person in a batch (default: 2, 16, 4)",
+        help="pcnet, lightqnet, pfe: at most so many faces of a person in a batch; the loss is the mean over all "
+        "pairs, of which n of them make n (n - 1) / 2 (default: 2, 16, 4)",
     )
     recipe.add_argument("--idq_scale", type=float, default=16.0, help="lightqnet: s of the soft labels (default: 16)")
     recipe.add_argument("--idq_margin", type=float, default=0.4, help="lightqnet: m of the labels (default: 0.4)")
@@ -256,10 +261,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     train = parser.add_argument_group("training")
     train.add_argument(
-        "--train_batch_size", type=int, help="on each process (default: the recipe's, its authors' of all)"
+        "--train_batch_size", type=positive, help="on each process (default: the recipe's, its authors' of all)"
     )
     train.add_argument("--num_train_epochs", type=float, help="default: the recipe's")
-    train.add_argument("--max_train_steps", type=int, help="instead of a number of epochs")
+    train.add_argument("--max_train_steps", type=positive, help="instead of a number of epochs")
     train.add_argument("--optimizer", choices=("sgd", "adam"), help="sgd has momentum 0.9 (default: the recipe's)")
     train.add_argument("--learning_rate", type=float, help="default: the recipe's")
     train.add_argument("--weight_decay", type=float, help="default: the recipe's, or 0")
@@ -360,51 +365,12 @@ class Faces(Dataset):
         return processor.extract_faces(pixels)[0].pixel_values
 
 
-class PeopleKeys:
-    """
-    Endless batches of (batch number, index) keys with several faces of each person, from a given batch on: people in
-    random order, of each up to `faces_per_person` faces, until the batch is full. Who has one face alone is left out.
-    """
-
-    def __init__(
-        self,
-        people: np.ndarray,
-        batch_size: int,
-        faces_per_person: int,
-        seed: int,
-        start_batch: int,
-        process: int,
-        num_processes: int,
-    ):
-        order = np.argsort(people, kind="stable")
-        groups = np.split(order, np.flatnonzero(np.diff(people[order])) + 1)
-        self.groups = [group for group in groups if len(group) > 1]
-        if not self.groups:
-            raise ValueError("nobody has two faces to compare")
-        self.batch_size, self.faces_per_person, self.seed = batch_size, faces_per_person, seed
-        self.start_batch, self.process, self.num_processes = start_batch, process, num_processes
-
-    def __iter__(self):
-        batch = self.start_batch * self.num_processes + self.process
-        while True:
-            rng = np.random.default_rng([self.seed, batch])
-            keys = []
-            for person in rng.permutation(len(self.groups)):
-                chosen = rng.permutation(self.groups[person])[: self.faces_per_person]
-                keys += [(batch, int(index)) for index in chosen]
-                # One free place is none: a person's only face in a batch has no pair.
-                if len(keys) >= self.batch_size - 1:
-                    break
-            yield keys[: self.batch_size]
-            batch += self.num_processes
-
-
 def embed(args: argparse.Namespace, faces: Faces, fr_model: FacePreTrainedModel) -> np.ndarray:
     """Embeddings (N, D) of all faces."""
     if not args.fr_embeddings:
         return predict(fr_model, faces, range(len(faces)), "embeddings")["embeddings"].numpy()
     given = np.load(args.fr_embeddings, mmap_mode="r")
-    rows = np.array(faces.dataset["row"])
+    rows = np.array(faces.dataset[ROW])
     if given.ndim != 2 or len(given) <= rows.max():
         raise ValueError(f"--fr_embeddings are {given.shape}, a row for each row of the dataset is needed")
     return given[rows]
@@ -575,9 +541,9 @@ class MagFaceRecipe(Recipe):
 
     def forward(self, faces, targets, index):
         output = self.model(faces)
-        norms = output.embeddings.detach().float().norm(dim=1)
-        loss = self.criterion(output.embeddings, self.people[index].to(faces.device))
-        return {"loss": loss, "norm": norms.mean()}
+        embeddings = long_embeddings(output)
+        loss = self.criterion(embeddings, self.people[index].to(faces.device))
+        return {"loss": loss, "norm": embeddings.detach().norm(dim=1).mean()}
 
 
 class CRFIQARecipe(Recipe):
@@ -676,7 +642,7 @@ class Validation:
 
     def scores(self, method: FaceQualityMethod) -> np.ndarray:
         """A method's for all faces held out, `(N,)`, which the rest is measured by."""
-        images = (self.dataset[i][self.args.image_column] for i in range(len(self.dataset)))
+        images = (as_image(self.dataset[i][self.args.image_column]) for i in range(len(self.dataset)))
         scores = []
         for record in method.stream(images):
             if record.error is not None:
@@ -753,8 +719,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
     check_hub_arguments(args)
     accelerator = make_accelerator(args)
     resume = find_checkpoint(output_dir, args.resume_from_checkpoint)
-    everyone = load_face_dataset(args.dataset_name, args.train_data_dir, args.train_parquet)
-    everyone = everyone.add_column("row", np.arange(len(everyone)))
+    everyone, _ = training_faces(accelerator, args)
     for column in (args.identity_column, args.reference_column):
         if column is not None and column not in everyone.column_names:
             raise ValueError(f"the dataset has no column {column!r}; it has {everyone.column_names}")
@@ -773,7 +738,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
         else:
             labels = torch.from_numpy(found["labels"][usable].astype(np.float32))
         faces.rows, people = faces.rows[usable], people[usable]
-    rows = np.array(dataset["row"])
+    rows = np.array(dataset[ROW])
 
     torch.manual_seed(args.seed)
     model = make_model(args, fr_model).to(memory_format=torch.channels_last)
@@ -791,24 +756,24 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
         betas = (0.5, 0.999) if args.recipe == "faceqgen" else (0.9, 0.99)  # pix2pix's, and SDD-FIQA's
         optimizer = torch.optim.Adam(parameters, args.learning_rate, betas=betas, weight_decay=args.weight_decay)
     recipe, optimizer = accelerator.prepare(recipe, optimizer)
-    state = TrainingState(ema, people_out)
+    by_people = args.recipe in PAIR_RECIPES
+    fixed = {"seed": args.seed, "recipe": args.recipe, "optimizer": args.optimizer}
+    state = TrainingState(ema, people_out, fixed, None if by_people else len(faces))
     accelerator.register_for_checkpointing(state)
-    if resume is not None:
-        accelerator.load_state(str(resume))
-        logger.info(f"goes on from {resume}, step {state.step}")
+    go_on_from(resume, accelerator, state, optimizer)
     size, place = args.train_batch_size, (accelerator.process_index, accelerator.num_processes)
+    if by_people:
+        start = state.place(accelerator.num_processes)
+        keys = PeopleKeys(people, size, args.faces_per_person, args.seed, start, *place)
+    else:
+        start = state.place(size * accelerator.num_processes)
+        keys = ShuffledKeys(len(faces), size, args.seed, start, *place)
     steps = args.max_train_steps
     if steps is None:
-        steps = math.ceil(args.num_train_epochs * len(faces) / (size * accelerator.num_processes))
-    if args.recipe in PAIR_RECIPES:
-        keys = PeopleKeys(people, size, args.faces_per_person, args.seed, state.step, *place)
-    else:
-        keys = ShuffledKeys(len(faces), size, args.seed, state.step, *place)
-    # With a generator of its own the loader draws nothing from torch's, which dropout uses and a checkpoint holds.
-    loader = DataLoader(
-        faces, batch_sampler=keys, num_workers=args.dataloader_num_workers, generator=torch.Generator()
-    )
-    batches = iter(loader)
+        seen = start * (size if by_people else 1)
+        left = args.num_train_epochs * len(faces) - seen
+        steps = state.step + max(0, math.ceil(left / (size * accelerator.num_processes)))
+    batches = training_batches(faces, keys, state, args.dataloader_num_workers)
     validate = None
     if heldout is not None and args.validation_steps and accelerator.is_main_process:
         validate = Validation(heldout, fr_model, args)
@@ -842,19 +807,19 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
         progress.update()
 
         last = state.step == steps
-        if state.step % args.logging_steps == 0 or last:
+        if is_due(state.step, args.logging_steps, last):
             means = {name: torch.stack([entry[name] for entry in logged]).mean() for name in logged[0]}
             means = {name: accelerator.reduce(value, "mean").item() for name, value in means.items()}
             progress.set_postfix(loss=f"{means['loss']:.4f}")
             accelerator.log({**means, "lr": optimizer.param_groups[0]["lr"]}, step=state.step)
             logged = []
-        if validate is not None and (state.step % args.validation_steps == 0 or last):
+        if validate is not None and is_due(state.step, args.validation_steps, last):
             trained = trained_copy(accelerator.unwrap_model(recipe).model, ema).to(accelerator.device)
             heldout_scores = validate.scores(load_method(args.recipe, weights=trained))
             figures = {"step": state.step, **validate(heldout_scores)}
             logger.info(f"held out: {figures}")
             accelerator.log({f"heldout/{name}": value for name, value in figures.items()}, step=state.step)
-        if state.step % args.checkpointing_steps == 0 or last:
+        if is_due(state.step, args.checkpointing_steps, last):
             save_checkpoint(accelerator, output_dir, state.step, args.checkpoints_total_limit)
     progress.close()
     if accelerator.is_main_process:

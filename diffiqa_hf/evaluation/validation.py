@@ -23,6 +23,7 @@ from PIL import Image
 from ..alignment import YuNetFaceDetector, estimate_yaw
 from ..degradations import photograph
 from ..file_utils import replace_file
+from ..held_out import HALVES, half_of, is_held_out
 from ..scoring.names import Names
 from ..scoring.tables import TableError
 from .bootstrap import Interval, bootstrap_pauc
@@ -33,7 +34,6 @@ from .verification import compare_embeddings
 
 
 SETS = ("clean", "degraded", "turned")
-HALVES = ("choose", "report")
 
 
 @dataclass(frozen=True)
@@ -73,17 +73,6 @@ class ValidationSet:
             "mated pairs": int(self.mated.sum()),
             "non-mated pairs": int((~self.mated).sum()),
         }
-
-
-def is_held_out(name: str, modulo: int) -> bool:
-    """Whether the training scripts hold this person out (`--holdout_modulo`)."""
-    return zlib.crc32(name.encode()) % modulo == 0
-
-
-def half_of(name: str, modulo: int) -> str:
-    """In which half a person is who was held out with this modulus; it depends on the name alone."""
-    # What is held out is a multiple of the modulus, so that the next digit is the one that still varies.
-    return HALVES[zlib.crc32(name.encode()) // modulo % 2]
 
 
 def read_held_out(

@@ -1,28 +1,142 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 """Datasets of faces, and the order in which a run sees them."""
 
-import numpy as np
+import argparse
+import glob
+import hashlib
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from ..image_processing_face import FaceImageError, FaceImageProcessor
+import numpy as np
+import torch
+from accelerate import Accelerator
+from tqdm.auto import tqdm
+
+from ..file_utils import write_text
+from ..image_columns import as_image, check_image_column, without_image
+from ..image_processing_face import FaceImageError, FaceImageProcessor, load_image
+
+
+if TYPE_CHECKING:
+    from .checkpoints import TrainingState
+
+
+logger = logging.getLogger(__name__)
+
+ROW = "source_row"  # column that keeps the number of a row of the source, whatever is left out of it
+# Of a Parquet file at a time. As many as its row group has, which `datasets` takes, may be more than the 2 GiB that
+# Arrow puts into one array.
+ROWS_READ = 100
+BROKEN_ROWS_FILE = "broken_rows.json"
+
+
+# -- where faces come from --------------------------------------------------------------------------------------------
 
 
 def face_dataset_source(
-    dataset_name: str | None, train_data_dir: str | None, train_parquet: list[str] | None, split: str
+    dataset_name: str | None,
+    train_data_dir: str | None,
+    train_parquet: list[str] | None,
+    split: str,
+    config_name: str | None = None,
+    revision: str | None = None,
 ) -> dict:
     """
     What `datasets.load_dataset` and `load_dataset_builder` take for exactly one of a Hub id (or local dataset), a
     folder of images and Parquet files.
 
+    A folder and Parquet files are taken whole, whatever their names: `datasets` on its own sees splits in `test/` or
+    `train_station.jpg`, and leaves the others out. A split of theirs is a part by its slice alone (`"train[:100]"`).
+
     Raises:
         ValueError: None of them is given, or several are.
+        NotADirectoryError: There is no such folder.
     """
     if sum(source is not None for source in (dataset_name, train_data_dir, train_parquet)) != 1:
         raise ValueError("give exactly one of --dataset_name, --train_data_dir and --train_parquet")
     if dataset_name is not None:
-        return {"path": dataset_name}
+        return {"path": dataset_name, "name": config_name, "revision": revision}
+    name = re.match(r"\w*", split)[0] or "train"
     if train_data_dir is not None:
-        return {"path": "imagefolder", "data_dir": train_data_dir}
-    return {"path": "parquet", "data_files": {split: train_parquet}}
+        if not os.path.isdir(train_data_dir):
+            raise NotADirectoryError(f"--train_data_dir {train_data_dir} is no folder")
+        pattern = os.path.join(glob.escape(os.path.abspath(train_data_dir)), "**")
+        return {"path": "imagefolder", "data_files": {name: [pattern]}}
+    # A file that is there is meant by its name, with brackets in it perhaps, and not as a pattern.
+    files = [glob.escape(os.path.abspath(path)) if os.path.exists(path) else path for path in train_parquet]
+    return {"path": "parquet", "data_files": {name: files}}
+
+
+def source_of(args: argparse.Namespace) -> dict:
+    """The [`face_dataset_source`] that the options of [`~diffiqa_hf.training.run.add_source_arguments`] name."""
+    return face_dataset_source(
+        args.dataset_name,
+        args.train_data_dir,
+        args.train_parquet,
+        args.split,
+        args.dataset_config_name,
+        args.revision,
+    )
+
+
+def open_builder(source: dict) -> Any:
+    """`datasets.load_dataset_builder` for a [`face_dataset_source`]."""
+    from datasets import load_dataset_builder
+    from datasets.packaged_modules.parquet.parquet import ParquetConfig
+
+    builder = load_dataset_builder(**source)
+    if isinstance(builder.config, ParquetConfig) and builder.config.batch_size is None:
+        builder.config.batch_size = ROWS_READ
+    return builder
+
+
+def prepare_dataset(builder: Any, split: str):
+    """
+    The `datasets.Dataset` of a builder.
+
+    Raises:
+        ValueError: It is empty.
+    """
+    builder.download_and_prepare()
+    dataset = builder.as_dataset(split=split)
+    if len(dataset) == 0:
+        raise ValueError("the dataset is empty")
+    return dataset
+
+
+def data_files(builder: Any) -> dict[str, list[str]]:
+    """The files of a builder by their splits."""
+    return {str(name): [str(file) for file in part] for name, part in (builder.config.data_files or {}).items()}
+
+
+def fingerprint_files(files: list[str]) -> str:
+    """
+    16 hexadecimal digits of names and sizes, in their order; the same on another machine, where the files may lie
+    elsewhere. A file on the Hub has the commit in its name.
+    """
+    local = [file for file in files if "://" not in file]
+    root = os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in local]) if local else ""
+    digest = hashlib.sha256()
+    for file in files:
+        entry = [file] if "://" in file else [os.path.relpath(file, root), os.path.getsize(file)]
+        digest.update(json.dumps(entry).encode())
+    return digest.hexdigest()[:16]
+
+
+def undecoded(dataset: Any, image_column: str) -> Any:
+    """A dataset whose images are read by us, and not by `datasets`, to which one damaged image is the end."""
+    from datasets import Image
+
+    check_image_column(dataset.features, image_column)
+    if isinstance(dataset.features[image_column], Image):
+        return dataset.cast_column(image_column, Image(decode=False))
+    return dataset
 
 
 def load_face_dataset(
@@ -30,49 +144,136 @@ def load_face_dataset(
     train_data_dir: str | None = None,
     train_parquet: list[str] | None = None,
     split: str = "train",
+    config_name: str | None = None,
+    revision: str | None = None,
 ):
-    """A `datasets.Dataset` from the source that [`face_dataset_source`] tells."""
-    from datasets import load_dataset
+    """
+    A `datasets.Dataset` from the source that [`face_dataset_source`] tells.
 
-    dataset = load_dataset(**face_dataset_source(dataset_name, train_data_dir, train_parquet, split), split=split)
-    if len(dataset) == 0:
-        raise ValueError("the dataset is empty")
-    return dataset
+    Raises:
+        ValueError: As there, or it is empty.
+    """
+    source = face_dataset_source(dataset_name, train_data_dir, train_parquet, split, config_name, revision)
+    return prepare_dataset(open_builder(source), split)
 
 
-def read_face(dataset, index: int, image_column: str, processor: FaceImageProcessor) -> np.ndarray:
+def training_faces(accelerator: Accelerator, args: argparse.Namespace):
+    """
+    The faces of a run by the options of [`~diffiqa_hf.training.run.add_data_arguments`], undecoded, with the numbers
+    of their rows in the column `ROW`, and how many rows the source has. All processes call it.
+
+    A row without an image, or with one that can't be read, is refused: the first at once, the second when a run comes
+    to it. With `--skip_broken_rows` every image is read once before, by the main process, and such rows are left out;
+    their reasons are kept in the folder of the run.
+
+    Raises:
+        ValueError: There is no such source, or no column of images in it.
+        FaceImageError: A row has no image, and is not to be skipped; or none has one that can be read.
+    """
+    builder = open_builder(source_of(args))
+    dataset = undecoded(prepare_dataset(builder, args.split), args.image_column)
+    total, missing = len(dataset), without_image(dataset.data, args.image_column)
+    dataset = dataset.add_column(ROW, np.arange(total))
+    if not args.skip_broken_rows:
+        if len(missing):
+            raise FaceImageError(
+                f"row {missing[0]} has no image in the column {args.image_column!r}, as have {len(missing)} of "
+                f"{total}; --skip_broken_rows leaves such rows out"
+            )
+        return dataset, total
+    path = Path(args.output_dir) / BROKEN_ROWS_FILE
+    if accelerator.is_main_process:
+        files = fingerprint_files([file for part in data_files(builder).values() for file in part])
+        wanted = {"files": files, "split": args.split, "image_column": args.image_column, "rows": total}
+        known = json.loads(path.read_text()) if path.exists() else {}
+        if any(known.get(name) != value for name, value in wanted.items()):
+            record = {**wanted, "broken": find_broken(dataset, args.image_column)}
+            write_text(path, json.dumps(record, indent=2) + "\n")
+    accelerator.wait_for_everyone()
+    broken = {int(row): reason for row, reason in json.loads(path.read_text())["broken"].items()}
+    if not broken:
+        return dataset, total
+    row, reason = next(iter(broken.items()))
+    if len(broken) == total:
+        raise FaceImageError(f"none of the {total} rows has an image that can be read (row {row}: {reason})")
+    logger.warning(
+        f"{len(broken)} of {total} rows are left out, because their image can't be read (row {row}: {reason}); "
+        f"all are in {path}"
+    )
+    return dataset.select([i for i in range(total) if i not in broken]), total
+
+
+def find_broken(dataset, image_column: str) -> dict[int, str]:
+    """The rows whose image can't be read, with the reasons."""
+
+    def reason(value: Any) -> str | None:
+        try:
+            load_image(as_image(value))
+        except FaceImageError as error:
+            return str(error)
+        return None
+
+    images, broken = dataset.select_columns([image_column]), {}
+    with ThreadPoolExecutor() as pool, tqdm(total=len(images), desc="reading all images", unit="image") as bar:
+        for start in range(0, len(images), ROWS_READ):
+            values = images[start : start + ROWS_READ][image_column]
+            found = enumerate(pool.map(reason, values), start)
+            broken |= {row: said for row, said in found if said is not None}
+            bar.update(len(values))
+    return broken
+
+
+def read_face(dataset, index: int, image_column: str, processor: FaceImageProcessor, points: Any = None) -> np.ndarray:
     """
     The canonical face (3, H, W) of one row.
+
+    Args:
+        points: Five landmarks (5, 2) in pixels to align it by; it is aligned when not given.
 
     Raises:
         FaceImageError: It cannot be read; the message names the row, because a run of days should not end in a riddle.
     """
     try:
-        return processor.extract_faces(dataset[index][image_column])[0].pixel_values
-    except (FaceImageError, OSError, SyntaxError) as error:  # Pillow, where `datasets` decodes: OSError, SyntaxError
-        raise FaceImageError(f"row {source_row(dataset, index)} of the training data: {error}") from error
+        return processor.extract_faces(as_image(dataset[index][image_column]), points)[0].pixel_values
+    except (ValueError, OSError, SyntaxError) as error:  # Pillow, where `datasets` decodes: OSError, SyntaxError
+        hint = " (--skip_broken_rows leaves such rows out)" if points is None else ""
+        raise FaceImageError(f"row {source_row(dataset, index)} of the training data: {error}{hint}") from error
 
 
 def source_row(dataset, index: int) -> int:
-    """The row of the source: of a part of it the scripts keep the numbers in a column `row`."""
-    return dataset["row"][index] if "row" in dataset.column_names else index
+    """The row of the source."""
+    return dataset[ROW][index] if ROW in dataset.column_names else index
+
+
+# -- the order in which they are seen ---------------------------------------------------------------------------------
 
 
 class ShuffledKeys:
-    """Endless (epoch, index) keys from a given batch on, so that a resumed run sees what it would have seen."""
+    """
+    Endless batches of (epoch, index) keys: all faces in a random order, then all in another, and so on.
 
-    def __init__(self, length: int, batch_size: int, seed: int, start_batch: int, process: int, num_processes: int):
+    They are one sequence, which the processes share: from position `start` on, batch b of process p has the
+    (b * num_processes + p)-th part of `batch_size` keys. So a run that goes on from the position that it came to sees
+    each face once in each epoch, whatever its batches and processes are then.
+
+    Args:
+        length: Number of faces.
+        batch_size: Keys of a batch.
+        seed: Of the orders.
+        start: Position in the sequence.
+        process, num_processes: Which this one is, of how many.
+    """
+
+    def __init__(self, length: int, batch_size: int, seed: int, start: int, process: int, num_processes: int):
         if not length:
             raise ValueError("there is no face to train on")
-        self.length, self.seed = length, seed
-        self.batch_size, self.start_batch = batch_size, start_batch
-        self.process, self.num_processes = process, num_processes
+        self.length, self.batch_size, self.seed, self.start = length, batch_size, seed, start
+        # Positions that all processes take for a batch of each, and where those of this one begin.
+        self.stride, self.offset = batch_size * num_processes, batch_size * process
 
-    def __iter__(self):
-        # Batch b of process p is the (b * processes + p)-th of the whole sequence.
-        batch, epoch, order = self.start_batch, None, None
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        first, epoch, order = self.start + self.offset, None, None
         while True:
-            first = (batch * self.num_processes + self.process) * self.batch_size
             keys = []
             for position in range(first, first + self.batch_size):
                 if epoch != position // self.length:
@@ -80,4 +281,71 @@ class ShuffledKeys:
                     order = np.random.default_rng([self.seed, epoch]).permutation(self.length)
                 keys.append((epoch, int(order[position % self.length])))
             yield keys
-            batch += 1
+            first += self.stride
+
+
+class PeopleKeys:
+    """
+    Endless batches of (batch number, index) keys with several faces of each person: people in random order, of each up
+    to `faces_per_person` faces, until the batch is full. Who has one face alone is left out. A position of the
+    sequence is a batch: see [`ShuffledKeys`].
+
+    Args:
+        people: (N,) whole numbers, the person of each face.
+        faces_per_person: At most so many of a person in a batch.
+        batch_size, seed, start, process, num_processes: As there.
+    """
+
+    def __init__(
+        self,
+        people: np.ndarray,
+        batch_size: int,
+        faces_per_person: int,
+        seed: int,
+        start: int,
+        process: int,
+        num_processes: int,
+    ):
+        order = np.argsort(people, kind="stable")
+        groups = np.split(order, np.flatnonzero(np.diff(people[order])) + 1)
+        self.groups = [group for group in groups if len(group) > 1]
+        if not self.groups:
+            raise ValueError("nobody has two faces to compare")
+        self.batch_size, self.faces_per_person, self.seed, self.start = batch_size, faces_per_person, seed, start
+        self.stride, self.offset = num_processes, process
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        batch = self.start + self.offset
+        while True:
+            rng = np.random.default_rng([self.seed, batch])
+            keys = []
+            for person in rng.permutation(len(self.groups)):
+                chosen = rng.permutation(self.groups[person])[: self.faces_per_person]
+                keys += [(batch, int(index)) for index in chosen]
+                # One free place is none: a person's only face in a batch has no pair.
+                if len(keys) >= self.batch_size - 1:
+                    break
+            yield keys[: self.batch_size]
+            batch += self.stride
+
+
+def seed_batch(seed: int, position: int) -> None:
+    """Seeds torch's generator, which dropout draws from, for a batch: by the run's seed and its position alone."""
+    torch.manual_seed(int(np.random.default_rng([seed, position]).integers(2**62)))
+
+
+def training_batches(
+    faces: torch.utils.data.Dataset, keys: ShuffledKeys | PeopleKeys, state: "TrainingState", workers: int
+) -> Iterator[Any]:
+    """
+    The batches of a process, collated, for ever.
+
+    With each the position of the state moves on, and torch's generator is seeded by the batch's own position: what
+    dropout draws is then another on each process, and the same in a run that was stopped and goes on.
+    """
+    loader = torch.utils.data.DataLoader(faces, batch_sampler=keys, num_workers=workers, generator=torch.Generator())
+    state.position = keys.start
+    for batch in loader:
+        seed_batch(keys.seed, state.position + keys.offset)
+        state.position += keys.stride
+        yield batch

@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import warnings
-import zlib
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,8 +14,9 @@ from numpy.typing import ArrayLike
 from tqdm.auto import tqdm
 
 from ..calibration import Calibration, CalibrationMixin, fit_calibration
+from ..held_out import HALVES, half_of, is_held_out
 from ..hub import training_source
-from .data import source_row
+from .data import ROW, source_row
 
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def hold_out(dataset, identity_column: str | None, modulo: int, heldout: bool):
         ValueError: As [`people_of`].
     """
     people = people_of(dataset, identity_column)
-    out = {name: zlib.crc32(name.encode()) % modulo == 0 for name in set(people)}
+    out = {name: is_held_out(name, modulo) for name in set(people)}
     return dataset.select([i for i, name in enumerate(people) if out[name] == heldout])
 
 
@@ -89,6 +89,38 @@ def split_people(dataset, identity_column: str | None, modulo: int | None, neede
     return train, out, HeldOut(f"{len(people)} people (--holdout_modulo {modulo})", _digest(people))
 
 
+def split_halves(names: list[str], modulo: int, pairs: tuple[np.ndarray, int] | None = None) -> dict[str, np.ndarray]:
+    """
+    What is held out in two halves, to choose a model on the one and report what it reaches on the other.
+
+    Args:
+        names: (N,) of the people of the rows; or of whatever else belongs to one half.
+        pairs: Which of the rows are compared with each other, (N,) bool, and how many non-mated pairs each half has to
+            have, beside a mated one.
+
+    Returns:
+        `dict[str, np.ndarray]`: of each of `HALVES` the positions of its rows. Where one of them would have fewer than
+        two names, or too few pairs, both have all.
+    """
+    people = np.array(names)
+    halves = np.array([half_of(name, modulo) for name in names])
+    rows = {half: np.flatnonzero(halves == half) for half in HALVES}
+
+    def is_enough(part: np.ndarray) -> bool:
+        if len(np.unique(people[part])) < 2:
+            return False
+        if pairs is None:
+            return True
+        counts = np.unique(people[part[pairs[0][part]]], return_counts=True)[1]
+        mated, total = (counts * (counts - 1) // 2).sum(), counts.sum() * (counts.sum() - 1) // 2
+        return mated > 0 and total - mated >= pairs[1]
+
+    if not all(is_enough(part) for part in rows.values()):
+        logger.warning("too few are held out for two halves: what a model is chosen by is what is reported")
+        rows = {half: np.arange(len(names)) for half in HALVES}
+    return rows
+
+
 @dataclass(frozen=True)
 class HeldOut:
     """
@@ -105,7 +137,7 @@ class HeldOut:
     @classmethod
     def rows(cls, dataset, what: str) -> "HeldOut":
         """Of the rows held out, by their numbers."""
-        rows = [int(row) for row in dataset["row"][:]]
+        rows = [int(row) for row in dataset[ROW][:]]
         return cls(f"{len(rows)} faces ({what})", _digest(rows))
 
 

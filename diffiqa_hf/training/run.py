@@ -17,7 +17,8 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import InitProcessGroupKwargs, LoggerType, ProjectConfiguration
 
 from ..file_utils import replace_file
 from ..models.loading import LoadingError
@@ -34,21 +35,63 @@ ROWS_NAMED = 64  # of a batch whose loss is not finite
 LONGEST_WAIT = timedelta(hours=6)
 
 
+def count_or_none(text: str) -> int:
+    """The type of an option that counts, of which 0 and less, as -1 in other programs, say the same: none, or all."""
+    return max(int(text), 0)
+
+
+def positive(text: str) -> int:
+    """The type of an option of which nothing below 1 makes sense."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is no positive number")
+    return number
+
+
+def is_due(step: int, every: int, last: bool) -> bool:
+    """Whether what is done every so many steps (0: at the last one alone) is done after this one."""
+    return last or bool(every and step % every == 0)
+
+
 def add_source_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """The options that say where faces come from, those of [`face_dataset_source`], in a group for more."""
+    """
+    The options that say where faces come from, those of [`~diffiqa_hf.training.data.source_of`], in a group for more.
+    """
     data = parser.add_argument_group("data")
     data.add_argument("--dataset_name", help="Hub id, or path, of a dataset")
-    data.add_argument("--train_data_dir", help="folder of aligned faces")
+    data.add_argument("--dataset_config_name", help="which of its configurations, if it has several")
+    data.add_argument("--revision", help="of a dataset on the Hub: branch, tag or commit")
+    data.add_argument(
+        "--split",
+        default="train",
+        help="of the dataset, with a slice perhaps: 'train[:1000]'; a folder and Parquet files are one split, "
+        "whatever their names (default: train)",
+    )
+    data.add_argument("--train_data_dir", help="folder of aligned faces, at any depth")
     data.add_argument("--train_parquet", nargs="+", help="Parquet files with a column of aligned faces")
-    data.add_argument("--image_column", default="image", help="column of the faces (default: image)")
+    data.add_argument(
+        "--image_column",
+        default="image",
+        help="column of the faces: image files (bytes or paths) or pixels (H, W, C) (default: image)",
+    )
     return data
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that say what to train on: those of [`load_face_dataset`], and the columns."""
+    """The options that say what to train on: those of [`~diffiqa_hf.training.data.training_faces`]."""
     data = add_source_arguments(parser)
     data.add_argument("--identity_column", default="identity", help="column of the people (default: identity)")
-    data.add_argument("--holdout_modulo", type=int, help="leave out people with crc32(name) %% M == 0, to choose by")
+    data.add_argument(
+        "--holdout_modulo",
+        type=count_or_none,
+        help="leave out people with crc32(name) %% M == 0, to choose by; 0: nobody (default: nobody)",
+    )
+    data.add_argument(
+        "--skip_broken_rows",
+        action="store_true",
+        help="read every face once before, and leave out the rows that have none or one that can't be read (default: "
+        "such a row ends the run, by a line that names it)",
+    )
     data.add_argument(
         "--dataloader_num_workers", type=int, default=0, help="processes that read faces; 0: the training process"
     )
@@ -58,13 +101,34 @@ def add_output_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that say what a run leaves behind, and how it goes on."""
     output = parser.add_argument_group("output")
     output.add_argument("--output_dir", required=True, help="folder of the run")
-    output.add_argument("--checkpointing_steps", type=int, default=500, help="every so many steps (default: 500)")
-    output.add_argument("--checkpoints_total_limit", type=int, default=2, help="how many are kept (default: 2)")
-    output.add_argument("--resume_from_checkpoint", help='"latest", or the path of a checkpoint')
     output.add_argument(
-        "--validation_steps", type=int, default=500, help="steps between looks at the result; 0: none (default: 500)"
+        "--checkpointing_steps",
+        type=count_or_none,
+        default=500,
+        help="a checkpoint every so many steps; 0: after the last one alone (default: 500)",
     )
-    output.add_argument("--logging_steps", type=int, default=50, help="steps that a logged loss is the mean of")
+    output.add_argument(
+        "--checkpoints_total_limit",
+        type=count_or_none,
+        default=2,
+        help="how many are kept, the latest; 0: all (default: 2)",
+    )
+    output.add_argument(
+        "--resume_from_checkpoint",
+        help='"latest", the name of a checkpoint of --output_dir ("checkpoint-500"), or the path of another one',
+    )
+    output.add_argument(
+        "--validation_steps",
+        type=count_or_none,
+        default=500,
+        help="steps between looks at the result, the last one among them; 0: none (default: 500)",
+    )
+    output.add_argument(
+        "--logging_steps",
+        type=count_or_none,
+        default=50,
+        help="steps that a logged loss is the mean of; 0: of all, at the end (default: 50)",
+    )
     output.add_argument(
         "--report_to",
         default="tensorboard",
@@ -73,7 +137,13 @@ def add_output_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def make_accelerator(args: argparse.Namespace, **kwargs) -> Accelerator:
-    """The Accelerator of a run with the options of [`add_output_arguments`]; only its main process logs lines."""
+    """
+    The Accelerator of a run with the options of [`add_output_arguments`]; only its main process logs lines.
+
+    Raises:
+        ValueError: The tracker of `--report_to` is unknown, or not installed, where Accelerate would do without it.
+    """
+    check_tracker(args.report_to)
     accelerator = Accelerator(
         mixed_precision=args.mixed_precision,
         log_with=None if args.report_to == "none" else args.report_to,
@@ -98,6 +168,21 @@ def _drop_wrapper_names(models: list, weights: list[dict], output_dir: str) -> N
     weights[:] = [
         {name.removeprefix("module."): value.contiguous() for name, value in tensors.items()} for tensors in weights
     ]
+
+
+def check_tracker(name: str) -> None:
+    """
+    Raises:
+        ValueError: There is no tracker of this name, or it is not installed.
+    """
+    known = [str(tracker) for tracker in LoggerType.list()]
+    installed = [str(tracker) for tracker in get_available_trackers()]
+    if name in ("none", "all", *installed):
+        return
+    if name not in known:
+        raise ValueError(f"--report_to {name}: there is no such tracker; there are {', '.join(known)} and none")
+    there = f"; installed: {', '.join(installed)}" if installed else ""
+    raise ValueError(f"--report_to {name}: the tracker is not installed (pip install {name}){there}, or none")
 
 
 def start_tracker(accelerator: Accelerator, args: argparse.Namespace, name: str) -> None:

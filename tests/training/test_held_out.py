@@ -10,7 +10,15 @@ from PIL import Image
 
 from diffiqa_hf.training.checkpoints import TrainingState
 from diffiqa_hf.training.data import load_face_dataset
-from diffiqa_hf.training.held_out import NOBODY, HeldOut, find_people, hold_out, people_of, split_people
+from diffiqa_hf.training.held_out import (
+    NOBODY,
+    HeldOut,
+    find_people,
+    hold_out,
+    people_of,
+    split_halves,
+    split_people,
+)
 
 
 NAMES = [f"person {i}" for i in range(12)]
@@ -71,6 +79,34 @@ def test_a_checkpoint_with_other_people_held_out_is_refused():
     saved = TrainingState(None, record).state_dict()
     same = TrainingState(None, split_people(dataset.shuffle(seed=0), "who", 3)[2])
     same.load_state_dict(saved)
-    for other in (split_people(dataset, "who", 4)[2], NOBODY, HeldOut.rows(Dataset.from_dict({"row": [0]}), "some")):
+    for other in (
+        split_people(dataset, "who", 4)[2],
+        NOBODY,
+        HeldOut.rows(Dataset.from_dict({"source_row": [0]}), "some"),
+    ):
         with pytest.raises(ValueError, match=f"other people held out: {len(OUT)} people .* then, {other.what[:6]}"):
             TrainingState(None, other).load_state_dict(saved)
+
+
+def test_two_halves_of_those_held_out():
+    names = [f"person {i // 3}" for i in range(300)]
+    out = [name for name in names if zlib.crc32(name.encode()) % 4 == 0]
+    halves = split_halves(out, 4)
+    people = [{out[row] for row in rows} for rows in halves.values()]
+    assert not people[0] & people[1] and people[0] | people[1] == set(out)
+    assert 0.2 < len(people[0]) / len(set(out)) < 0.8
+    # Nobody changes sides when others come.
+    more = split_halves(["somebody", *out], 4)
+    assert people[0] - {"somebody"} == {["somebody", *out][row] for row in more["choose"]} - {"somebody"}
+    for rows in split_halves(out[:3], 4).values():  # one person
+        assert rows.tolist() == [0, 1, 2]
+
+
+def test_a_half_without_enough_pairs_is_none():
+    names = [name for name in (f"person {i // 3}" for i in range(300)) if zlib.crc32(name.encode()) % 4 == 0]
+    clean = np.ones(len(names), bool)
+    counts = [len(rows) * (len(rows) - 1) // 2 - len(rows) for rows in split_halves(names, 4).values()]
+    assert all(len(rows) < len(names) for rows in split_halves(names, 4, (clean, min(counts))).values())
+    assert all(len(rows) == len(names) for rows in split_halves(names, 4, (clean, min(counts) + 1)).values())
+    clean[:] = np.arange(len(names)) % 3 == 0  # no mated pair
+    assert all(len(rows) == len(names) for rows in split_halves(names, 4, (clean, 1)).values())

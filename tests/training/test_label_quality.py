@@ -453,3 +453,23 @@ def test_a_labeller_travels_without_its_weights(setup, labelled):
     dataset = load_dataset("parquet", data_files=str(setup / "faces.parquet"), split="train").select([0, 1])
     mapped = dataset.map(again.label, batched=True, batch_size=2)
     np.testing.assert_allclose(mapped["quality"][:], load(labelled)["quality"][:2], atol=1e-4)
+
+
+def test_bytes_without_features_and_a_row_without_an_image(setup, tmp_path):
+    """Columns that `datasets` takes for no images are labelled and degraded like the others."""
+    rows = pq.read_table(setup / "faces.parquet").slice(0, 3).to_pylist()
+    contents = [rows[0]["image"]["bytes"], None, rows[2]["image"]["bytes"]]
+    pq.write_table(pa.table({"image": pa.array(contents, pa.binary())}), tmp_path / "bytes.parquet")
+    label(setup, tmp_path / "out", "--train_parquet", str(tmp_path / "bytes.parquet"), "--degraded_copies", "1")
+    found = load(tmp_path / "out")
+    errors = found["quality_error"][:]
+    assert [error is None for error in errors] == [True, True, False, False, True, True]
+    assert found["image"][0]["bytes"] == contents[0] and found["image"][1]["bytes"] != contents[0]
+    assert found["quality"][0] != found["quality"][1]
+
+
+def test_that_no_row_could_be_scored_is_a_failure(setup, tmp_path):
+    pq.write_table(pa.table({"image": ["nowhere/a.png", "nowhere/b.png"]}), tmp_path / "paths.parquet")
+    for _ in range(2):  # also of one that finds its shards there
+        with pytest.raises(SystemExit, match="none of the 2 rows could be scored .row 0: no such file"):
+            label(setup, tmp_path / "out", "--train_parquet", str(tmp_path / "paths.parquet"))

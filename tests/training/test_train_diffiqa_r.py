@@ -30,6 +30,8 @@ from diffiqa_hf import (
     MobileFaceNetModel,
 )
 from diffiqa_hf.evaluation import edc_from_embeddings
+from diffiqa_hf.held_out import HALVES, half_of, is_held_out
+from diffiqa_hf.hub import read_training
 from diffiqa_hf.methods import load_method
 from diffiqa_hf.training.data import load_face_dataset
 
@@ -113,13 +115,14 @@ def test_resumed_ediffiqa_equals_straight_run(setup, tmp_path):
     assert_resumed_equals_straight(setup, tmp_path, *extra, "--degrade_probability", "0.5")
     model = AutoModelForFaceQuality.from_pretrained(tmp_path / "straight" / "best")
     assert isinstance(model, MobileFaceNetForFaceQuality) and model.head.hidden.out_features == 1024
-    # What the run started from: the embeddings of the FR model, for each row of the dataset.
+    # What the run started from: the embeddings of the FR model, for each row of the dataset that has a label.
     embeddings = np.load(tmp_path / "straight" / "fr_embeddings.npy")
     assert [path.name for path in (tmp_path / "straight").glob("*.npy")] == ["fr_embeddings.npy"]
     dataset = load_face_dataset(train_parquet=[str(setup / "faces.parquet")])
     batch = FaceImageProcessor()(dataset["image"][:], return_tensors="pt")["pixel_values"]
     with torch.no_grad():
         expected = MobileFaceNetModel.from_pretrained(setup / "fr").eval()(batch).embeddings
+    expected[UNLABELLED] = torch.nan
     np.testing.assert_allclose(embeddings, expected, atol=1e-4)
 
 
@@ -187,7 +190,9 @@ def test_two_columns_and_the_best_by_pauc(setup, tmp_path):
     assert "quality_centre" in card and "\n## Calibration\n" in card
 
     # What the scores mean: among the faces held out, and by their pairs.
-    _, heldout, _ = script.split_dataset(kept.add_column("row", np.arange(len(kept))), parse("--holdout_modulo", "3"))
+    _, heldout, _ = script.split_dataset(
+        kept.add_column("source_row", np.arange(len(kept))), parse("--holdout_modulo", "3")
+    )
     for name in ("best", "model"):
         method = load_method("diffiqa-r", tmp_path / "run" / name)
         calibration = method.calibration
@@ -203,6 +208,41 @@ def test_two_columns_and_the_best_by_pauc(setup, tmp_path):
         assert calibration.levels[0].pairs + calibration.num_nonmated == len(heldout) * (len(heldout) - 1) // 2
     with pytest.raises(ValueError, match="a run with --best_by pauc"):
         distil(setup, tmp_path / "run", *args, "--best_by", "spearman", "--resume_from_checkpoint", "latest")
+
+
+def test_best_is_chosen_on_one_half_and_reported_on_the_other(setup, tmp_path):
+    dataset = load_face_dataset(train_parquet=[str(setup / "faces.parquet")])
+    dataset = dataset.select([i for i in range(len(dataset)) if i != UNLABELLED] * 2)
+    people = [f"person {i}" for i in range(len(dataset))]
+    dataset = dataset.remove_columns("identity").add_column("identity", people)
+    dataset.to_parquet(str(tmp_path / "faces.parquet"))
+    args = ["--train_parquet", str(tmp_path / "faces.parquet"), "--holdout_modulo", "2", "--validation_steps", "1"]
+    distil(setup, tmp_path / "run", *args, "--max_train_steps", "1")
+    out = [i for i, name in enumerate(people) if is_held_out(name, 2)]
+    halves = {half: [i for i in out if half_of(people[i], 2) == half] for half in HALVES}
+    assert all(len(rows) > 1 for rows in halves.values())
+    for name in ("best", "model"):
+        folder = tmp_path / "run" / name
+        scores = load_method("diffiqa-r", folder)(dataset["image"][:]).scores.numpy()
+        found = {half: spearmanr(scores[rows], np.array(dataset["quality"])[rows]) for half, rows in halves.items()}
+        chosen = json.loads((folder / "validation.json").read_text())["spearman"]
+        assert chosen == pytest.approx(found["choose"].statistic, abs=1e-6)
+        reported = next(result for result in read_training(folder).results if result.metric == "spearmanr")
+        assert reported.value == pytest.approx(found["report"].statistic, abs=1e-6)
+        assert f"{len(halves['report'])} faces of the half that `best` was not chosen by" in reported.basis
+        assert load_method("diffiqa-r", folder).calibration.num_faces == len(out)
+
+
+def test_a_branch_has_the_best_of_its_checkpoint_and_pushes_it(setup, tmp_path, monkeypatch):
+    """Into another folder, where no look at the faces held out finds a better one."""
+    distil(setup, tmp_path / "run", "--validation_steps", "1", "--max_train_steps", "1")
+    pushed = []
+    monkeypatch.setattr(script, "push_when_asked", lambda args, folder: pushed.append(folder))
+    args = ["--resume_from_checkpoint", str(tmp_path / "run" / "checkpoint-1"), "--max_train_steps", "2"]
+    distil(setup, tmp_path / "branch", *args, "--validation_steps", "0")
+    assert json.loads((tmp_path / "branch" / "best" / "validation.json").read_text())["step"] == 1
+    assert pushed == [tmp_path / "branch" / "best"]
+    assert_same_weights(*(tmp_path / run / "best" / "model.safetensors" for run in ("run", "branch")))
 
 
 def test_the_head_alone_or_the_last_tensors_are_trained(setup, tmp_path):
@@ -241,7 +281,7 @@ def test_nan_stops_and_names_the_step(setup, tmp_path):
     ("extra", "message"),
     [
         (["--label_column", "score"], "no column 'score'"),
-        (["--label_column", "row", "--holdout_modulo", "1"], "leaves 0 faces to train on"),
+        (["--label_column", "source_row", "--holdout_modulo", "1"], "leaves 0 faces to train on"),
         (["--identity_column", "name"], "no column 'name'"),
         (["--label_optimization", "0.5", "--representation_weight", "0.5"], "nobody has 10 faces"),
     ],
@@ -342,17 +382,17 @@ def test_split_by_several_labels():
     from datasets import Dataset
 
     rng = np.random.default_rng(0)
-    columns = {"a": rng.random(40), "b": 1000 * rng.random(40), "row": np.arange(40)}
+    columns = {"a": rng.random(40), "b": 1000 * rng.random(40), "source_row": np.arange(40)}
     args = parse("--preset", "diffiqa-r", "--label_column", "a", "b", "--label_weights", "2", "1")
     train, heldout, _ = script.split_dataset(Dataset.from_dict(columns), args)
     ranks = 2 * rankdata(columns["a"]) + rankdata(columns["b"])
-    assert sorted(heldout["row"]) == sorted(np.argsort(ranks, kind="stable")[::10])
-    assert sorted([*train["row"], *heldout["row"]]) == list(range(40))
+    assert sorted(heldout["source_row"]) == sorted(np.argsort(ranks, kind="stable")[::10])
+    assert sorted([*train["source_row"], *heldout["source_row"]]) == list(range(40))
 
 
 def test_split_by_label_is_the_authors(setup):
     dataset = load_face_dataset(train_parquet=[str(setup / "faces.parquet")])
-    dataset = dataset.add_column("row", np.arange(len(dataset)))
+    dataset = dataset.add_column("source_row", np.arange(len(dataset)))
     dataset = dataset.select([i for i in range(len(dataset)) if i != UNLABELLED])
     train, heldout, _ = script.split_dataset(dataset, parse("--preset", "diffiqa-r"))
     assert sorted(heldout["quality"]) == sorted(dataset["quality"])[::10]
@@ -435,7 +475,7 @@ def test_validation_measures_what_the_evaluation_does(setup, tmp_path):
     one = load_face_dataset(train_parquet=[str(setup / "faces.parquet")])
     dataset = concatenate_datasets([one, one, one])
     rows = np.random.default_rng(1).permutation(len(dataset))
-    dataset = dataset.add_column("row", rows)
+    dataset = dataset.add_column("source_row", rows)
     rng = np.random.default_rng(0)
     people, index = np.unique(dataset["identity"], return_inverse=True)
     targets = rng.random(len(dataset)).astype(np.float32)
@@ -468,7 +508,7 @@ def test_degraded_copies_are_not_compared(setup, tmp_path):
     # Each face and two copies of it, without the first face, which has no label.
     everyone = one.select(np.repeat(np.arange(len(one)), 3)).add_column("degraded", [False, True, True] * len(one))
     rows = np.arange(1, len(everyone))
-    dataset = everyone.select(rows).add_column("row", rows)
+    dataset = everyone.select(rows).add_column("source_row", rows)
     rng = np.random.default_rng(0)
     embeddings, targets = rng.standard_normal((len(everyone), 8)), rng.random(len(rows)).astype(np.float32)
     np.save(tmp_path / "embeddings.npy", embeddings)
@@ -502,7 +542,7 @@ def test_degraded_copies_are_not_compared(setup, tmp_path):
 def test_a_calibration_of_the_first_faces_speaks_of_no_copies(setup, tmp_path, monkeypatch):
     monkeypatch.setattr(script, "MAX_COMPARED", 55)
     faces = load_face_dataset(train_parquet=[str(setup / "faces.parquet")])
-    faces = faces.select(np.arange(60) % len(faces)).add_column("row", np.arange(60))
+    faces = faces.select(np.arange(60) % len(faces)).add_column("source_row", np.arange(60))
     rng = np.random.default_rng(0)
     np.save(tmp_path / "embeddings.npy", rng.standard_normal((60, 8)))
     targets = rng.random(60).astype(np.float32)

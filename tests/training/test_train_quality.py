@@ -34,6 +34,7 @@ from diffiqa_hf.quality_recipes import (
     wasserstein_distances,
 )
 from diffiqa_hf.quality_recipes.labels import centre_labels
+from diffiqa_hf.training.data import PeopleKeys
 
 
 script = load_script("train_quality")
@@ -423,14 +424,14 @@ def test_every_option_is_explained(monkeypatch):
 # -- parts ------------------------------------------------------------------------------------------------------------
 
 
-def take(keys: script.PeopleKeys, batches: int) -> list[list[tuple[int, int]]]:
+def take(keys: PeopleKeys, batches: int) -> list[list[tuple[int, int]]]:
     iterator = iter(keys)
     return [next(iterator) for _ in range(batches)]
 
 
 def test_batches_of_people():
     people = np.random.default_rng(0).permutation(np.repeat(np.arange(12), [1, 2, 3, 4, 5, 6, 1, 2, 3, 4, 5, 6]))
-    batches = take(script.PeopleKeys(people, 9, 3, 0, 0, 0, 1), 40)
+    batches = take(PeopleKeys(people, 9, 3, 0, 0, 0, 1), 40)
     seen = set()
     for number, batch in enumerate(batches):
         indices = [index for _, index in batch]
@@ -440,10 +441,10 @@ def test_batches_of_people():
         seen |= set(indices)
     assert seen == {i for i in range(len(people)) if people[i] not in (0, 6)}
     # From the middle on, and on two processes, the batches are the same ones.
-    assert take(script.PeopleKeys(people, 9, 3, 0, 7, 0, 1), 5) == batches[7:12]
-    assert take(script.PeopleKeys(people, 9, 3, 0, 3, 1, 2), 5) == batches[7:16:2]
+    assert take(PeopleKeys(people, 9, 3, 0, 7, 0, 1), 5) == batches[7:12]
+    assert take(PeopleKeys(people, 9, 3, 0, 6, 1, 2), 5) == batches[7:16:2]
     with pytest.raises(ValueError, match="nobody has two faces"):
-        script.PeopleKeys(np.arange(5), 4, 2, 0, 0, 0, 1)
+        PeopleKeys(np.arange(5), 4, 2, 0, 0, 0, 1)
 
 
 def make_embeddings(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
