@@ -63,6 +63,7 @@ from diffiqa_hf.labelling import DEGRADED_COLUMN
 from diffiqa_hf.methods.regression import method_of
 from diffiqa_hf.models import FacePreTrainedModel
 from diffiqa_hf.models.loading import named_faults
+from diffiqa_hf.scoring.embeddings import read_embeddings
 from diffiqa_hf.training.checkpoints import (
     TrainingState,
     find_checkpoint,
@@ -716,6 +717,8 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
     accelerator = make_accelerator(args)
     resume = find_checkpoint(output_dir, args.resume_from_checkpoint)
     everyone, source_rows = training_faces(accelerator, args)
+    for path in filter(None, (args.validation_embeddings, args.fr_embeddings)):
+        read_embeddings(path, source_rows, "the dataset")
     labelled = np.flatnonzero(np.isfinite(read_labels(everyone, args.label_column)).all(1))
     if not len(labelled):
         columns = " and ".join(map(repr, args.label_column))

@@ -50,6 +50,7 @@ from diffiqa_hf.hub import (
 from diffiqa_hf.image_processing_face import face_to_pixels, pixels_to_face
 from diffiqa_hf.losses import AdaFaceLoss, ArcFaceLoss, CosFaceLoss, CurricularFaceLoss, MagFaceLoss, MarginLoss
 from diffiqa_hf.models import FacePreTrainedModel, MobileFaceNetModel
+from diffiqa_hf.scoring.embeddings import read_embeddings
 from diffiqa_hf.training.checkpoints import TrainingState, find_checkpoint, go_on_from, save_checkpoint, trained_copy
 from diffiqa_hf.training.data import ROW, ShuffledKeys, read_face, training_batches, training_faces
 from diffiqa_hf.training.held_out import people_of, predict, split_people
@@ -372,11 +373,11 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
     check_hub_arguments(args)
     accelerator = make_accelerator(args)
     resume = find_checkpoint(output_dir, args.resume_from_checkpoint)
-    everyone, _ = training_faces(accelerator, args)
+    everyone, source_rows = training_faces(accelerator, args)
     dataset, heldout, people_out = split_people(everyone, args.identity_column, args.holdout_modulo)
     faces = Faces(dataset, args.image_column, args.seed, args.degrade_probability)
     rows = np.array(dataset[ROW])
-    teachers = [np.load(path)[rows] for path in args.teacher_embeddings]
+    teachers = [read_embeddings(path, source_rows, "the dataset")[rows] for path in args.teacher_embeddings]
     for name in args.teacher:
         teacher = load_fr_model(name).eval().to(accelerator.device)
         teachers.append(predict(teacher, faces, range(len(faces)), name)["embeddings"].numpy())

@@ -79,6 +79,7 @@ from diffiqa_hf.quality_recipes import (
     restoration_losses,
     sdd_fiqa_labels,
 )
+from diffiqa_hf.scoring.embeddings import read_embeddings
 from diffiqa_hf.training.checkpoints import TrainingState, find_checkpoint, go_on_from, save_checkpoint, trained_copy
 from diffiqa_hf.training.data import ROW, PeopleKeys, ShuffledKeys, read_face, training_batches, training_faces
 from diffiqa_hf.training.held_out import calibrate_held_out, people_of, predict, split_people
@@ -369,11 +370,7 @@ def embed(args: argparse.Namespace, faces: Faces, fr_model: FacePreTrainedModel)
     """Embeddings (N, D) of all faces."""
     if not args.fr_embeddings:
         return predict(fr_model, faces, range(len(faces)), "embeddings")["embeddings"].numpy()
-    given = np.load(args.fr_embeddings, mmap_mode="r")
-    rows = np.array(faces.dataset[ROW])
-    if given.ndim != 2 or len(given) <= rows.max():
-        raise ValueError(f"--fr_embeddings are {given.shape}, a row for each row of the dataset is needed")
-    return given[rows]
+    return np.load(args.fr_embeddings, mmap_mode="r")[np.array(faces.dataset[ROW])]
 
 
 def make_supervision(
@@ -719,7 +716,9 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
     check_hub_arguments(args)
     accelerator = make_accelerator(args)
     resume = find_checkpoint(output_dir, args.resume_from_checkpoint)
-    everyone, _ = training_faces(accelerator, args)
+    everyone, source_rows = training_faces(accelerator, args)
+    if args.fr_embeddings:
+        read_embeddings(args.fr_embeddings, source_rows, "the dataset")
     for column in (args.identity_column, args.reference_column):
         if column is not None and column not in everyone.column_names:
             raise ValueError(f"the dataset has no column {column!r}; it has {everyone.column_names}")

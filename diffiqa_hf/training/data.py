@@ -18,7 +18,7 @@ import torch
 from accelerate import Accelerator
 from tqdm.auto import tqdm
 
-from ..file_utils import write_text
+from ..file_utils import file_fault, write_text
 from ..image_columns import as_image, check_image_column, without_image
 from ..image_processing_face import FaceImageError, FaceImageProcessor, load_image
 
@@ -55,7 +55,7 @@ def face_dataset_source(
     `train_station.jpg`, and leaves the others out. A split of theirs is a part by its slice alone (`"train[:100]"`).
 
     Raises:
-        ValueError: None of them is given, or several are.
+        ValueError: None of them is given, or several are, or in a file's place lies what is none.
         NotADirectoryError: There is no such folder.
     """
     if sum(source is not None for source in (dataset_name, train_data_dir, train_parquet)) != 1:
@@ -68,6 +68,9 @@ def face_dataset_source(
             raise NotADirectoryError(f"--train_data_dir {train_data_dir} is no folder")
         pattern = os.path.join(glob.escape(os.path.abspath(train_data_dir)), "**")
         return {"path": "imagefolder", "data_files": {name: [pattern]}}
+    for path in filter(os.path.isfile, train_parquet):
+        if reason := file_fault(path):
+            raise ValueError(f"{path}: {reason}")
     # A file that is there is meant by its name, with brackets in it perhaps, and not as a pattern.
     files = [glob.escape(os.path.abspath(path)) if os.path.exists(path) else path for path in train_parquet]
     return {"path": "parquet", "data_files": {name: files}}

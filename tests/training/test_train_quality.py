@@ -314,7 +314,7 @@ def test_embeddings_can_be_given(setup, tmp_path):
     torch.testing.assert_close(read, online, atol=1e-5, rtol=0)
     assert (others - online).abs().max() > 1e-4
     np.save(tmp_path / "e.npy", embeddings[:50])
-    with pytest.raises(ValueError, match="a row for each row"):
+    with pytest.raises(ValueError, match="e.npy has 50 rows and the dataset "):
         train(setup, tmp_path / "short", "sdd-fiqa", *extra, "--fr_embeddings", str(tmp_path / "e.npy"))
 
 
