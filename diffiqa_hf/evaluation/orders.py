@@ -4,7 +4,7 @@ Errors at a recomputed threshold where units of equal quality leave in random or
 
 Which of them stay changes the threshold, and the errors with it, so that the expectation is none of expected counts:
 it is the mean over what can stay. Where that is `EXACT` sets of units or fewer, over all of them; elsewhere over
-seeded draws, 2 to `EXACT`, the more of them the more of all units are of that quality.
+seeded draws, 2 to `EXACT`, the more of them the more hangs on the order.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def mean_over_orders(
     while True:
         at, whole = _highest(data, keys, weights, level, target, units.expectation)
         places = units.look_at(at)
-        draws = units.draw(share, protocol.fmr_rule == "nearest")
+        # What hangs on the order: the part of those left that it is about, and less, the more pairs may match.
+        draws = units.draw(share * min(1, 32 / max(needed, 1)), protocol.fmr_rule == "nearest")
         positions = np.concatenate([at[whole > 0], places])
         order = np.argsort(positions, kind="stable")
         fixed = np.broadcast_to(whole[whole > 0], (len(draws.left), np.count_nonzero(whole)))
@@ -162,9 +163,9 @@ class _Draws:
     mated: np.ndarray | None
 
 
-def _number(share: float, numbers: int) -> int:
-    # The variance of a draw goes with the share, so that with these numbers that of their mean does not.
-    return int(min(EXACT, max(2, math.ceil(4 * EXACT * share)), max(2, _NUMBERS // max(numbers, 1))))
+def _number(weight: float, numbers: int) -> int:
+    # The variance of a draw goes with the weight, so that with these numbers that of their mean does not.
+    return int(min(EXACT, max(2, math.ceil(4 * EXACT * weight)), max(2, _NUMBERS // max(numbers, 1))))
 
 
 def _sets(count: int, kept: int) -> np.ndarray | None:
@@ -205,12 +206,12 @@ class _Pairs:
         self.seen = len(here)
         return here
 
-    def draw(self, share: float, with_mated: bool) -> _Draws:
+    def draw(self, weight: float, with_mated: bool) -> _Draws:
         mated, seen = len(self.mated), self.seen
         if (sets := _sets(self.count, self.kept)) is not None:
             return _Draws(sets[:, mated : mated + seen], sets[:, mated:].sum(1), sets[:, :mated])
         rng = np.random.default_rng((self.count, self.kept))
-        number = _number(share, seen + mated * with_mated)
+        number = _number(weight, seen + mated * with_mated)
         left = rng.hypergeometric(self.nonmated, mated, self.kept, number)
         here = _chosen(rng, seen, rng.hypergeometric(seen, self.nonmated - seen, left))
         return _Draws(here, left, _chosen(rng, mated, self.kept - left) if with_mated else None)
@@ -243,11 +244,11 @@ class _Images:
         self.seen = int(np.searchsorted(self.nonmated, len(at)))
         return self.nonmated[: self.seen]
 
-    def draw(self, share: float, with_mated: bool) -> _Draws:
+    def draw(self, weight: float, with_mated: bool) -> _Draws:
         sets = _sets(self.count, self.kept)
         if sets is None:
             rng = np.random.default_rng((self.count, self.kept))
-            number = _number(share, self.count + len(self.mated) + len(self.nonmated))
+            number = _number(weight, self.count + len(self.mated) + len(self.nonmated))
             sets = _chosen(rng, self.count, np.full(number, self.kept))
         here, left, mated = [], [], []
         copy = np.arange(max(self.times.max(), 1))
