@@ -11,11 +11,12 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
+from ..scoring.errors import LineError
 from ..scoring.tables import TableError, read_text
 from .protocol import PROTOCOLS
 
 
-class ConfigError(ValueError):
+class ConfigError(LineError):
     """A study is not described as it should be; the message is the reason in one line."""
 
 

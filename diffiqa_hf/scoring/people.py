@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .errors import LineError
 from .image_files import is_hidden
 from .names import Names, one_form, row_name
 from .tables import TABLE_ENDINGS, TableError, as_text, column_of, names_of, read_table
@@ -31,7 +32,7 @@ _NO_NAMES = re.compile(
 HOW = "folder, first-folder, parent, each-folder, name, regex:PATTERN or a table"
 
 
-class PeopleError(ValueError):
+class PeopleError(LineError):
     """Who is who cannot be known; the message is the reason in one line."""
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..file_utils import file_fault, stand_in
+from .errors import LineError
 
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ DELIMITERS = (",", ";", "\t", "|")
 MISSING_TEXTS = frozenset(("", "nan", "NaN", "None", "null", "NULL", "<NA>", "N/A", "#N/A"))
 
 
-class TableError(ValueError):
+class TableError(LineError):
     """A file is not what it should be; the message is the reason in one line, with the file."""
 
 

@@ -64,7 +64,8 @@ CELLS = st.one_of(
 
 
 def delimited(draw_names=None):
-    draw_names = draw_names or st.lists(st.sampled_from(NAMES), min_size=1, max_size=5)
+    if draw_names is None:
+        draw_names = st.lists(st.sampled_from(NAMES), min_size=1, max_size=5)
 
     @st.composite
     def text(draw):
