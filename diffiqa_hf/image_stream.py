@@ -15,6 +15,7 @@ from diffusers.utils import logging
 from tqdm.auto import tqdm
 
 from .calibration import Calibration
+from .face_check import FaceCheck
 from .image_processing_face import FaceImageError, FaceImageProcessor
 from .pipeline_output import FaceQualityOutput, FaceQualityRecord
 
@@ -59,6 +60,7 @@ def stream_faces(
     batch_size: int,
     on_error: str = "nan",
     progress_bar_config: dict[str, Any] | None = None,
+    face_check: FaceCheck | None = None,
 ) -> Iterator[list[tuple[FaceQualityRecord, torch.Tensor | None]]]:
     """
     Reads images as they are needed, in batches.
@@ -70,6 +72,7 @@ def stream_faces(
         batch_size: Faces in a batch, at most; one more image may bring several.
         on_error: `"nan"` gives an image that can't be read a record with the reason, `"raise"` raises it.
         progress_bar_config: Arguments of tqdm, which counts images; no bar when not given.
+        face_check: Says of each whether it is a face.
 
     Yields:
         Pairs of a record without a score and its face, `(3, H, W)` float32 in [-1, 1]; the face is `None` where the
@@ -99,10 +102,10 @@ def stream_faces(
                 faces += 1
             progress.update()
             if faces >= batch_size or len(pending) >= MAX_PENDING:
-                yield pending
+                yield pending if face_check is None else face_check(pending)
                 pending, faces = [], 0
         if pending:
-            yield pending
+            yield pending if face_check is None else face_check(pending)
 
 
 def with_percentiles(
@@ -124,14 +127,21 @@ def collect(records: list[FaceQualityRecord], terms: Iterable[str], **images: to
         first = f"image {failed[0].index}: {failed[0].error}"
         logger.warning(f"{len(failed)} of {len(records)} faces could not be scored and are NaN ({first})")
     percentiles = [record.percentile for record in records]
+    checked = any(record.face_probability is not None for record in records)
     return FaceQualityOutput(
         scores=torch.tensor([record.score for record in records]),
         terms={name: torch.tensor([record.terms.get(name, float("nan")) for record in records]) for name in terms},
         image_indices=torch.tensor([record.index for record in records], dtype=torch.long),
         errors=[record.error for record in records],
         percentiles=torch.tensor(percentiles) if percentiles and None not in percentiles else None,
+        face_probabilities=_face_probabilities(records) if checked else None,
         **images,
     )
+
+
+def _face_probabilities(records: list[FaceQualityRecord]) -> torch.Tensor:
+    found = [record.face_probability for record in records]
+    return torch.tensor([float("nan") if value is None else value for value in found])
 
 
 __all__ = ["as_iterable", "check_call", "collect", "stream_faces", "with_percentiles"]

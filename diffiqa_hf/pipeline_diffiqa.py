@@ -31,6 +31,7 @@ from transformers import PreTrainedModel
 from .calibration import Calibration, CalibrationMixin, find_calibration
 from .conversion.networks import load_fr_model
 from .default_weights import PIPELINE
+from .face_check import FaceCheck
 from .folding import fold
 from .image_processing_face import FaceImageProcessor
 from .image_stream import check_call, collect, stream_faces, with_percentiles
@@ -88,6 +89,8 @@ class DifFIQAPipeline(CalibrationMixin, DiffusionPipeline):
     """
 
     model_cpu_offload_seq = "unet->fr_model"
+    # What says whether a picture is one of a face; no component, it is neither saved nor moved.
+    face_check: FaceCheck | None = None
 
     def __init__(
         self,
@@ -140,6 +143,8 @@ class DifFIQAPipeline(CalibrationMixin, DiffusionPipeline):
                 if name not in loaded and kwargs.get(name, pipe) is pipe and getattr(pipe, name) is not None:
                     load_pretrained(type(getattr(pipe, name)), Path(folder) / name, **_options(folder, name, kwargs))
         pipe.calibration = find_calibration(folder)
+        if folder == PIPELINE:
+            pipe.face_check = FaceCheck.load(action="lower")
         return pipe
 
     @classmethod
@@ -458,6 +463,7 @@ class DifFIQAPipeline(CalibrationMixin, DiffusionPipeline):
             math.ceil(call.batch_size / rows),
             on_error,
             getattr(self, "_progress_bar_config", None),
+            self.face_check,
         )
         try:
             for batch in batches:
@@ -478,6 +484,8 @@ class DifFIQAPipeline(CalibrationMixin, DiffusionPipeline):
                 record.terms, record.noisy, record.restored = next(results)
                 if all(np.isfinite(value) for value in record.terms.values()):
                     record.score = sum(record.terms.values()) / len(record.terms)
+                    if self.face_check is not None:
+                        record.score = self.face_check.lowered(record)
                 else:
                     record.error = "the embedding is not finite (NaN or infinite weights?)"
         yield from (record for record, _ in batch)

@@ -26,6 +26,7 @@ class FaceQualityRecord:
         error (`str`, *optional*): One line: why the image could not be scored.
         percentile (`float`, *optional*): With a calibration, the per cent of its faces that score lower, in [0, 100];
             NaN where the score is.
+        face_probability (`float`, *optional*): With a face check, of the picture being one of a face, in [0, 1].
         box, landmarks: Where the face was found, in pixels of the image: (x, y, width, height) and (5, 2).
         noisy, restored (`torch.FloatTensor`, *optional*): With `output_images`, the first noisy and restored image of
             the face, (3, H, W) in [-1, 1].
@@ -41,6 +42,7 @@ class FaceQualityRecord:
     noisy: torch.Tensor | None = None
     restored: torch.Tensor | None = None
     percentile: float | None = None
+    face_probability: float | None = None
 
 
 @dataclass
@@ -58,6 +60,8 @@ class FaceQualityOutput(BaseOutput):
             NaN where there is an error.
         percentiles (`torch.FloatTensor` of shape `(N,)`, *optional*): With a calibration, the per cent of its faces
             that score lower, in [0, 100]; NaN where there is an error.
+        face_probabilities (`torch.FloatTensor` of shape `(N,)`, *optional*): With a face check
+            ([`~diffiqa_hf.face_check.FaceCheck`]), of each being a face, in [0, 1]; NaN where it could not be read.
     """
 
     scores: torch.Tensor
@@ -67,3 +71,4 @@ class FaceQualityOutput(BaseOutput):
     noisy: torch.Tensor | None = None
     restored: torch.Tensor | None = None
     percentiles: torch.Tensor | None = None
+    face_probabilities: torch.Tensor | None = None

@@ -30,6 +30,7 @@ from diffiqa_hf.degradations.spoiling import SIZE, Series, draw_non_face
 from diffiqa_hf.file_utils import replace_file, write_text
 from diffiqa_hf.held_out import is_held_out
 from diffiqa_hf.image_processing_face import face_to_pixels, pixels_to_face
+from diffiqa_hf.methods import load_method
 from diffiqa_hf.training.data import load_face_dataset, read_face
 from diffiqa_hf.training.held_out import people_of
 
@@ -46,6 +47,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--image_column", default="image", help="default: %(default)s")
     parser.add_argument("--identity_column", default="identity", help="default: %(default)s")
     parser.add_argument("--fr_model", nargs="*", default=[], help="folders of FR models; the last name of each counts")
+    parser.add_argument("--lightqnet", help="published file of LightQNet, whose scores can be a part of the labels")
+    parser.add_argument("--rows", type=int, help="stop after so many rows; a later run goes on (default: all)")
     parser.add_argument("--series", type=int, default=16_000, help=f"of {COPIES} copies each (default: %(default)s)")
     parser.add_argument("--non_faces", type=int, default=4000, help="default: %(default)s")
     parser.add_argument(
@@ -119,7 +122,9 @@ def embed(model: torch.nn.Module, images: np.ndarray, args: argparse.Namespace) 
             np.stack([pixels_to_face(image) for image in images[start : start + args.batch_size]])
         )
         with torch.autocast("cpu", torch.bfloat16, enabled=args.precision == "bfloat16"):
-            parts.append(model(faces.contiguous(memory_format=torch.channels_last)).embeddings.float().numpy())
+            output = model(faces.contiguous(memory_format=torch.channels_last))
+        found = output.embeddings if output.get("scores") is None else output.scores[:, None]
+        parts.append(found.float().numpy())
     return np.concatenate(parts)
 
 
@@ -151,11 +156,17 @@ def main(argv: list[str] | None = None) -> None:
     for name, model in models.items():
         model.to(memory_format=torch.channels_last)
         arrays[name] = open_array(output_dir / f"{name}.npy", (len(table), model.config.embedding_size), np.float32)
+    if args.lightqnet:
+        lightqnet = load_method("lightqnet", args.lightqnet)
+        lightqnet.enable_folding(winograd=True)
+        models["lightqnet"] = lightqnet.model
+        arrays["lightqnet"] = open_array(output_dir / "lightqnet.npy", (len(table), 1), np.float32)
 
     # What has come how far stands in a file for each, so that two runs may embed one pool with different models.
     columns = list(table[["face", "series", "strength", "kind"]].itertuples(index=False))
-    for start in tqdm(range(0, len(table), BLOCK), desc="blocks"):
-        stop = min(start + BLOCK, len(table))
+    last = min(args.rows or len(table), len(table))
+    for start in tqdm(range(0, last, BLOCK), desc="blocks"):
+        stop = min(start + BLOCK, last)
         if read_progress(output_dir, "images") < stop:
             for row in range(max(start, len(faces)), stop):
                 face, series, strength, kind = columns[row]

@@ -60,7 +60,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     train = parser.add_argument_group("training")
     train.add_argument("--frozen_blocks", type=int, default=0, help="the stem and so many blocks stay (default: none)")
     train.add_argument("--faces_per_batch", type=int, default=12, help="each with three others (default: 12)")
-    train.add_argument("--move_loss_weight", type=float, default=10.0, help="default: %(default)s")
+    train.add_argument("--move_loss_weight", type=float, default=30.0, help="default: %(default)s")
     train.add_argument("--relation_weight", type=float, default=0.1, help="default: %(default)s")
     train.add_argument("--max_train_steps", type=positive, default=1000, help="default: %(default)s")
     train.add_argument("--learning_rate", type=float, default=7e-4, help="cosine schedule (default: %(default)s)")

@@ -5,7 +5,8 @@ Trains a small quality network, DifFIQA(R), on a pool of damaged faces that make
     accelerate launch training/train_on_pool.py --pool pool --fr_model foamliu dlib \\
         --model_name_or_path diffiqa_r --max_train_steps 1000 --output_dir runs/diffiqa_r
 
-The label of a face says how well FR models still know it (diffiqa_hf/training/pool.py). A batch has whole series: a
+The label of a face says how well FR models still know it, and may have a part of the score of a published quality
+network (diffiqa_hf/training/pool.py). A batch has whole series: a
 face and the same damage at three strengths, whose order is a term of the loss; faces; and pictures that are no face,
 whose label is 0, and which a second output of the network learns to tell from faces. Each image is mirrored, moved by
 a pixel and compressed a little by chance, which leaves its label; some are there twice, and must score the same.
@@ -58,7 +59,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pool", required=True, help="folder that make_pool.py has made")
     parser.add_argument("--fr_model", nargs="+", required=True, help="names of those in the pool that make the labels")
-    parser.add_argument("--norm_weight", type=float, default=0.5, help="of the norm in a face's label (default: 0.5)")
+    parser.add_argument("--norm_of", help="the one of them whose embeddings' norm is a part of the faces' labels")
+    parser.add_argument(
+        "--scores_of", help="name of a quality network in the pool whose scores are a part of the labels"
+    )
+    parser.add_argument("--scores_weight", type=float, default=0.4, help="of these (default: 0.4)")
     model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument("--model_name_or_path", help="quality or FR model to start from")
     model.add_argument("--model_config", help="JSON file of the configuration of a new one")
@@ -199,8 +204,8 @@ def train(args: argparse.Namespace) -> None:
     output_dir = Path(args.output_dir)
     accelerator = make_accelerator(args)
     resume = find_checkpoint(output_dir, args.resume_from_checkpoint)
-    pool = Pool.open(args.pool, args.fr_model)
-    labels = quality_labels(pool, args.norm_weight)
+    pool = Pool.open(args.pool, [*args.fr_model, *([args.scores_of] if args.scores_of else [])])
+    labels = quality_labels(pool, args.norm_of, scores_of=args.scores_of, scores_weight=args.scores_weight)
     batches = Batches(pool, labels, args)
     # A part of those held out, to look at and not to report; the non-faces are those trained on.
     heldout = np.flatnonzero(pool.table["heldout"].to_numpy())

@@ -83,6 +83,13 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
     parser.add_argument(
         "--iso", action="store_true", help="also the percentile as an integer from 0 to 100; -1 is a face that failed"
     )
+    parser.add_argument(
+        "--face-check",
+        choices=("mark", "lower", "refuse", "off"),
+        help="ask a small network whether each picture is one of a face: mark has a column face_probability, refuse "
+        "gives what is no face no score, lower (DifFIQA) puts it below all faces; default: lower with the pipeline of "
+        "the package, off otherwise",
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the table: files that failed, and new ones")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="picture to write: the faces by their scores")
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
@@ -163,6 +170,8 @@ def _check_usage(args: argparse.Namespace) -> None:
     args.options = _parse_options(args.option, card.options)
     if (args.faces or args.detector) and not args.align:
         raise CommandError("--faces and --detector go with --align")
+    if args.face_check == "lower" and args.method != "diffiqa":
+        raise CommandError(f"--face-check lower goes with --method diffiqa, not {args.method}: mark or refuse")
     if args.resume and not args.output:
         raise CommandError("--resume goes with --output")
     if args.calibration and not os.path.isfile(args.calibration):
@@ -208,6 +217,10 @@ def _load(args: argparse.Namespace):
             pipe.calibration = Calibration.from_pretrained(args.calibration)
         except (OSError, ValueError) as error:
             raise CommandError(f"--calibration: {reason(error)}") from error
+    if args.face_check is not None:
+        from ..face_check import FaceCheck
+
+        pipe.face_check = None if args.face_check == "off" else FaceCheck.load(action=args.face_check)
     return placed(pipe, args.device, args.dtype)
 
 
@@ -270,11 +283,13 @@ def _open_table(
         # None, and not false: a record of an earlier version has neither.
         "calibration": None if calibration is None else _digest(calibration),
         "iso": args.iso or None,
+        "face_check": None if pipe.face_check is None else pipe.face_check.action,
     }
     described = {"diffiqa_hf": __version__, "model": args.model, "fr_model": args.fr_model}
     if calibration is not None:
         described["calibration_data"] = calibration.data
     measures = [*(["percentile"] if calibration is not None else []), *(["iso"] if args.iso else [])]
+    measures += ["face_probability"] if args.face_check in ("mark", "lower", "refuse") else []
     return ScoreTable(args.output, settings, described, args.resume, terms, measures, tried_again)
 
 
@@ -310,7 +325,7 @@ def _score(
         settings |= {name: value for name, value in args.options.items() if name != "preset"}
 
     def row(record) -> dict:
-        return _row(files[record.index], record, terms, calibration, args.iso)
+        return _row(files[record.index], record, terms, calibration, args.iso, args.face_check not in (None, "off"))
 
     records = pipe.stream(files, batch_size=args.batch_size, seed=args.seed, **settings)
     # `disable=None`: no bar where stderr is not a terminal.
@@ -326,12 +341,14 @@ def _score(
             bar.update()
 
 
-def _row(file: str, record, terms: tuple[str, ...], calibration, iso: bool) -> dict:
+def _row(file: str, record, terms: tuple[str, ...], calibration, iso: bool, checked: bool) -> dict:
     row = {"file": row_name(file), "face": record.face, "score": _number(record.score)}
     if calibration is not None:
         row["percentile"] = _number(record.percentile)
     if iso:
         row["iso"] = int(calibration.to_iso(record.score))
+    if checked:
+        row["face_probability"] = _number(record.face_probability)
     row |= {term: _number(record.terms.get(term)) if record.terms else None for term in terms}
     error = record.error
     if error is None and row["score"] is None:
@@ -354,6 +371,8 @@ def _print_row(row: dict, width: int) -> None:
         line += f"  percentile {row['percentile']:5.1f}"
     if "iso" in row:
         line += f"  iso {row['iso']:3}"
+    if row.get("face_probability") is not None:
+        line += f"  face probability {row['face_probability']:.2f}"
     if row["face"]:
         line += f"  face {row['face']}"
     tqdm.write(line, file=sys.stdout)

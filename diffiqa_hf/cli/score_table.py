@@ -19,7 +19,7 @@ INTEGERS = ("face", "iso")
 
 
 def table_columns(terms: Iterable[str] = TERMS, measures: Iterable[str] = ()) -> tuple[str, ...]:
-    """The columns of a table: those of every method, `percentile` and `iso` if named, one for each of its terms."""
+    """The columns of a table: those of every method, the measures that are named, one for each of its terms."""
     return ("file", "face", "score", *measures, *terms, "error")
 
 
@@ -39,7 +39,8 @@ class ScoreTable:
         described: Goes into the record as well, but may differ: what a reader of the record wants to know.
         resume: Go on with the table that is there, if one is. Without it, a table that is there is an error.
         terms: What the method's scores are made of, in columns of these names.
-        measures: Those of `percentile` and `iso` that the table has: what a calibration makes of a score.
+        measures: Those of `percentile`, `iso` and `face_probability` that the table has: what a calibration makes of
+            a score, and what a face check says.
         tried_again: Whether a file of this name is scored again if it failed: its rows go.
 
     Raises:

@@ -11,6 +11,7 @@ from torch import nn
 
 from ..calibration import CalibrationMixin
 from ..conversion.networks import load_fr_model
+from ..face_check import FaceCheck
 from ..folding import fold
 from ..image_processing_face import FaceImageProcessor
 from ..image_stream import check_call, collect, stream_faces, with_percentiles
@@ -42,6 +43,8 @@ class FaceQualityMethod(CalibrationMixin):
     # Whether it works inside of the FR model, where a folded one is another; and whether it takes gradients of it.
     needs_layers = False
     needs_gradients = False
+    # What says whether a picture is one of a face, if it is to be asked ([`~diffiqa_hf.face_check.FaceCheck`]).
+    face_check: FaceCheck | None = None
 
     def __init__(self, card: MethodCard, model: nn.Module, image_processor: FaceImageProcessor | None = None):
         if self.needs_layers and getattr(model, "is_folded", False):
@@ -128,7 +131,7 @@ class FaceQualityMethod(CalibrationMixin):
             batch_size = self.cpu_batch_size if self.device.type == "cpu" else self.accelerator_batch_size
         check_call(batch_size, seed, on_error)
         batches = stream_faces(
-            images, landmarks, self.image_processor, batch_size, on_error, self._progress_bar_config
+            images, landmarks, self.image_processor, batch_size, on_error, self._progress_bar_config, self.face_check
         )
         records = (record for batch in batches for record in self._score_batch(batch, seed))
         return with_percentiles(records, self.usable_calibration())

@@ -72,50 +72,76 @@ def leave_one_out(embeddings: np.ndarray, people: np.ndarray) -> tuple[np.ndarra
     return unit(sums[number] - embeddings), counts[number] > 1
 
 
-def quality_labels(pool: Pool, norm_weight: float = 0.5) -> np.ndarray:
+def quality_labels(
+    pool: Pool,
+    norm_of: str | None = None,
+    norm_weight: float = 0.15,
+    scores_of: str | None = None,
+    scores_weight: float = 0.4,
+) -> np.ndarray:
     """
     Labels (N,) in [0, 1], higher is better: the mean of the FR models' ranks.
 
-    A face: its similarity to the centre of its person's other faces, and in the order of the faces among themselves
-    also the norm of its embedding (the faces of people with one image have the norm alone). A copy: its similarity to
-    that centre, and to its own clean face times what that one has; of a person with one image, the latter alone. So
-    both kinds of people are on one scale. A copy is never better than one that is less damaged in the same way, nor
-    than its clean face. What is no face: 0.
+    A face: its similarity to the centre of its person's other faces. The order of the faces among themselves has a
+    part of the norm of one model's embedding and of a quality network's score; the faces of people with one image
+    have these alone. A copy: its similarity to that centre, and to its own clean face times what that one has; of
+    a person with one image, the latter alone. So both kinds of people are on one scale. That score's rank among
+    all faces and copies is a part of every label. A copy is never better than one that is less damaged in the same
+    way, nor than its clean face. What is no face: 0.
 
     Args:
-        norm_weight: Of the norm's rank among the clean faces; the similarity has the rest.
+        norm_of: FR model whose norm is used. Not every one's says anything: dlib's is no better than random.
+        norm_weight: Of the norm's rank, and of the score's, each, in the order of the faces; the similarity has the
+            rest.
+        scores_of: A quality network's scores, in the pool by this name, none of its embeddings.
+        scores_weight: Of the score's rank in a label.
     """
     table = pool.table
     is_face, is_copy = (table["kind"] == "face").to_numpy(), (table["series"] >= 0).to_numpy()
     trained_on = ~table["heldout"].to_numpy()
     face = table["face"].to_numpy()
+    people = table["identity"].to_numpy()
     count = int(is_face.sum())
+    known_faces = trained_on[:count]
+    # What says something of a face whose person has no other.
+    alone = []
+    if norm_of is not None:
+        norms = np.linalg.norm(np.asarray(pool.embeddings[norm_of][:count], dtype=np.float64), axis=1)
+        alone.append(ranks(norms, norms[known_faces]))
+    if scores_of is not None:
+        scored = np.asarray(pool.embeddings[scores_of], dtype=np.float64)[:, 0]
+        alone.append(ranks(scored[:count], scored[:count][known_faces]))
+    models = [name for name in pool.embeddings if name != scores_of]
     total = np.zeros(len(table))
-    for raw in pool.embeddings.values():
-        raw = np.asarray(raw, dtype=np.float64)
-        clean = raw[:count]
+    for name in models:
+        raw = np.asarray(pool.embeddings[name], dtype=np.float64)
         # dlib's embeddings lie to one side of the origin: their angles are told from their mean.
-        middle = clean[trained_on[:count]].mean(0)
-        clean_unit = unit(clean - middle)
-        centres, has_centre = leave_one_out(clean_unit, table["identity"].to_numpy()[:count])
-        similarity = (clean_unit * centres).sum(1)
-        # The order among the faces: both ranks where there are both. Then back to a similarity, for the copies.
-        norm_rank = ranks(np.linalg.norm(clean, axis=1), np.linalg.norm(clean[trained_on[:count]], axis=1))
-        known = has_centre & trained_on[:count]
-        similarity_rank = ranks(similarity, similarity[known])
-        mixed = np.where(has_centre, (1 - norm_weight) * similarity_rank + norm_weight * norm_rank, norm_rank)
-        clean_similarity = np.quantile(similarity[known], ranks(mixed, mixed[known]))
+        middle = raw[:count][known_faces].mean(0)
+        clean = unit(raw[:count] - middle)
+        centres, has_centre = leave_one_out(clean, people[:count])
+        similarity = (clean * centres).sum(1)
+        known = has_centre & known_faces
+        if alone:
+            # Ranks are mixed, and become similarities again, for the copies.
+            others = np.mean(alone, axis=0)
+            weight = norm_weight * len(alone)
+            mixed = (1 - weight) * ranks(similarity, similarity[known]) + weight * others
+            mixed = np.where(has_centre, mixed, others)
+            similarity = np.quantile(similarity[known], ranks(mixed, mixed[known]))
+        else:
+            similarity = np.where(has_centre, similarity, np.median(similarity[known]))
 
         values = np.zeros(len(table))
-        values[:count] = clean_similarity
+        values[:count] = similarity
         own = face[is_copy]
         copies = unit(raw[is_copy] - middle)
-        by_face = clean_similarity[own] * (copies * clean_unit[own]).sum(1)
+        by_face = similarity[own] * (copies * clean[own]).sum(1)
         by_centre = (copies * centres[own]).sum(1)
         values[is_copy] = np.where(has_centre[own], 0.5 * (by_face + by_centre), by_face)
-        among = values[trained_on & (is_face | is_copy)]
-        total += ranks(values, among)
-    labels = total / len(pool.embeddings)
+        total += ranks(values, values[trained_on & (is_face | is_copy)])
+    labels = total / len(models)
+    if scores_of is not None:
+        labels = (1 - scores_weight) * labels + scores_weight * ranks(scored, scored[trained_on & (is_face | is_copy)])
     labels[~is_face & ~is_copy] = 0
     # In the order of the rows a series goes from weak to strong.
     rows = np.flatnonzero(is_copy)
