@@ -82,6 +82,31 @@ class FaceEmbeddingOutput(ModelOutput):
     norms: torch.FloatTensor | None = None
 
 
+def at_least_float32(values: torch.Tensor) -> torch.Tensor:
+    """Half precision as single; single and double as they are."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def in_float32(layer: torch.nn.Module, hidden_states: torch.Tensor) -> torch.Tensor:
+    """
+    What a layer makes of its input in single precision (in double precision where the layer has that), also under
+    autocast and with weights in half precision. Scores are made so: bfloat16 has steps of .004 below 1 and of .5 below
+    100, and its sigmoid is 1, without a gradient, from a logit of 6.5 on.
+    """
+    weight = next(layer.parameters())
+    dtype = torch.promote_types(weight.dtype, torch.float32)
+    if weight.dtype != dtype and weight.device != hidden_states.device:  # its hooks move it when it is called
+        return layer(hidden_states.to(weight.dtype)).to(dtype)
+    hidden_states = hidden_states.to(dtype)
+    kind = hidden_states.device.type
+    # Not always, for it would be an operator of its own in an exported graph.
+    with torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext():
+        if weight.dtype == dtype:
+            return layer(hidden_states)
+        tensors = {name: value.to(dtype) for name, value in layer.state_dict(keep_vars=True).items()}
+        return torch.func.functional_call(layer, tensors, (hidden_states,))
+
+
 @contextmanager
 def _kept_running_statistics(model: torch.nn.Module) -> Iterator[None]:
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]

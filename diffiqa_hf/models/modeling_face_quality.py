@@ -31,7 +31,7 @@ from .iresnet import IResNetConfig, IResNetModel
 from .iresnet.modeling_iresnet import IResNetBlock
 from .loading import load_pretrained
 from .mobilefacenet import MobileFaceNetConfig, MobileFaceNetModel
-from .modeling_face import FaceModelConfig, FacePreTrainedModel
+from .modeling_face import FaceModelConfig, FacePreTrainedModel, in_float32
 
 
 @dataclass
@@ -92,12 +92,12 @@ class FaceQualityHead(nn.Module):
         self.face = nn.Linear(config.embedding_size, 1) if config.face_check else None
 
     def face_logits(self, embeddings: torch.Tensor) -> torch.Tensor | None:
-        return None if self.face is None else self.face(embeddings).squeeze(-1)
+        return None if self.face is None else in_float32(self.face, embeddings).squeeze(-1)
 
     def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
         if self.hidden is not None:
-            embeddings = self.act(self.hidden(embeddings))
-        return self.score(embeddings).squeeze(-1)
+            embeddings = self.act(in_float32(self.hidden, embeddings))
+        return in_float32(self.score, embeddings).squeeze(-1)
 
 
 class FacePreTrainedModelForFaceQuality(FacePreTrainedModel):
@@ -258,7 +258,7 @@ class SDDFIQAForFaceQuality(FacePreTrainedModel):
         """
         hidden_states = self.prelu(self.bn1(self.conv1(self.prepare_faces(pixel_values))))
         embeddings = self.blocks(hidden_states).flatten(1)
-        scores = self.score(self.dropout(self.head_prelu(embeddings))).squeeze(-1)
+        scores = in_float32(self.score, self.dropout(self.head_prelu(embeddings))).squeeze(-1)
         return FaceQualityModelOutput(loss=quality_loss(scores, labels), scores=scores, embeddings=embeddings)
 
 

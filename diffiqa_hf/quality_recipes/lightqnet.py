@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cosine_similarity
 
+from ..models.modeling_face import in_float32
 from ..models.pfe.modeling_pfe import mated_pairs
 
 
@@ -81,7 +82,7 @@ class QualityBranch(nn.Module):
         )
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        return self.layers(hidden_states.flatten(1)).squeeze(1).sigmoid()
+        return in_float32(self.layers, hidden_states.flatten(1)).squeeze(1).sigmoid()
 
 
 __all__ = ["QualityBranch", "identification_quality_loss", "quality_distillation_loss"]

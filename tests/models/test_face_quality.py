@@ -226,7 +226,7 @@ def test_gradient_checkpointing(model):
 def test_bfloat16(model):
     expected = model(make_images(0)).scores
     scores = model.to(torch.bfloat16)(make_images(0)).scores
-    assert scores.dtype == torch.bfloat16
+    assert scores.dtype == torch.float32  # of half precision weights too
     assert (scores.float() - expected).abs().max() < 0.05 * expected.abs().max()
 
 

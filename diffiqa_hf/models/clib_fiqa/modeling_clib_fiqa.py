@@ -22,7 +22,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import can_return_tuple
 
 from ..faceqnet.modeling_faceqnet import resize_faces
-from ..modeling_face import FacePreTrainedModel
+from ..modeling_face import FacePreTrainedModel, at_least_float32
 from ..modeling_face_quality import AutoModelForFaceQuality, FaceQualityModelOutput, quality_loss
 from .configuration_clib_fiqa import NUM_PROMPTS, PROMPT_WORDS, CLIBFIQAConfig
 
@@ -184,7 +184,8 @@ class CLIBFIQAForFaceQuality(FacePreTrainedModel):
         for i in range(1, len(self.config.depths) + 1):
             hidden_states = getattr(self, f"layer{i}")(hidden_states)
         embeddings = normalize(self.attnpool(hidden_states))
-        logits = self.logit_scale.exp() * embeddings @ normalize(self.prompts).t()
+        prompts = at_least_float32(normalize(self.prompts))
+        logits = self.logit_scale.exp() * at_least_float32(embeddings) @ prompts.t()
         probabilities = logits.softmax(1).unflatten(1, [len(words) for words in PROMPT_WORDS.values()])
         levels = probabilities.flatten(1, -2).sum(1)
         middles = (torch.arange(levels.shape[1], dtype=levels.dtype, device=levels.device) + 0.5) / levels.shape[1]

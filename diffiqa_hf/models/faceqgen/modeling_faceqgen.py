@@ -18,7 +18,7 @@ from transformers import (
 )
 from transformers.utils import can_return_tuple
 
-from ..modeling_face import FacePreTrainedModel
+from ..modeling_face import FacePreTrainedModel, at_least_float32
 from ..modeling_face_quality import AutoModelForFaceQuality, FaceQualityModelOutput, quality_loss
 from .configuration_faceqgen import FaceQgenConfig
 
@@ -153,10 +153,11 @@ class FaceQgenForFaceQuality(FacePreTrainedModel):
         """
         faces = self.prepare_faces(pixel_values)
         restored = self.generator(faces)
+        exact = [at_least_float32(image) for image in (faces, restored)]
         measures = {
-            "ssim": ssim((faces + 1) / 2, (restored + 1) / 2),
-            "mse": ((faces - restored) ** 2).mean((1, 2, 3)) / 4,
-            "discriminator": self.discriminator(restored).sigmoid().mean((1, 2)),
+            "ssim": ssim(*((image + 1) / 2 for image in exact)),
+            "mse": (exact[0] - exact[1]).square().mean((1, 2, 3)) / 4,
+            "discriminator": at_least_float32(self.discriminator(restored)).sigmoid().mean((1, 2)),
         }
         scores = measures[self.config.measure]
         if self.config.measure == "mse":

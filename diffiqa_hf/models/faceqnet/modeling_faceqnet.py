@@ -15,7 +15,7 @@ from transformers import (
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import can_return_tuple
 
-from ..modeling_face import FacePreTrainedModel
+from ..modeling_face import FacePreTrainedModel, in_float32
 from ..modeling_face_quality import AutoModelForFaceQuality, FaceQualityModelOutput, quality_loss
 from .configuration_faceqnet import FaceQnetConfig
 
@@ -133,7 +133,7 @@ class FaceQnetForFaceQuality(FacePreTrainedModel):
         features = self.blocks(max_pool2d(hidden_states, 3, 2)).mean((2, 3))
         hidden_states = self.dropout(features)
         for dense, act in zip(self.dense, self.acts, strict=True):
-            hidden_states = act(dense(hidden_states))
+            hidden_states = act(in_float32(dense, hidden_states))
         scores = hidden_states.squeeze(-1)
         return FaceQualityModelOutput(loss=quality_loss(scores, labels), scores=scores, embeddings=features)
 

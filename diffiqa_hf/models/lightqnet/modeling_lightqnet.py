@@ -15,7 +15,7 @@ from transformers import (
 )
 from transformers.utils import can_return_tuple
 
-from ..modeling_face import FacePreTrainedModel
+from ..modeling_face import FacePreTrainedModel, in_float32
 from ..modeling_face_quality import AutoModelForFaceQuality, FaceQualityModelOutput, quality_loss
 from .configuration_lightqnet import LightQNetConfig
 
@@ -135,7 +135,7 @@ class LightQNetForFaceQuality(FacePreTrainedModel):
             apart.
         """
         features = self.feature(self.blocks(self.stem(self.prepare_faces(pixel_values)))).mean((2, 3))
-        scores = self.score(features).squeeze(-1).sigmoid()
+        scores = in_float32(self.score, features).squeeze(-1).sigmoid()
         return FaceQualityModelOutput(loss=quality_loss(scores, labels), scores=scores, embeddings=features)
 
 

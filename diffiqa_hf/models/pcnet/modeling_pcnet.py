@@ -15,7 +15,7 @@ from transformers import (
 from transformers.utils import can_return_tuple
 
 from ..faceqnet.modeling_faceqnet import resize_faces
-from ..modeling_face import FacePreTrainedModel
+from ..modeling_face import FacePreTrainedModel, in_float32
 from ..modeling_face_quality import AutoModelForFaceQuality, FaceQualityModelOutput, quality_loss
 from ..pfe.modeling_pfe import mated_pairs, sphere_stages
 from .configuration_pcnet import PCNetConfig
@@ -78,13 +78,13 @@ class PCNetForFaceQuality(FacePreTrainedModel):
             features that they are made of, `(batch_size, config.embedding_size)`.
         """
         features = self.stages(self.prepare_faces(pixel_values)).mean((2, 3))
-        scores = self.score(self.dropout(features)).squeeze(-1).sigmoid()
+        scores = in_float32(self.score, self.dropout(features)).squeeze(-1).sigmoid()
         return FaceQualityModelOutput(loss=quality_loss(scores, labels), scores=scores, embeddings=features)
 
 
 def pair_loss(scores: torch.Tensor, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     r"""
-    PCNet's loss, the mean over the mated pairs of a batch of
+    PCNet's loss, the mean over the mated pairs of a batch (each pair once: see `mated_pairs`) of
 
     $$(\cos(f_i, f_j) - \min(q_i, q_j))^2$$
 

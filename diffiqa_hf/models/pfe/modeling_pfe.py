@@ -20,7 +20,7 @@ from transformers import (
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import can_return_tuple
 
-from ..modeling_face import FaceEmbeddingOutput, FacePreTrainedModel
+from ..modeling_face import FaceEmbeddingOutput, FacePreTrainedModel, in_float32
 from ..modeling_face_quality import AutoModelForFaceQuality, FaceQualityModelOutput, quality_loss
 from .configuration_pfe import PFEConfig, SphereNetConfig
 
@@ -238,7 +238,7 @@ class PFEForFaceQuality(FacePreTrainedModel):
         """
         pooled = self.backbone.pool_features(pixel_values)
         embeddings = normalize(self.backbone.embed_features(pooled))
-        log_variances = self.uncertainty(pooled)
+        log_variances = in_float32(self.uncertainty, pooled)
         scores = -harmonic_mean_of_variances(log_variances)
         loss = quality_loss(scores, labels)
         return PFEModelOutput(loss=loss, scores=scores, embeddings=embeddings, log_variances=log_variances)
@@ -300,6 +300,10 @@ def mutual_likelihood_loss(
 def mated_pairs(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """
     The positions `(P,)`, `(P,)` of the pairs of equal labels, each pair once.
+
+    A mean over them, as the losses on pairs take it and their authors' code does, gives a person with n faces in the
+    batch the weight n (n - 1) / 2; the training script limits n (`--faces_per_person`), and with it how unlike these
+    weights can be.
 
     Raises:
         ValueError: There are none.
