@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -24,7 +25,7 @@ import pyarrow.parquet as pq
 import torch
 from accelerate.utils import parse_flag_from_env
 from accelerate.utils.environment import get_cpu_distributed_information
-from datasets import Dataset, DatasetInfo, Features, Image, IterableDataset, Value
+from datasets import Dataset, DatasetInfo, Features, Image, IterableDataset, Value, concatenate_datasets
 from datasets.packaged_modules.parquet.parquet import ParquetConfig
 from datasets.table import table_cast
 
@@ -158,7 +159,8 @@ class ParquetStream:
         if self._kept[0] != groups:  # the next shard may lie in the same row group
             self._kept = groups, self._read(groups)
         table = self._kept[1].slice(rows.start - (int(self._ends[first - 1]) if first else 0), len(rows))
-        return Dataset(table, info=DatasetInfo(features=self.features))
+        # With a fingerprint: `datasets` would make one of all that is in the table, as one array for each column.
+        return Dataset(table, info=DatasetInfo(features=self.features), fingerprint=uuid4().hex[:16])
 
     def _read(self, groups: range) -> pa.Table:
         of_file: dict[int, list[int]] = {}
@@ -244,18 +246,18 @@ def split_rows(dataset: Faces, size: int, wanted) -> Iterator[tuple[int, int, Da
             rows = range(start, min(start + size, len(dataset)))
             yield number, len(rows), dataset.select(rows) if wanted(number) else None
         return
-    rows, number, length = [], 0, 0
-    take = wanted(number)
-    for row in dataset:
-        if take:
-            rows.append(row)
-        length += 1
-        if length == size:
-            yield number, length, Dataset.from_list(rows, features=dataset.features) if take else None
-            rows, number, length = [], number + 1, 0
-            take = wanted(number)
-    if length:
-        yield number, length, Dataset.from_list(rows, features=dataset.features) if take else None
+    number, stream = 0, iter(dataset)
+    while True:
+        take, length, parts = wanted(number), 0, []
+        # In parts, for one array may not hold the images of all.
+        while rows := list(islice(stream, min(ROWS_READ, size - length))):
+            length += len(rows)
+            if take:
+                parts.append(Dataset.from_list(rows, features=dataset.features))
+        if not length:
+            return
+        yield number, length, concatenate_datasets(parts) if take else None
+        number += 1
 
 
 def read_rows(rows: Dataset, image_column: str, as_files: bool = False) -> tuple[pa.Table, Features]:

@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 from ..file_utils import file_fault, write_text
 from ..image_columns import as_image, check_image_column, without_image
 from ..image_processing_face import FaceImageError, FaceImageProcessor, load_image
+from ..scoring.image_files import image_endings, is_hidden
 
 
 if TYPE_CHECKING:
@@ -89,11 +90,18 @@ def source_of(args: argparse.Namespace) -> dict:
 
 
 def open_builder(source: dict) -> Any:
-    """`datasets.load_dataset_builder` for a [`face_dataset_source`]."""
+    """
+    `datasets.load_dataset_builder` for a [`face_dataset_source`].
+
+    Raises:
+        ValueError: A folder has no images.
+    """
     from datasets import load_dataset_builder
     from datasets.packaged_modules.parquet.parquet import ParquetConfig
 
     builder = load_dataset_builder(**source)
+    if source["path"] == "imagefolder":
+        _leave_out_tools(builder, source)
     if isinstance(builder.config, ParquetConfig) and builder.config.batch_size is None:
         builder.config.batch_size = ROWS_READ
     return builder
@@ -130,6 +138,20 @@ def fingerprint_files(files: list[str]) -> str:
         entry = [file] if "://" in file else [os.path.relpath(file, root), os.path.getsize(file)]
         digest.update(json.dumps(entry).encode())
     return digest.hexdigest()[:16]
+
+
+def _leave_out_tools(builder: Any, source: dict) -> None:
+    """Has a folder hold the images that every command finds in it, and none of those that systems and tools leave."""
+    endings = builder.EXTENSIONS = sorted({*builder.EXTENSIONS, *image_endings()})
+    for name, (pattern,) in source["data_files"].items():
+        folder = re.sub(r"\[([*?[])\]", r"\1", os.path.dirname(pattern))  # which glob.escape has changed
+        files = builder.config.data_files[name]
+        kept = [file for file in files if not any(map(is_hidden, os.path.relpath(file, folder).split(os.sep)))]
+        if not any(file.lower().endswith((*endings, ".zip")) for file in kept):
+            raise ValueError(f"there are no images in {folder}")
+        if len(kept) < len(files):
+            logger.info(f"{len(files) - len(kept)} files of systems and tools in {folder} are left out")
+        builder.config.data_files[name] = type(files)(kept, files.origin_metadata)
 
 
 def undecoded(dataset: Any, image_column: str) -> Any:

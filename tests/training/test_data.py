@@ -21,6 +21,7 @@ from diffiqa_hf import FaceImageError, FaceImageProcessor
 from diffiqa_hf.image_columns import as_image
 from diffiqa_hf.label_shards import ParquetStream, open_faces, read_rows
 from diffiqa_hf.training.data import BROKEN_ROWS_FILE, ROW, face_dataset_source, read_face, training_faces
+from diffiqa_hf.training.held_out import people_of
 from diffiqa_hf.training.run import add_data_arguments
 
 
@@ -56,6 +57,28 @@ def test_no_name_of_a_split_hides_faces(tmp_path, names):
     assert len(labelled) == 4
     part = faces_of(tmp_path, "--train_data_dir", folder, "--split", "test[:3]")
     assert part["image"][:] == faces["image"][:3]
+
+
+def test_files_of_systems_and_tools_are_nobody_s_faces(tmp_path):
+    names = (
+        "ann/1.jpg",
+        "ann/2.avif",
+        "bob/1.jpg",
+        "@eaDir/ann/1.jpg",
+        ".ipynb_checkpoints/1.jpg",
+        "__MACOSX/bob/1.jpg",
+    )
+    for name in names:
+        (tmp_path / "faces" / name).parent.mkdir(parents=True, exist_ok=True)
+        PILImage.open(FACES[0]).save(tmp_path / "faces" / name)
+    (tmp_path / "faces" / "ann" / "Thumbs.db").write_bytes(b"x")
+    faces = faces_of(tmp_path, "--train_data_dir", tmp_path / "faces")
+    found = {os.path.relpath(image["path"], tmp_path / "faces") for image in faces["image"]}
+    assert found == set(names[:3]) and people_of(faces, "label") == ["ann", "ann", "bob"]
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "a.txt").write_text("x")
+    with pytest.raises(ValueError, match="^there are no images in .*none$"):
+        faces_of(tmp_path, "--train_data_dir", tmp_path / "none")
 
 
 def test_sources_that_are_not_there(tmp_path):
