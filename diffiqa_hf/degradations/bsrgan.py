@@ -11,9 +11,10 @@ What differs from the authors' code, none of it in distribution:
 - Random numbers are drawn in another order from another generator, so their seeds give other images.
 - The camera sensor (ISP) step is left out. The authors draw it with probability .25 but supply no ISP model, so in
   their code it does nothing.
-- Gaussian kernels come in closed form, applied as two 1-D filters where they are separable. Kernels are trimmed where
-  what is cut off weighs less than 1e-6 in all, a thousandth of a grey level at most.
-- Noise is drawn in float32, and the channel-correlated kind through a square root of its covariance.
+- Gaussian kernels come in closed form, applied as two 1-D filters where they are separable. Taps that weigh less than
+  4e-3 together are left out: a grey level if all neighbours conspire, a tenth of one in pictures.
+- Noise is drawn from 65,536 evenly spaced quantiles of the normal distribution (the outermost at 4.3 standard
+  deviations), and the channel-correlated kind through a square root of its covariance.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from .filtering import BUFFERS, New, correlate, draw_normal, filter_every, negligible, new_array, trimmed
 from .image_check import check_image
 
 
@@ -43,7 +45,6 @@ JPEG_QUALITIES = (30, 95)
 PASS_PROBABILITIES = (1.0, 0.2, 0.01)
 INTERPOLATIONS = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_AREA)
 
-_TRIMMED_WEIGHT = 1e-6
 _SHIFTED_KERNEL_SIZE = 25
 
 
@@ -110,36 +111,16 @@ def _bicubic_halving_kernel() -> np.ndarray:
     return kernel / kernel.sum()
 
 
-def _trim(kernel: np.ndarray) -> np.ndarray:
-    """Cut a symmetric kernel (1-D or 2-D) down to the middle that holds all but `_TRIMMED_WEIGHT`."""
-    if kernel.ndim == 2:
-        rows, columns = kernel.sum(1), kernel.sum(0)
-        cut_rows, cut_columns = _negligible(rows), _negligible(columns)
-        kernel = kernel[cut_rows : len(rows) - cut_rows, cut_columns : len(columns) - cut_columns]
-    else:
-        cut = _negligible(kernel)
-        kernel = kernel[cut : len(kernel) - cut]
-    return kernel / kernel.sum()
-
-
-def _negligible(weights: np.ndarray) -> int:
-    # A quarter each for the two ends of the two axes.
-    return int(np.searchsorted(np.cumsum(weights[: len(weights) // 2]), _TRIMMED_WEIGHT / 4))
-
-
 def _clip(image: np.ndarray) -> np.ndarray:
     return np.clip(image, 0.0, 1.0, out=image)
-
-
-def _to_float(image: np.ndarray) -> np.ndarray:
-    return image / np.float32(255)
 
 
 def _to_uint8(image: np.ndarray) -> np.ndarray:
     return cv2.convertScaleAbs(image, alpha=255.0)
 
 
-# Every step maps a float32 (H, H, 3) RGB image in [0, 1] to another one and may write over its input.
+# Every step maps a float32 (H, H, 3) RGB image in [0, 1] to another one and may write over its input. `new` gives it
+# arrays of the shapes that it asks for, with anything in them; it takes three at most, and returns one of them.
 
 
 @dataclass(frozen=True)
@@ -149,18 +130,20 @@ class Resize:
     size: int
     interpolation: int
 
-    def apply(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return _clip(cv2.resize(image, (self.size, self.size), interpolation=self.interpolation))
+    def apply(self, image: np.ndarray, rng: np.random.Generator, new: New = new_array) -> np.ndarray:
+        size = (self.size, self.size)
+        image = cv2.resize(image, size, dst=new((*size, 3)), interpolation=self.interpolation)
+        # The others are means, and leave the range by rounding at most.
+        return _clip(image) if self.interpolation == cv2.INTER_CUBIC else image
 
 
 @dataclass(frozen=True)
 class BicubicHalve:
     """Halve the size with MATLAB's antialiased bicubic (symmetric border)."""
 
-    def apply(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def apply(self, image: np.ndarray, rng: np.random.Generator, new: New = new_array) -> np.ndarray:
         kernel = _bicubic_halving_kernel()
-        image = cv2.sepFilter2D(image, -1, kernel, kernel, anchor=(3, 3), borderType=cv2.BORDER_REFLECT)
-        return _clip(np.ascontiguousarray(image[::2, ::2]))
+        return _clip(filter_every(image, kernel, 3, 2, cv2.BORDER_REFLECT, new))
 
 
 @dataclass(frozen=True)
@@ -170,12 +153,11 @@ class ShiftedBlurDownsample:
     sigma: float
     scale: int
 
-    def apply(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def apply(self, image: np.ndarray, rng: np.random.Generator, new: New = new_array) -> np.ndarray:
         kernel = shifted_gaussian_kernel(self.sigma, self.scale)
-        start, end = _negligible(kernel), len(kernel) - _negligible(kernel[::-1])
+        start, end = negligible(kernel), len(kernel) - negligible(kernel[::-1])
         kernel, middle = kernel[start:end] / kernel[start:end].sum(), len(kernel) // 2 - start
-        image = cv2.sepFilter2D(image, -1, kernel, kernel, anchor=(middle, middle), borderType=cv2.BORDER_REFLECT_101)
-        return _clip(np.ascontiguousarray(image[:: self.scale, :: self.scale]))
+        return filter_every(image, kernel, middle, self.scale, cv2.BORDER_REFLECT_101, new)
 
 
 @dataclass(frozen=True)
@@ -185,9 +167,9 @@ class IsotropicBlur:
     size: int
     sigma: float
 
-    def apply(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        kernel = _trim(gaussian_kernel(self.size, self.sigma))
-        return _clip(cv2.sepFilter2D(image, -1, kernel, kernel, borderType=cv2.BORDER_REFLECT_101))
+    def apply(self, image: np.ndarray, rng: np.random.Generator, new: New = new_array) -> np.ndarray:
+        kernel = trimmed(gaussian_kernel(self.size, self.sigma))
+        return cv2.sepFilter2D(image, -1, kernel, kernel, dst=new(image.shape), borderType=cv2.BORDER_REFLECT_101)
 
 
 @dataclass(frozen=True)
@@ -198,9 +180,9 @@ class AnisotropicBlur:
     eigenvalues: tuple[float, float]
     angle: float
 
-    def apply(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        kernel = _trim(anisotropic_gaussian_kernel(self.size, self.eigenvalues, self.angle)).astype(np.float32)
-        return _clip(cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REFLECT_101))
+    def apply(self, image: np.ndarray, rng: np.random.Generator, new: New = new_array) -> np.ndarray:
+        kernel = anisotropic_gaussian_kernel(self.size, self.eigenvalues, self.angle)
+        return correlate(image, kernel, new)
 
 
 @dataclass(frozen=True)
@@ -209,9 +191,9 @@ class ColourNoise:
 
     level: int
 
-    def apply(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        noise = rng.standard_normal(image.shape, dtype=np.float32)
-        return _clip(cv2.scaleAdd(noise, self.level / 255, image))
+    def apply(self, image: np.ndarray, rng: np.random.Generator, new: New = new_array) -> np.ndarray:
+        noise = draw_normal(rng, new(image.shape))
+        return _clip(cv2.scaleAdd(noise, self.level / 255, image, dst=noise))
 
 
 @dataclass(frozen=True)
@@ -220,9 +202,9 @@ class GreyNoise:
 
     level: int
 
-    def apply(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        noise = cv2.merge([rng.standard_normal(image.shape[:2], dtype=np.float32)] * 3)
-        return _clip(cv2.scaleAdd(noise, self.level / 255, image))
+    def apply(self, image: np.ndarray, rng: np.random.Generator, new: New = new_array) -> np.ndarray:
+        noise = cv2.merge([draw_normal(rng, new(image.shape[:2]))] * 3, dst=new(image.shape))
+        return _clip(cv2.scaleAdd(noise, self.level / 255, image, dst=noise))
 
 
 @dataclass(frozen=True, eq=False)  # arrays don't compare to one truth value
@@ -231,11 +213,12 @@ class CorrelatedNoise:
 
     covariance: np.ndarray
 
-    def apply(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def apply(self, image: np.ndarray, rng: np.random.Generator, new: New = new_array) -> np.ndarray:
         values, vectors = np.linalg.eigh(self.covariance)
         root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
-        noise = cv2.transform(rng.standard_normal(image.shape, dtype=np.float32), root.astype(np.float32))
-        return _clip(cv2.add(image, noise))
+        noise = draw_normal(rng, new(image.shape))
+        noise = cv2.transform(noise, root.astype(np.float32), dst=new(image.shape))
+        return _clip(cv2.add(image, noise, dst=noise))
 
 
 @dataclass(frozen=True)
@@ -244,8 +227,9 @@ class Jpeg:
 
     quality: int
 
-    def apply(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return _to_float(compress_jpeg(_to_uint8(image), self.quality))
+    def apply(self, image: np.ndarray, rng: np.random.Generator, new: New = new_array) -> np.ndarray:
+        image = compress_jpeg(_to_uint8(image), self.quality)
+        return np.multiply(image, np.float32(1 / 255), out=new(image.shape))
 
 
 Step = (
@@ -371,9 +355,11 @@ class BSRGANDegradation:
             ValueError: If `image` is not uint8 of shape (H, W, 3).
         """
         check_image(image)
-        image = _to_float(cv2.resize(image, (WORKING_SIZE, WORKING_SIZE)))
+        size = (WORKING_SIZE, WORKING_SIZE)
+        # In whole grey levels, as the authors do it: OpenCV rounds them down, by a ninth of one in the mean.
+        image = np.multiply(cv2.resize(image, size), np.float32(1 / 255), out=BUFFERS.new((*size, 3)))
         for step in self.draw_plan(rng):
-            image = step.apply(image, rng)
+            image = step.apply(image, rng, BUFFERS.new)
         return _to_uint8(image)
 
 

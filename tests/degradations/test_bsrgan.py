@@ -31,6 +31,7 @@ from diffiqa_hf.degradations.bsrgan import (
     gaussian_kernel,
     shifted_gaussian_kernel,
 )
+from diffiqa_hf.degradations.filtering import TRIMMED_WEIGHT
 
 
 BLURS = (IsotropicBlur, AnisotropicBlur)
@@ -129,13 +130,15 @@ def test_shifted_kernel_moves_the_mean(scale, sigma):
         AnisotropicBlur(7, (2, 5), 2),
     ],
 )
-def test_blur_agrees_with_an_untrimmed_float64_convolution(blur, image, rng):
+def test_blur_agrees_with_an_untrimmed_float64_convolution(blur, rng):
+    image = rng.random((64, 64, 3), dtype=np.float32)  # noise, where what is left out is seen most
     if isinstance(blur, IsotropicBlur):
         kernel = np.outer(gaussian_kernel(blur.size, blur.sigma), gaussian_kernel(blur.size, blur.sigma))
     else:
         kernel = anisotropic_gaussian_kernel(blur.size, blur.eigenvalues, blur.angle)
     expected = ndimage.convolve(image.astype(np.float64), kernel[..., None], mode="mirror")
-    np.testing.assert_allclose(blur.apply(image.copy(), rng), expected, atol=4e-6)
+    errors = np.abs(blur.apply(image.copy(), rng) - expected)
+    assert errors.max() < TRIMMED_WEIGHT / 2 and errors.mean() < TRIMMED_WEIGHT / 10
 
 
 @pytest.mark.parametrize("scale", [2, 4])
@@ -173,7 +176,7 @@ def test_every_step_stays_in_range_and_float32(rng):
     for step in steps:
         result = step.apply(image.copy(), rng)
         assert result.dtype == np.float32, step
-        assert result.min() >= 0 and result.max() <= 1, step
+        assert result.min() >= -1e-6 and result.max() <= 1 + 1e-6, step
 
 
 def residual(step, rng):
@@ -340,6 +343,35 @@ def test_degrade_face(size, picture, rng):
     assert min(errors) > 1
     # Degraded, but still that picture.
     assert all(np.corrcoef(result.ravel(), clean.ravel())[0, 1] > 0.8 for result in results)
+
+
+def moments(image, clean):
+    """What a degradation does: its error in all and in colour, its shift, its fine detail, how it is correlated."""
+    image = image.astype(float)
+    change = image - clean
+    grey = change.mean(2)
+    return [
+        np.log(np.mean(change**2)),
+        change.mean(),
+        np.log(np.mean((change - grey[..., None]) ** 2)),
+        np.log(np.mean(np.diff(image.mean(2), axis=1) ** 2)),
+        np.mean(grey[:, 1:] * grey[:, :-1]) / np.mean(grey**2),
+        np.arctanh(np.corrcoef(image.ravel(), clean.ravel())[0, 1]),
+    ]
+
+
+# Means and standard deviations over 3,000 draws by the code of 25 November 2026, whose filters and noise were exact.
+RECORDED_MEANS = (5.0826, 0.5944, 1.1808, 3.6689, 0.4247, 2.3184)
+RECORDED_DEVIATIONS = (0.5125, 0.387, 0.6846, 0.7133, 0.1988, 0.2593)
+
+
+def test_the_distribution_is_that_of_exact_filters_and_noise(picture):
+    generator, draws = np.random.default_rng(2), 240
+    found = np.array([moments(degrade_face(picture, generator), picture.astype(float)) for _ in range(draws)])
+    deviations = np.array(RECORDED_DEVIATIONS)
+    np.testing.assert_array_less(np.abs(found.mean(0) - RECORDED_MEANS), 4 * deviations / draws**0.5)
+    # The relative variance of a standard deviation is (excess kurtosis + 2) / 4 n; that of a double exponential is 3.
+    np.testing.assert_allclose(found.std(0), deviations, rtol=4 * (5 / (4 * draws)) ** 0.5)
 
 
 def test_drawn_numbers_of_passes(rng):

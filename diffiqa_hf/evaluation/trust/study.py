@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from ...file_utils import replace_file
 from ...scoring.image_files import find_images
@@ -276,16 +275,4 @@ def _kept(path: Path, compute: Callable[[], np.ndarray]) -> np.ndarray:
     return values
 
 
-def panel_picture(face: np.ndarray) -> Image.Image:
-    """A row for each kind of damage, from the clean face to the strongest, as what is in the panel."""
-    from .damages import DAMAGES
-
-    rows = []
-    made = made_of(face, 0)
-    for at in range(len(DAMAGES)):
-        rows.append(np.concatenate([face, *made[1 + 5 * at : 6 + 5 * at]], 1))
-    half = len(rows) // 2
-    return Image.fromarray(np.concatenate([np.concatenate(rows[:half]), np.concatenate(rows[half:])], 1))
-
-
-__all__ = ["FacesConfig", "TrustConfig", "TrustMethodConfig", "panel_picture", "read_faces", "run_study"]
+__all__ = ["FacesConfig", "TrustConfig", "TrustMethodConfig", "read_faces", "run_study"]
