@@ -4,6 +4,7 @@ Reading foreign checkpoint files. Nothing that a file says is ever run: pickles 
 and what that refuses stays out or is replaced by an inert stand-in.
 """
 
+import io
 import os
 import pickle
 import re
@@ -74,6 +75,14 @@ class ForeignStateDict:
     dropped: list[str]
 
 
+class _BoundedFile(io.FileIO):
+    """Makes room for what is left of the file, and not for as much as a damaged pickle says there is."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        left = os.fstat(self.fileno()).st_size - self.tell()
+        return super().read(left if size is None or size < 0 else min(size, left))
+
+
 class _StandIn:
     """Takes the place of an object that a pickle asks for: built and filled like it, without doing anything."""
 
@@ -139,7 +148,10 @@ def read_checkpoint(path: str | os.PathLike, allow_pickle_globals: Iterable[str]
             warnings.simplefilter("ignore")  # about the pickle's protocol; what can't be read is an error anyway
             try:
                 # Mapped, so that the optimiser's share of a training checkpoint is not read at all.
-                return torch.load(path, map_location="cpu", weights_only=True, mmap=kind == "zip")
+                if kind == "zip":
+                    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+                with _BoundedFile(path) as file:
+                    return torch.load(file, map_location="cpu", weights_only=True)
             except pickle.UnpicklingError as error:
                 raise CheckpointError(_refusal(path, str(error))) from None
     except CheckpointError:
