@@ -6,6 +6,6 @@ from pathlib import Path
 
 PIPELINE = Path(__file__).parent / "checkpoints" / "default"  # a DifFIQAPipeline
 FR_MODEL = PIPELINE / "fr_model"
-QUALITY_MODEL = Path(__file__).parent / "checkpoints" / "diffiqa_r"  # DifFIQA(R), distilled from it
+QUALITY_MODEL = Path(__file__).parent / "checkpoints" / "diffiqa_r"  # DifFIQA(R)
 
 __all__ = ["FR_MODEL", "PIPELINE", "QUALITY_MODEL"]

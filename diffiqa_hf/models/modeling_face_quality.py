@@ -274,8 +274,8 @@ class AutoModelForFaceQuality(_BaseAutoModelClass):
 
 class DifFIQARModel(AutoModelForFaceQuality):
     """
-    The small DifFIQA(R) that comes with the package, distilled from its default pipeline: a
-    [`MobileFaceNetForFaceQuality`] for research only (see its card). Anything else it loads as
+    The small DifFIQA(R) that comes with the package: a [`MobileFaceNetForFaceQuality`] for research only, which has
+    learnt how well FR models still know a face, and what is none (see its card). Anything else it loads as
     [`AutoModelForFaceQuality`].
 
     Faces `pixel_values` of shape `(batch_size, 3, 112, 112)`, RGB in [-1, 1], as [`FaceImageProcessor`] makes them,
