@@ -140,8 +140,8 @@ def _copies(summaries: Mapping[str, dict]) -> Table:
 def plot_strengths(results: Mapping[str, TrustResult], columns: int = 4) -> Figure:
     """A panel for each kind of damage: median over the faces of the score's percentile among the clean faces."""
     kinds = _kinds(results)
-    rows = math.ceil((len(kinds) + 1) / columns)
-    figure = _figure(2.6 * columns, 2.1 * rows)
+    rows = math.ceil(len(kinds) / columns)
+    figure = _figure(2.6 * columns, 2.1 * rows + 0.25 * math.ceil(len(results) / columns))
     with _style():
         axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
         strengths = (0, *STRENGTHS)
@@ -161,7 +161,8 @@ def plot_strengths(results: Mapping[str, TrustResult], columns: int = 4) -> Figu
             ax.set_axis_off()
         for ax in axes[::columns]:
             ax.set_ylabel("median percentile")
-        axes[len(kinds)].legend(lines.values(), lines, loc="upper left", frameon=False, fontsize=7.5, borderpad=0)
+        place = {"loc": "outside lower center", "ncols": min(columns, len(lines))}
+        figure.legend(lines.values(), lines, frameon=False, fontsize=8, **place)
     return figure
 
 
