@@ -283,9 +283,13 @@ def rejected(path, match: str) -> None:
 
 def test_files_that_are_something_else(layers, keras_file, tmp_path):
     path = tmp_path / "file.h5"
-    for content in (b"", b"<html>not found</html>"):
+    for content, match in (
+        (b"", "empty file"),
+        (b"<html>not found</html>", "HTML or XML page"),
+        (b"\0" * 100, "no HDF5 file"),
+    ):
         path.write_bytes(content)
-        rejected(path, "no HDF5 file" if content else "empty file")
+        rejected(path, match)
     with open(keras_file, "rb") as file:
         path.write_bytes(file.read(3000))
     rejected(path, "damaged")

@@ -242,9 +242,13 @@ def rejected(path, match: str) -> None:
 
 def test_files_that_are_something_else(arrays, tmp_path):
     path = tmp_path / "file.index"
-    for content in (b"", b"<html>not found</html>", b"\0" * 100):
+    for content, match in (
+        (b"", "empty file"),
+        (b"<html>not found</html>", "HTML or XML page"),
+        (b"\0" * 100, "no index of a TensorFlow checkpoint"),
+    ):
         path.write_bytes(content)
-        rejected(path, "no index of a TensorFlow checkpoint" if content else "empty file")
+        rejected(path, match)
     rejected(write(tmp_path, arrays, compression=1), "compressed")
     rejected(write(tmp_path, arrays, endianness=1), "big-endian")
     rejected(write(tmp_path, arrays, shards=2), "data file ckpt-12000.data-00000-of-00002: No such file")

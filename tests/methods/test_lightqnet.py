@@ -227,7 +227,8 @@ def rejected(tmp_path, content: bytes, match: str) -> None:
 
 def test_files_that_are_something_else(arrays, tmp_path):
     rejected(tmp_path, b"", "empty file")
-    rejected(tmp_path, b"<html>not found</html>", "no frozen TensorFlow graph")
+    rejected(tmp_path, b"<html>not found</html>", "HTML or XML page")
+    rejected(tmp_path, b"not a graph", "no frozen TensorFlow graph")
     rejected(tmp_path, field(1, field(1, "input") + field(2, "Placeholder")), "without constants")
     rejected(tmp_path, constant("resnet/conv1/weights", np.zeros((3, 3, 3, 8), np.float32)), "tensors")
     missing = {name: values for name, values in arrays.items() if not name.endswith("Bottleneck/biases")}
