@@ -161,7 +161,9 @@ def test_in_bfloat16(cls, tmp_path):
     assert loaded.dtype == torch.bfloat16
     faces, *more = inputs(cls)
     output = loaded(faces.bfloat16(), *more)[0]
-    assert output.dtype == torch.bfloat16 and output.isfinite().all()
+    # A score comes out of a sigmoid or a head in single precision, whatever the network computes in.
+    assert output.dtype == (torch.float32 if "ForFaceQuality" in cls.__name__ else torch.bfloat16)
+    assert output.isfinite().all()
     if cls is not PFEForFaceQuality:  # whose differences are in the fourth digit
         expected = main_output(cls, model)
         assert (output.float() - expected).abs().max() < 0.1 * max(1.0, expected.abs().max().item())
