@@ -142,8 +142,29 @@ class AblationConfig:
     variants: list
 
 
+class ReadFromFile:
+    """What a study and a trust panel share: each is read from a file, by its `from_dict`."""
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike):
+        """
+        Reads it.
+
+        Args:
+            path: YAML (`.yaml`, `.yml`) or JSON. Paths in it are relative to the current folder.
+
+        Raises:
+            ConfigError: It isn't there, or something in it is not as it should be.
+        """
+        values = read_config(path)
+        try:
+            return cls.from_dict(values)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from error
+
+
 @dataclass(frozen=True, kw_only=True)
-class StudyConfig:
+class StudyConfig(ReadFromFile):
     """
     A study.
 
@@ -202,23 +223,6 @@ class StudyConfig:
         variants = [v for ablation in self.ablations if ablation.fr_model == fr_model for v in ablation.variants]
         names = {method if isinstance(method, str) else method.name for method in [*self.methods, *variants]}
         return [method for method in self.all_methods if method.name in names]
-
-    @classmethod
-    def from_file(cls, path: str | os.PathLike) -> StudyConfig:
-        """
-        Reads a study.
-
-        Args:
-            path: YAML (`.yaml`, `.yml`) or JSON. Paths in it are relative to the current folder.
-
-        Raises:
-            ConfigError: It isn't there, or something in it is not as it should be.
-        """
-        values = read_config(path)
-        try:
-            return cls.from_dict(values)
-        except ConfigError as error:
-            raise ConfigError(f"{path}: {error}") from error
 
     @classmethod
     def from_dict(cls, values: Any) -> StudyConfig:

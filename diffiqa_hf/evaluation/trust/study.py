@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ import numpy as np
 from ...file_utils import replace_file
 from ...scoring.image_files import find_images
 from ...scoring.people import PeopleError, parse_people
-from ..study_config import ConfigError, MethodConfig, _build, check_taken, read_config
+from ..study_config import ConfigError, MethodConfig, ReadFromFile, _build, check_taken
 from .non_faces import non_faces
 from .panel import TrustResult, made_of, result_of, score
 
@@ -61,7 +60,7 @@ class FacesConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrustConfig:
+class TrustConfig(ReadFromFile):
     """
     A trust panel.
 
@@ -80,23 +79,6 @@ class TrustConfig:
     cache: str | None = None
     dtype: str = "float32"
     notes: list = field(default_factory=list)
-
-    @classmethod
-    def from_file(cls, path: str | os.PathLike) -> TrustConfig:
-        """
-        Reads a panel.
-
-        Args:
-            path: YAML (`.yaml`, `.yml`) or JSON. Paths in it are relative to the current folder.
-
-        Raises:
-            ConfigError: It isn't there, or something in it is not as it should be.
-        """
-        values = read_config(path)
-        try:
-            return cls.from_dict(values)
-        except ConfigError as error:
-            raise ConfigError(f"{path}: {error}") from error
 
     @classmethod
     def from_dict(cls, values: Any) -> TrustConfig:
