@@ -350,8 +350,8 @@ class Series:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Series:
-        """One damage with probability .6; otherwise two, three or four, each weaker."""
-        count = int(rng.choice((1, 2, 3, 4), p=(0.6, 0.2, 0.12, 0.08)))
+        """One damage with probability .45; otherwise two, three or four, each weaker, as a camera's chain has them."""
+        count = int(rng.choice((1, 2, 3, 4), p=(0.45, 0.25, 0.18, 0.12)))
         odds = np.array([odds for _, odds in DAMAGES.values()])
         chosen = rng.choice(len(odds), count, replace=False, p=odds / odds.sum())
         shares = [1.0] if count == 1 else rng.uniform(0.1, 0.8, count).tolist()
