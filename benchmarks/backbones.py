@@ -10,7 +10,7 @@ HuangYG123/CurricularFace, IrvingMeng/MagFace. Its network is imported from ther
 left out. The weights are filled by a rule, go through our converter, and the outputs are compared before anything is
 timed: in float32 every route has to agree with the original to 1e-4 of its largest value.
 
-The routes: `plain` is the model as `from_pretrained` gives it, `folded` is `diffiqa_hf.folding.fold` of it and
+The routes: `plain` is the model as `from_pretrained` gives it, `folded` is `diffiqa_hf.fold` of it and
 `winograd` the same with `winograd=True`, in float32 alone. Where `--routes` names them, `channels-last` is the plain
 one in that order of memory, and `compiled` is `torch.compile` of the folded one: on a CPU it takes a C++ compiler and,
 for a deep network, minutes. The originals get their own input ready-made; ours prepare it from the canonical faces in
@@ -40,7 +40,7 @@ from measurement import (
 from torch import nn
 
 from diffiqa_hf.conversion import get_dialect
-from diffiqa_hf.folding import fold
+from diffiqa_hf.inference.folding import fold
 
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}

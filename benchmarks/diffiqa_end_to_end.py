@@ -50,7 +50,7 @@ from torch import nn
 from diffiqa_hf import DifFIQAPipeline, DifFIQAUNetModel, FaceImageProcessor, IResNetModel, pipeline_diffiqa
 from diffiqa_hf.conversion.iresnet import convert_insightface_iresnet
 from diffiqa_hf.conversion.unet import convert_diffiqa_unet
-from diffiqa_hf.folding import fold
+from diffiqa_hf.inference.folding import fold
 
 
 FACES = Path(__file__).resolve().parents[1] / "examples" / "faces"

@@ -28,7 +28,7 @@ from PIL import Image
 
 from diffiqa_hf import DlibResNetConfig, DlibResNetModel
 from diffiqa_hf.conversion.checkpoint import load_foreign
-from diffiqa_hf.folding import fold
+from diffiqa_hf.inference.folding import fold
 
 
 FILES = sorted((Path(__file__).resolve().parents[1] / "examples" / "faces").glob("*.jpg"))

@@ -35,9 +35,9 @@ from diffiqa_hf import (
     MobileFaceNetForFaceQuality,
 )
 from diffiqa_hf.conversion.networks import load_quality_model
-from diffiqa_hf.folding import fold
+from diffiqa_hf.inference.folding import fold
+from diffiqa_hf.inference.onnx import export_onnx, face_size, largest_difference
 from diffiqa_hf.methods import load_method
-from diffiqa_hf.onnx import export_onnx, face_size, largest_difference
 
 
 FILES = sorted((Path(__file__).resolve().parents[1] / "examples" / "faces").glob("*.jpg"))
@@ -138,7 +138,7 @@ def report(
     lines += [f"{machine(torch.device('cpu'))}, {', '.join(versions)}.", ""]
     lines += [
         f"Faces per second, the median of {args.rounds} rounds in which all routes take turns. `torch` is the model "
-        "as `from_pretrained` gives it, `folded` what `diffiqa_hf.folding.fold` makes of it. `from JPEG` begins with "
+        "as `from_pretrained` gives it, `folded` what `diffiqa_hf.fold` makes of it. `from JPEG` begins with "
         "files of aligned 112x112 faces, the others with faces in memory.",
     ]
     if graphs:

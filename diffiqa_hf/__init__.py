@@ -79,15 +79,15 @@ _MODULE_OF = {
     "edc_curves": "evaluation",
     "edc_from_embeddings": "evaluation",
     "explain": "explanation",
-    "export_onnx": "onnx",
+    "export_onnx": "inference.onnx",
     "fit_calibration": "calibration",
-    "fold": "folding",
+    "fold": "inference.folding",
     "label_ray_dataset": "ray_labelling",
     "load_method": "methods",
     "metrics_path": "metrics",
     "sample_classes": "losses",
 }
-_SUBMODULES = {"alignment", *_MODULE_OF.values()}
+_SUBMODULES = {"alignment", *(module.partition(".")[0] for module in _MODULE_OF.values())}
 
 # Spelled out, and not made from the table, because type checkers and linters read it.
 __all__ = [
@@ -187,8 +187,9 @@ if TYPE_CHECKING:
     from .degradations import BSRGANDegradation, blend, blend_weight, degrade_at, degrade_face
     from .evaluation import EDCProtocol, EDCResult, bootstrap_pauc, edc_curve, edc_curves, edc_from_embeddings
     from .explanation import FaceExplanation, draw_explanation, explain
-    from .folding import fold
     from .image_processing_face import FaceImageError, FaceImageProcessor, NoFaceError
+    from .inference.folding import fold
+    from .inference.onnx import export_onnx
     from .labelling import QualityLabeller
     from .losses import (
         AdaFaceLoss,
@@ -234,7 +235,6 @@ if TYPE_CHECKING:
         SphereNetConfig,
         SphereNetModel,
     )
-    from .onnx import export_onnx
     from .pipeline_diffiqa import DifFIQAPipeline
     from .pipeline_output import FaceQualityOutput, FaceQualityRecord
     from .ray_labelling import RayQualityLabeller, label_ray_dataset

@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike
 from transformers.utils import cached_file, logging
 
 from .file_utils import file_fault, write_text
-from .network_views import uncompiled, weights_of
+from .inference.network_views import uncompiled, weights_of
 
 
 logger = logging.get_logger(__name__)

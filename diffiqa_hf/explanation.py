@@ -30,7 +30,7 @@ from torch.nn.functional import cosine_similarity
 
 from .calibration import Calibration, FNMRLevel
 from .image_processing_face import FaceImageProcessor
-from .network_views import for_inference, one_at_a_time, output_of
+from .inference.network_views import for_inference, one_at_a_time, output_of
 from .pipeline_diffiqa import DifFIQAPipeline
 
 

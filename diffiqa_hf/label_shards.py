@@ -32,8 +32,8 @@ from datasets.table import table_cast
 from . import __version__
 from .file_utils import replace_file, write_text
 from .hub import add_hub_arguments
-from .image_columns import as_image
 from .image_processing_face import FaceImageError, load_image
+from .scoring.image_columns import as_image
 from .training.data import ROWS_READ, data_files, fingerprint_files, open_builder, prepare_dataset, undecoded
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from .image_columns import as_image
 from .pipeline_output import TERMS, FaceQualityOutput
+from .scoring.image_columns import as_image
 
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class QualityLabeller:
         batch_size (`int`): Images that go through the network at a time (the noisy copies, for DifFIQA). It is not
             chosen by the free memory, because the last bits of a score may depend on it.
         seed (`int`): Of what the method draws.
-        image_column (`str`): Column of the aligned faces: whatever [`~diffiqa_hf.image_columns.as_image`] takes.
+        image_column (`str`): Column of the aligned faces: what [`~diffiqa_hf.scoring.image_columns.as_image`] takes.
         landmarks_column (`str`, *optional*): Column of five points (5, 2) in pixels, or `None`, to align them by.
         **options: The method's own, such as `num_repeats`.
 

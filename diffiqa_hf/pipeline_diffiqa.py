@@ -32,14 +32,14 @@ from .calibration import Calibration, CalibrationMixin, find_calibration
 from .conversion.networks import load_fr_model
 from .default_weights import PIPELINE
 from .face_check import FaceCheck
-from .folding import fold
 from .image_processing_face import FaceImageProcessor
-from .image_stream import check_call, collect, stream_faces, with_percentiles
+from .inference.folding import fold
+from .inference.network_views import for_inference, one_at_a_time, output_of
 from .models import DifFIQAUNetModel
 from .models.loading import LoadingError, load_pretrained, named_faults
-from .network_views import for_inference, one_at_a_time, output_of
 from .pipeline_output import TERMS, FaceQualityOutput, FaceQualityRecord
 from .schedulers import check_scheduler, scheduler_settings
+from .scoring.image_stream import check_call, collect, stream_faces, with_percentiles
 
 
 logger = logging.get_logger(__name__)

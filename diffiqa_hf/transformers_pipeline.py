@@ -14,9 +14,9 @@ from transformers.pipelines import PIPELINE_REGISTRY
 # that is what makes the image processor known to AutoImageProcessor.
 from . import image_processing_face  # noqa: F401
 from .calibration import Calibration, find_calibration
+from .inference.network_views import for_inference, one_at_a_time, output_of
 from .models.loading import load_pretrained
 from .models.modeling_face_quality import AutoModelForFaceQuality, FaceQualityModelOutput
-from .network_views import for_inference, one_at_a_time, output_of
 
 
 TASK = "face-image-quality-assessment"
@@ -92,7 +92,7 @@ class FaceQualityPipeline(Pipeline):
         four dimensions, all of which give a list, or a generator, a torch dataset or whatever else has no length,
         which give an iterator.
         """
-        from .image_stream import as_iterable  # here, as for the methods
+        from .scoring.image_stream import as_iterable  # here, as for the methods
 
         images, count = as_iterable(inputs)
         one = images is not inputs or not (hasattr(inputs, "__iter__") or hasattr(inputs, "__getitem__"))

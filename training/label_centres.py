@@ -41,7 +41,6 @@ from tqdm.auto import tqdm
 from diffiqa_hf import FaceImageError, FaceImageProcessor, fold
 from diffiqa_hf.conversion.networks import load_fr_model
 from diffiqa_hf.hub import check_hub_arguments, push_when_asked
-from diffiqa_hf.image_columns import as_image
 from diffiqa_hf.label_shards import (
     LabelFolder,
     Share,
@@ -56,6 +55,7 @@ from diffiqa_hf.label_shards import (
 from diffiqa_hf.labelling import DEGRADED_COLUMN, find_sources, fingerprint
 from diffiqa_hf.models import FacePreTrainedModel
 from diffiqa_hf.quality_recipes.labels import centre_labels
+from diffiqa_hf.scoring.image_columns import as_image
 from diffiqa_hf.training.data import source_of
 from diffiqa_hf.training.held_out import find_people
 from diffiqa_hf.training.run import add_source_arguments, full_disk_in_one_line, save_array

@@ -30,7 +30,6 @@ from tqdm.auto import tqdm
 from diffiqa_hf import FaceImageError, FaceImageProcessor
 from diffiqa_hf.degradations import degrade_face
 from diffiqa_hf.hub import check_hub_arguments, push_when_asked
-from diffiqa_hf.image_columns import as_image
 from diffiqa_hf.image_processing_face import face_to_pixels
 from diffiqa_hf.label_shards import (
     LabelFolder,
@@ -52,6 +51,7 @@ from diffiqa_hf.labelling import (
     QualityLabeller,
     labelled_features,
 )
+from diffiqa_hf.scoring.image_columns import as_image
 from diffiqa_hf.training.data import source_of
 from diffiqa_hf.training.run import add_source_arguments, full_disk_in_one_line
 

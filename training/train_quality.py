@@ -62,7 +62,6 @@ from diffiqa_hf.hub import (
     record_training,
     training_facts,
 )
-from diffiqa_hf.image_columns import as_image
 from diffiqa_hf.image_processing_face import face_to_pixels
 from diffiqa_hf.losses import CRFIQALoss, MagFaceLoss
 from diffiqa_hf.methods import get_card, load_method
@@ -80,6 +79,7 @@ from diffiqa_hf.quality_recipes import (
     sdd_fiqa_labels,
 )
 from diffiqa_hf.scoring.embeddings import read_embeddings
+from diffiqa_hf.scoring.image_columns import as_image
 from diffiqa_hf.training.checkpoints import TrainingState, find_checkpoint, go_on_from, save_checkpoint, trained_copy
 from diffiqa_hf.training.data import ROW, PeopleKeys, ShuffledKeys, read_face, training_batches, training_faces
 from diffiqa_hf.training.held_out import calibrate_held_out, people_of, predict, split_people

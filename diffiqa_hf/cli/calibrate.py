@@ -144,7 +144,7 @@ def _embed(scorer, files: list[str], args: argparse.Namespace):
 
     from ..conversion.networks import load_fr_model
     from ..image_processing_face import FaceImageProcessor
-    from ..image_stream import stream_faces
+    from ..scoring.image_stream import stream_faces
 
     processor, embed = scorer.image_processor, getattr(scorer, "embed", None)
     if not hasattr(scorer, "unet"):

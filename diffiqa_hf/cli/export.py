@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     transformers_logging.disable_progress_bar()
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     from ..conversion.networks import load_quality_model
-    from ..onnx import export_onnx, largest_difference
+    from ..inference.onnx import export_onnx, largest_difference
 
     try:
         model = load_quality_model(args.model, revision=args.revision).eval()

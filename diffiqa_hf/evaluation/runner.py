@@ -79,8 +79,8 @@ def embed_images(
     import torch
 
     from ..image_processing_face import FaceImageProcessor
-    from ..image_stream import stream_faces
-    from ..network_views import for_inference, output_of
+    from ..inference.network_views import for_inference, output_of
+    from ..scoring.image_stream import stream_faces
 
     rows: list[np.ndarray | None] = [None] * len(images)
     errors: list[str | None] = [None] * len(images)

@@ -16,9 +16,9 @@ from torch import nn
 from torch.nn.functional import cosine_similarity
 
 from ..image_processing_face import FaceImageError, FaceImageProcessor
-from ..image_stream import stream_faces
-from ..network_views import removed, uncompiled
+from ..inference.network_views import removed, uncompiled
 from ..scoring.image_files import find_images
+from ..scoring.image_stream import stream_faces
 from .cards import MethodCard
 from .method import FaceQualityMethod
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ..image_processing_face import FaceImageProcessor
-from ..network_views import removed, uncompiled
+from ..inference.network_views import removed, uncompiled
 from .cards import MethodCard
 from .method import FaceQualityMethod
 

@@ -12,12 +12,12 @@ from torch import nn
 from ..calibration import CalibrationMixin
 from ..conversion.networks import load_fr_model
 from ..face_check import FaceCheck
-from ..folding import fold
 from ..image_processing_face import FaceImageProcessor
-from ..image_stream import check_call, collect, stream_faces, with_percentiles
-from ..network_views import for_inference, one_at_a_time, output_of, private_view
+from ..inference.folding import fold
+from ..inference.network_views import for_inference, one_at_a_time, output_of, private_view
 from ..pipeline_diffiqa import DifFIQAPipeline
 from ..pipeline_output import FaceQualityOutput, FaceQualityRecord
+from ..scoring.image_stream import check_call, collect, stream_faces, with_percentiles
 from .cards import MethodCard
 
 
@@ -143,11 +143,11 @@ class FaceQualityMethod(CalibrationMixin):
 
     def enable_folding(self, winograd: bool = False) -> None:
         """
-        Puts a [`~diffiqa_hf.folding.fold`]ed copy, which gives the same scores faster, in the place of the network,
+        Puts a [`~diffiqa_hf.fold`]ed copy, which gives the same scores faster, in the place of the network,
         where the method is one that allows it. Call it before `.to(dtype=...)`.
 
         Args:
-            winograd (`bool`, *optional*, defaults to `False`): See [`~diffiqa_hf.folding.fold`]: faster still, in
+            winograd (`bool`, *optional*, defaults to `False`): See [`~diffiqa_hf.fold`]: faster still, in
                 float32 on a CPU; not where the method takes gradients.
         """
         if not self.needs_layers:

@@ -11,7 +11,7 @@ from ..calibration import find_calibration
 from ..conversion.networks import load_quality_model
 from ..default_weights import QUALITY_MODEL
 from ..image_processing_face import FaceImageProcessor
-from ..network_views import output_of, uncompiled
+from ..inference.network_views import output_of, uncompiled
 from .cards import CARDS, MethodCard
 from .method import FaceQualityMethod
 

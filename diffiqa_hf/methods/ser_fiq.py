@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from ..image_processing_face import FaceImageProcessor
-from ..network_views import output_of, removed, uncompiled
+from ..inference.network_views import output_of, removed, uncompiled
 from .cards import MethodCard
 from .method import FaceQualityMethod
 

@@ -19,8 +19,8 @@ from accelerate import Accelerator
 from tqdm.auto import tqdm
 
 from ..file_utils import file_fault, write_text
-from ..image_columns import as_image, check_image_column, without_image
 from ..image_processing_face import FaceImageError, FaceImageProcessor, load_image
+from ..scoring.image_columns import as_image, check_image_column, without_image
 from ..scoring.image_files import image_endings, is_hidden
 
 

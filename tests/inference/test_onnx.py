@@ -22,7 +22,7 @@ from diffiqa_hf import (
 from diffiqa_hf.alignment import ARCFACE_TEMPLATE
 from diffiqa_hf.cli import main
 from diffiqa_hf.image_processing_face import face_to_pixels
-from diffiqa_hf.onnx import export_onnx, largest_difference
+from diffiqa_hf.inference.onnx import export_onnx, largest_difference
 
 
 onnx = pytest.importorskip("onnx", reason='export to ONNX needs pip install "diffiqa_hf[onnx]"')

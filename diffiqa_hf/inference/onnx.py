@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from . import __version__
-from .alignment import arcface_template
-from .file_utils import replace_file
+from .. import __version__
+from ..alignment import arcface_template
+from ..file_utils import replace_file
+from ..models.modeling_face import FacePreTrainedModel
 from .folding import fold
-from .models.modeling_face import FacePreTrainedModel
 from .network_views import for_inference, output_of
 
 
@@ -35,7 +35,7 @@ class _Scores(nn.Module):
 def export_onnx(model: FacePreTrainedModel, path: str | os.PathLike) -> Path:
     """
     Writes a face quality model as ONNX: `pixel_values` (batch, 3, height, width) float32 to `scores` (batch,) float32,
-    higher is better, for any batch. Normalisations are folded into the convolutions ([`~diffiqa_hf.folding.fold`]);
+    higher is better, for any batch. Normalisations are folded into the convolutions ([`~diffiqa_hf.fold`]);
     what the model itself does to canonical faces (crop, channel order, mean) is in the graph.
 
     The metadata of the file says what the input is, so that a program without this package can make it: see

@@ -6,9 +6,10 @@ import torch
 from fixtures.fill import fill_state_dict, make_images
 from torch import nn
 
-from diffiqa_hf import DifFIQAUNetModel, IResNetConfig, IResNetModel, winograd
-from diffiqa_hf.folding import fold
-from diffiqa_hf.winograd import WinogradConv2d
+from diffiqa_hf import DifFIQAUNetModel, IResNetConfig, IResNetModel
+from diffiqa_hf.inference import winograd
+from diffiqa_hf.inference.folding import fold
+from diffiqa_hf.inference.winograd import WinogradConv2d
 
 
 @pytest.mark.parametrize("bias", [True, False])

@@ -14,10 +14,10 @@ import torch
 from diffusers.utils import logging
 from tqdm.auto import tqdm
 
-from .calibration import Calibration
-from .face_check import FaceCheck
-from .image_processing_face import FaceImageError, FaceImageProcessor
-from .pipeline_output import FaceQualityOutput, FaceQualityRecord
+from ..calibration import Calibration
+from ..face_check import FaceCheck
+from ..image_processing_face import FaceImageError, FaceImageProcessor
+from ..pipeline_output import FaceQualityOutput, FaceQualityRecord
 
 
 logger = logging.get_logger(__name__)

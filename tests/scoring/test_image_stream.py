@@ -6,7 +6,7 @@ import torch
 
 from diffiqa_hf import FaceImageProcessor
 from diffiqa_hf.alignment import ARCFACE_TEMPLATE
-from diffiqa_hf.image_stream import MAX_PENDING, collect, stream_faces
+from diffiqa_hf.scoring.image_stream import MAX_PENDING, collect, stream_faces
 
 
 def test_landmarks_align_the_images_that_have_some():

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from diffiqa_hf import DifFIQAUNetModel
-from diffiqa_hf.folding import FrozenPReLU, fold
+from diffiqa_hf.inference.folding import FrozenPReLU, fold
 from diffiqa_hf.models import (
     DlibResNetConfig,
     DlibResNetModel,

@@ -10,7 +10,7 @@ from diffusers.hooks import apply_group_offloading
 from torch import nn
 
 from diffiqa_hf.calibration import weights_digest
-from diffiqa_hf.network_views import for_inference, is_offloaded, one_at_a_time, private_view, weights_of
+from diffiqa_hf.inference.network_views import for_inference, is_offloaded, one_at_a_time, private_view, weights_of
 
 
 class Scaled(nn.Module):

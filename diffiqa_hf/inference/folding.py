@@ -24,13 +24,13 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .models.dlib_resnet.modeling_dlib_resnet import Affine, DlibResNetBlock, DlibResNetModel
-from .models.iresnet.modeling_iresnet import IResNetBlock, IResNetModel
-from .models.lightqnet.modeling_lightqnet import LightQNetConv
-from .models.mobilefacenet.modeling_mobilefacenet import MobileFaceNetConv, MobileFaceNetModel
-from .models.modeling_face_quality import SDDFIQAForFaceQuality
-from .models.pfe.modeling_pfe import PFEForFaceQuality
-from .models.unet_diffiqa.modeling_unet_diffiqa import Block, DifFIQAUNetModel, StandardizedConv2d
+from ..models.dlib_resnet.modeling_dlib_resnet import Affine, DlibResNetBlock, DlibResNetModel
+from ..models.iresnet.modeling_iresnet import IResNetBlock, IResNetModel
+from ..models.lightqnet.modeling_lightqnet import LightQNetConv
+from ..models.mobilefacenet.modeling_mobilefacenet import MobileFaceNetConv, MobileFaceNetModel
+from ..models.modeling_face_quality import SDDFIQAForFaceQuality
+from ..models.pfe.modeling_pfe import PFEForFaceQuality
+from ..models.unet_diffiqa.modeling_unet_diffiqa import Block, DifFIQAUNetModel, StandardizedConv2d
 from .network_views import is_offloaded, uncompiled
 from .winograd import WinogradConv2d
 
@@ -110,7 +110,7 @@ def fold(model: Model, winograd: bool = False) -> Model:
     ```python
     >>> import torch
     >>> from diffiqa_hf import MobileFaceNetConfig, MobileFaceNetModel
-    >>> from diffiqa_hf.folding import fold
+    >>> from diffiqa_hf.inference.folding import fold
 
     >>> model = MobileFaceNetModel(MobileFaceNetConfig()).eval()
     >>> folded = fold(model)
