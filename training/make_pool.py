@@ -9,7 +9,8 @@ train_on_pool.py learns from, made once.
 Each series is one face in three copies, damaged in the same way more and more (diffiqa_hf/degradations/spoiling.py).
 The pool is `images.npy` (N, 112, 112, 3), RGB, uint8; `rows.parquet`, what each of them is; and a file of embeddings
 (N, D) for each FR model. The rows are: all faces as they are, then the pictures that are no face, then the series in
-an order drawn by the seed. A run that was stopped goes on where it was, and one with another FR model adds that one's
+an order drawn by the seed. With `--mirrored` each FR model has a second file, `NAME-mirrored.npy`, of its embeddings
+of the mirrored images. A run that was stopped goes on where it was, and one with another FR model adds that one's
 embeddings. Every image depends on the seed and on its row alone.
 """
 
@@ -33,6 +34,7 @@ from diffiqa_hf.image_processing_face import face_to_pixels, pixels_to_face
 from diffiqa_hf.methods import load_method
 from diffiqa_hf.training.data import load_face_dataset, read_face
 from diffiqa_hf.training.held_out import people_of
+from diffiqa_hf.training.pool import MIRRORED
 
 
 logger = logging.getLogger(__name__)
@@ -48,6 +50,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--identity_column", default="identity", help="default: %(default)s")
     parser.add_argument("--fr_model", nargs="*", default=[], help="folders of FR models; the last name of each counts")
     parser.add_argument("--lightqnet", help="published file of LightQNet, whose scores can be a part of the labels")
+    parser.add_argument("--mirrored", action="store_true", help="the FR models embed the mirrored images as well")
     parser.add_argument("--rows", type=int, help="stop after so many rows; a later run goes on (default: all)")
     parser.add_argument("--series", type=int, default=16_000, help=f"of {COPIES} copies each (default: %(default)s)")
     parser.add_argument("--non_faces", type=int, default=4000, help="default: %(default)s")
@@ -115,12 +118,13 @@ def read_progress(folder: Path, name: str) -> int:
 
 
 @torch.inference_mode()
-def embed(model: torch.nn.Module, images: np.ndarray, args: argparse.Namespace) -> np.ndarray:
+def embed(model: torch.nn.Module, images: np.ndarray, args: argparse.Namespace, mirrored: bool = False) -> np.ndarray:
     parts = []
     for start in range(0, len(images), args.batch_size):
         faces = torch.from_numpy(
             np.stack([pixels_to_face(image) for image in images[start : start + args.batch_size]])
         )
+        faces = faces.flip(-1) if mirrored else faces
         with torch.autocast("cpu", torch.bfloat16, enabled=args.precision == "bfloat16"):
             output = model(faces.contiguous(memory_format=torch.channels_last))
         found = output.embeddings if output.get("scores") is None else output.scores[:, None]
@@ -156,6 +160,8 @@ def main(argv: list[str] | None = None) -> None:
     for name, model in models.items():
         model.to(memory_format=torch.channels_last)
         arrays[name] = open_array(output_dir / f"{name}.npy", (len(table), model.config.embedding_size), np.float32)
+        if args.mirrored:
+            arrays[name + MIRRORED] = open_array(output_dir / f"{name}{MIRRORED}.npy", arrays[name].shape, np.float32)
     if args.lightqnet:
         lightqnet = load_method("lightqnet", args.lightqnet)
         lightqnet.enable_folding(winograd=True)
@@ -178,12 +184,13 @@ def main(argv: list[str] | None = None) -> None:
                     images[row] = draw_series(args.seed, series).apply(np.array(faces[face]), strength)
             images.flush()
             write_text(output_dir / "images.done", str(stop))
-        for name, model in models.items():
+        for name, array in arrays.items():
             if read_progress(output_dir, name) < stop:
+                model = models[name.removesuffix(MIRRORED)]
                 wanted = [row for row in range(start, stop) if columns[row].kind != "non-face"]
                 if wanted:
-                    arrays[name][wanted] = embed(model, images[wanted], args)
-                arrays[name].flush()
+                    array[wanted] = embed(model, images[wanted], args, name.endswith(MIRRORED))
+                array.flush()
                 write_text(output_dir / f"{name}.done", str(stop))
     logger.info(f"{len(table)} images in {output_dir}, of {len(faces)} faces")
 

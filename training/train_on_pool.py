@@ -6,10 +6,11 @@ Trains a small quality network, DifFIQA(R), on a pool of damaged faces that make
         --model_name_or_path diffiqa_r --max_train_steps 1000 --output_dir runs/diffiqa_r
 
 The label of a face says how well FR models still know it, and may have a part of the score of a published quality
-network (diffiqa_hf/training/pool.py). A batch has whole series: a
-face and the same damage at three strengths, whose order is a term of the loss; faces; and pictures that are no face,
-whose label is 0, and which a second output of the network learns to tell from faces. Each image is mirrored, moved by
-a pixel and compressed a little by chance, which leaves its label; some are there twice, and must score the same.
+network, and of how little the embeddings move when the picture is mirrored (diffiqa_hf/training/pool.py). A batch has
+whole series: a face and the same damage at three strengths, whose order is a term of the loss; faces; and pictures
+that are no face, whose label is 0, and which a second output of the network learns to tell from faces. Each image is
+mirrored, moved by a pixel and compressed a little by chance, which leaves its label; some are there twice, and must
+score the same.
 
 A run that was stopped goes on with `--resume_from_checkpoint latest`.
 """
@@ -37,7 +38,7 @@ from diffiqa_hf.image_processing_face import pixels_to_face
 from diffiqa_hf.models import AutoModelForFaceQuality
 from diffiqa_hf.training.checkpoints import TrainingState, find_checkpoint, go_on_from, save_checkpoint, trained_copy
 from diffiqa_hf.training.data import seed_batch
-from diffiqa_hf.training.pool import Pool, quality_labels
+from diffiqa_hf.training.pool import MIRRORED, Pool, quality_labels
 from diffiqa_hf.training.run import (
     add_output_arguments,
     check_loss,
@@ -64,6 +65,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--scores_of", help="name of a quality network in the pool whose scores are a part of the labels"
     )
     parser.add_argument("--scores_weight", type=float, default=0.4, help="of these (default: 0.4)")
+    parser.add_argument(
+        "--mirrored_weight",
+        type=float,
+        default=0.0,
+        help="of how little the FR models' embeddings move when the picture is mirrored, in the labels (default: 0)",
+    )
     model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument("--model_name_or_path", help="quality or FR model to start from")
     model.add_argument("--model_config", help="JSON file of the configuration of a new one")
@@ -204,8 +211,10 @@ def train(args: argparse.Namespace) -> None:
     output_dir = Path(args.output_dir)
     accelerator = make_accelerator(args)
     resume = find_checkpoint(output_dir, args.resume_from_checkpoint)
-    pool = Pool.open(args.pool, [*args.fr_model, *([args.scores_of] if args.scores_of else [])])
-    labels = quality_labels(pool, args.norm_of, scores_of=args.scores_of, scores_weight=args.scores_weight)
+    mirrored = [name + MIRRORED for name in args.fr_model] if args.mirrored_weight else []
+    pool = Pool.open(args.pool, [*args.fr_model, *mirrored, *([args.scores_of] if args.scores_of else [])])
+    weights = {"scores_weight": args.scores_weight, "mirrored_weight": args.mirrored_weight}
+    labels = quality_labels(pool, args.norm_of, scores_of=args.scores_of, **weights)
     batches = Batches(pool, labels, args)
     # A part of those held out, to look at and not to report; the non-faces are those trained on.
     heldout = np.flatnonzero(pool.table["heldout"].to_numpy())

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 
+MIRRORED = "-mirrored"  # the end of the name of an FR model's embeddings of the mirrored images
 LEVELS = 1001  # quantiles that a rank is told by
 
 
@@ -78,6 +79,7 @@ def quality_labels(
     norm_weight: float = 0.15,
     scores_of: str | None = None,
     scores_weight: float = 0.4,
+    mirrored_weight: float = 0.0,
 ) -> np.ndarray:
     """
     Labels (N,) in [0, 1], higher is better: the mean of the FR models' ranks.
@@ -95,6 +97,8 @@ def quality_labels(
             rest.
         scores_of: A quality network's scores, in the pool by this name, none of its embeddings.
         scores_weight: Of the score's rank in a label.
+        mirrored_weight: In a label, of how far the FR models' embeddings move when the picture is mirrored, as in
+            DifFIQA; the pool has `NAME-mirrored` of each.
     """
     table = pool.table
     is_face, is_copy = (table["kind"] == "face").to_numpy(), (table["series"] >= 0).to_numpy()
@@ -111,8 +115,9 @@ def quality_labels(
     if scores_of is not None:
         scored = np.asarray(pool.embeddings[scores_of], dtype=np.float64)[:, 0]
         alone.append(ranks(scored[:count], scored[:count][known_faces]))
-    models = [name for name in pool.embeddings if name != scores_of]
-    total = np.zeros(len(table))
+    models = [name for name in pool.embeddings if name != scores_of and not name.endswith(MIRRORED)]
+    learnt_from = trained_on & (is_face | is_copy)
+    total, stays = np.zeros(len(table)), np.zeros(len(table))
     for name in models:
         raw = np.asarray(pool.embeddings[name], dtype=np.float64)
         # dlib's embeddings lie to one side of the origin: their angles are told from their mean.
@@ -138,10 +143,20 @@ def quality_labels(
         by_face = similarity[own] * (copies * clean[own]).sum(1)
         by_centre = (copies * centres[own]).sum(1)
         values[is_copy] = np.where(has_centre[own], 0.5 * (by_face + by_centre), by_face)
-        total += ranks(values, values[trained_on & (is_face | is_copy)])
+        total += ranks(values, values[learnt_from])
+        if mirrored_weight:
+            mirrored = unit(np.asarray(pool.embeddings[name + MIRRORED], dtype=np.float64) - middle)
+            similarity = (unit(raw - middle) * mirrored).sum(1)
+            stays += ranks(similarity, similarity[learnt_from]) / len(models)
     labels = total / len(models)
+    parts = []
     if scores_of is not None:
-        labels = (1 - scores_weight) * labels + scores_weight * ranks(scored, scored[trained_on & (is_face | is_copy)])
+        parts.append((scores_weight, ranks(scored, scored[learnt_from])))
+    if mirrored_weight:
+        parts.append((mirrored_weight, ranks(stays, stays[learnt_from])))
+    labels *= 1 - sum(weight for weight, _ in parts)
+    for weight, part in parts:
+        labels += weight * part
     labels[~is_face & ~is_copy] = 0
     # In the order of the rows a series goes from weak to strong.
     rows = np.flatnonzero(is_copy)

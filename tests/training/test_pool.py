@@ -4,10 +4,12 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from fixtures.scripts import ROOT, load_script
 from PIL import Image
 
 from diffiqa_hf import AutoModelForFaceQuality, MobileFaceNetConfig, MobileFaceNetModel
+from diffiqa_hf.image_processing_face import pixels_to_face
 from diffiqa_hf.training.pool import Pool, leave_one_out, quality_labels, ranks, unit
 
 
@@ -65,6 +67,17 @@ def test_a_pool_goes_on_where_it_was(folder):
         make(folder, "11")
 
 
+def test_a_pool_has_the_mirrored_images_embeddings_where_asked(folder):
+    make(folder, "10", "--mirrored", "--precision", "float32")
+    pool = Pool.open(folder / "pool", ["teacher", "teacher-mirrored"])
+    teacher = MobileFaceNetModel.from_pretrained(folder / "teacher").eval()
+    faces = torch.from_numpy(np.stack([pixels_to_face(np.array(image[:, ::-1])) for image in pool.images[:12]]))
+    with torch.inference_mode():
+        expected = teacher(faces).embeddings.numpy()
+    found = pool.embeddings["teacher-mirrored"][:12]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
 def test_of_a_pool_that_is_being_made_whole_series_are_read(folder):
     (folder / "pool" / "teacher.done").write_text("23")
     try:
@@ -107,6 +120,17 @@ def test_labels_fall_along_a_series_and_with_the_similarity():
     series = np.hstack([labels[:5, None], labels[6:].reshape(5, 3)])
     assert (np.diff(series, axis=1) <= 0).all() and (series[:, 0] > series[:, -1]).all()
     assert series[0, 3] == series[0, 2] < series[0, 1]
+
+    # How far each moves when it is mirrored, seen from the mean of the faces.
+    plain = np.nan_to_num(embeddings)
+    mirrored = plain + np.random.default_rng(0).normal(0, 0.5, plain.shape)
+    pool = Pool(table, np.zeros((21, 1, 1, 3)), {"model": plain, "model-mirrored": mirrored})
+    moved = quality_labels(pool, mirrored_weight=1.0)
+    ends = [vectors[:5] - plain[:5].mean(0) for vectors in (plain, mirrored)]
+    cosines = (ends[0] * ends[1]).sum(1) / np.prod([np.linalg.norm(vectors, axis=1) for vectors in ends], axis=0)
+    assert np.argsort(moved[:5]).tolist() == np.argsort(cosines).tolist() and moved[5] == 0
+    assert (np.diff(np.hstack([moved[:5, None], moved[6:].reshape(5, 3)]), axis=1) <= 0).all()
+    np.testing.assert_allclose(quality_labels(pool, mirrored_weight=0.25)[:5], 0.75 * labels[:5] + 0.25 * moved[:5])
 
 
 def test_training_makes_a_model_that_tells_faces(folder, tmp_path):
