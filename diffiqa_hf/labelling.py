@@ -28,6 +28,9 @@ ERROR_COLUMN = "quality_error"
 LABEL_COLUMNS = ("quality", *TERM_COLUMNS, ERROR_COLUMN)
 DEGRADED_COLUMN = "degraded"  # true for the copies that label_quality.py makes, which lie behind their original
 ROWS_AT_A_TIME = 32  # go to the method together, counted from the first row of a batch
+# Settings of networks that came after tables and labels had been made: where one says no more than was so before, the
+# fingerprint is that of before.
+_LATER_SETTINGS = {"face_check": False}
 
 
 class QualityLabeller:
@@ -262,6 +265,7 @@ def fingerprint(method: Any) -> str:
         config = getattr(part, "config", part)
         config = config.to_dict() if hasattr(config, "to_dict") else dict(config)
         plain = {k: v for k, v in config.items() if not k.startswith("_") and not k.endswith("_version")}
+        plain = {k: v for k, v in plain.items() if k not in _LATER_SETTINGS or v != _LATER_SETTINGS[k]}
         digest.update(json.dumps([name, plain], sort_keys=True, default=str).encode())
         if hasattr(part, "state_dict"):
             for key, tensor in sorted(part.state_dict().items()):

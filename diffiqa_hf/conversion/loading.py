@@ -75,12 +75,15 @@ class ForeignStateDict:
     dropped: list[str]
 
 
-class _BoundedFile(io.FileIO):
+class _BoundedFile(io.BufferedReader):
     """Makes room for what is left of the file, and not for as much as a damaged pickle says there is."""
 
+    def __init__(self, path: str | os.PathLike):
+        super().__init__(io.FileIO(path))
+        self.size = os.path.getsize(path)
+
     def read(self, size: int | None = -1) -> bytes:
-        left = os.fstat(self.fileno()).st_size - self.tell()
-        return super().read(left if size is None or size < 0 else min(size, left))
+        return super().read(size if size is None or size < 2**20 else min(size, max(0, self.size - self.tell())))
 
 
 class _StandIn:

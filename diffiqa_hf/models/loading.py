@@ -68,16 +68,14 @@ def load_pretrained(
         OSError: There is no such folder or repository.
     """
     what = what or model_class.__name__
-    kwargs = {**kwargs, "output_loading_info": True, "ignore_mismatched_sizes": True}
+    kwargs = {**kwargs, "dtype": dtype, "output_loading_info": True, "ignore_mismatched_sizes": True}
     diffusers = isinstance(model_class, type) and issubclass(model_class, ModelMixin)
-    if not diffusers:
-        kwargs["dtype"] = dtype
     with named_faults(source, **{name: kwargs[name] for name in ("revision", "cache_dir") if name in kwargs}):
         if not diffusers and os.path.isdir(source):
             _check_size(model_class, Path(source), kwargs.get("config"))
         model, info = model_class.from_pretrained(source, **kwargs)
     check_loading(source, what, info, new, unused)
-    return model.to(dtype) if diffusers and dtype is not None else model
+    return model
 
 
 def check_loading(

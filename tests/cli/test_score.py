@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fixtures.fill import fill_state_dict
 from PIL import Image
 
 from diffiqa_hf.cli import main
@@ -321,6 +322,47 @@ def test_resume_scores_what_is_missing_and_what_failed(model, tmp_path, ending, 
     for folder in ("faces", "./faces/../faces/", str(faces)):
         assert main([*args[:1], folder, *args[2:], "--resume"]) == 0
         assert before == (output.read_bytes() if ending != "parquet" else read_rows(output))
+
+
+def test_a_table_of_before_is_gone_on_with(tmp_path, capsys):
+    """Its record of 30 November 2026 knew neither schedulers nor whether a network tells faces from other pictures."""
+    from diffiqa_hf import DifFIQAPipeline
+
+    folder = tmp_path / "filled"
+    save_tiny_pipeline(folder, seed=0)
+    pipe = DifFIQAPipeline.from_pretrained(folder)
+    for network in (pipe.unet, pipe.fr_model):
+        shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
+        network.load_state_dict(fill_state_dict(shapes))
+    pipe.save_pretrained(folder)
+    parts = {
+        "unet": ["diffusers", "UNet2DModel"],
+        "scheduler": ["diffusers", "DDPMScheduler"],
+        "fr_model": ["diffiqa_hf.models.mobilefacenet.modeling_mobilefacenet", "MobileFaceNetModel"],
+        "image_processor": ["diffiqa_hf.image_processing_face", "FaceImageProcessor"],
+    }
+    steps = {"num_timesteps": None, "num_inference_steps": None, "num_repeats": None}
+    settings = {"off_by_one": False, "duplicate_last_step": False}
+    record = {
+        **{"diffiqa_hf": "0.1.0", "model": "old", "fr_model": None, "method": "diffiqa"},
+        "weights": "cc3575b65107d303",
+        "pipeline": {**parts, **steps, "num_timesteps": 5, "num_repeats": 10, **settings},
+        **steps,
+        **{"num_timesteps": 2, "num_repeats": 1, "options": {}, "dtype": "float32", "seed": 0, "align": False},
+        **{"faces": "largest", "detector": None, "calibration": None, "iso": None},
+    }
+    known, output = save_face(tmp_path / "faces" / "a.png"), tmp_path / "scores.csv"
+    save_face(tmp_path / "faces" / "b.png", 1)
+    output.write_text(f"{','.join(COLUMNS)}\n{known},0,0.5{',0.5' * 5},\n")
+    (tmp_path / "scores.csv.settings.json").write_text(json.dumps(record))
+    args = ["score", str(known.parent), "--output", str(output), "--model", str(folder), *QUICK]
+    assert main([*args, "--resume"]) == 0, capsys.readouterr().err
+    assert [row["score"] == 0.5 for row in read_rows(output)] == [True, False]
+    # The setting counts where it says something else.
+    config = json.loads((folder / "fr_model" / "config.json").read_text())
+    (folder / "fr_model" / "config.json").write_text(json.dumps({**config, "face_check": True}))
+    assert main([*args, "--resume"]) == 2
+    assert "weights was cc3575b65107d303" in capsys.readouterr().err
 
 
 def test_resume_refuses_another_model_and_other_settings(model, tmp_path, capsys):

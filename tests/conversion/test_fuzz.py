@@ -3,10 +3,13 @@
 
 import json
 import tracemalloc
+from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from diffusers import DDPMScheduler
 from fixtures.fill import fill_state_dict
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,18 +20,21 @@ from diffiqa_hf import (
     DifFIQAUNetModel,
     FaceImageProcessor,
     IResNetConfig,
+    IResNetForFaceQuality,
     IResNetModel,
 )
 from diffiqa_hf.calibration import Calibration, find_calibration, fit_calibration
 from diffiqa_hf.conversion.checkpoint import load_foreign
 from diffiqa_hf.conversion.loading import CheckpointError
-from diffiqa_hf.conversion.networks import load_fr_model
+from diffiqa_hf.conversion.networks import load_fr_model, load_quality_model
+from diffiqa_hf.methods import load_method
+from diffiqa_hf.methods.regression import method_of
 from diffiqa_hf.models.loading import named_faults
 
 
 TINY = {"depths": [1, 1, 1, 1], "widths": [8, 8, 8, 8], "embedding_size": 16}
 # In the default run a few examples of each, the same ones each time.
-MANY = pytest.mark.parametrize("examples", [12, pytest.param(1000, marks=pytest.mark.slow)])
+MANY = pytest.mark.parametrize("examples", [12, pytest.param(10_000, marks=pytest.mark.slow)])
 SLACK = 64 << 20  # bytes that a reader may hold beside what the file has; no file here has more than one MiB
 
 
@@ -163,15 +169,19 @@ def changed(content: bytes) -> st.SearchStrategy[bytes]:
     return others.map(lambda other: json.dumps(other).encode()) | damages().map(lambda x: damaged(content, x))
 
 
-def check_json(examples: int, path: Path, load) -> None:
+def check_json(examples: int, path: Path, load, use) -> None:
+    """Whatever stands in the file, it is loaded or not, and what is loaded does its work or says why not."""
     content = path.read_bytes()
 
     def check(other: bytes) -> None:
         path.write_bytes(other)
         try:
-            load()
+            loaded = load()
         except Exception as error:  # the commands say its first line
             assert str(error).strip() or isinstance(error, MemoryError)
+            return
+        with suppress(OSError, ValueError, RuntimeError):  # of which the commands make a line
+            use(loaded)
 
     try:
         run(examples, check, changed(content))
@@ -203,27 +213,49 @@ def test_calibrations(tmp_path, examples):
     run(examples, check, changed(content))
 
 
+FACE = np.random.default_rng(0).integers(0, 256, (112, 112, 3), dtype=np.uint8)
+
+
 @MANY
-@pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json"])
-def test_configurations(tmp_path, name, examples):
-    model = IResNetModel(IResNetConfig(**TINY))
-    model.load_state_dict(tensors())
-    model.save_pretrained(tmp_path)
+def test_processors(tmp_path, examples):
     FaceImageProcessor().save_pretrained(tmp_path)
 
-    def load() -> None:
-        if name == "config.json":
-            load_fr_model(tmp_path)
-        else:
-            with named_faults(tmp_path):
-                FaceImageProcessor.from_pretrained(tmp_path)
+    def load() -> FaceImageProcessor:
+        with named_faults(tmp_path):
+            return FaceImageProcessor.from_pretrained(tmp_path)
 
-    check_json(examples, tmp_path / name, load)
+    check_json(examples, tmp_path / "preprocessor_config.json", load, lambda loaded: loaded.extract_faces(FACE))
 
 
 @MANY
-def test_model_indices(tmp_path, examples):
-    pipe = DifFIQAPipeline.from_pretrained("default", unet=DifFIQAUNetModel(dim=8, dim_mults=(1, 2)))
-    pipe.save_pretrained(tmp_path)
-    path = tmp_path / "model_index.json"
-    check_json(max(4, examples // 6), path, lambda: DifFIQAPipeline.from_pretrained(tmp_path))
+@pytest.mark.parametrize("kind", [IResNetModel, IResNetForFaceQuality])
+def test_configurations(tmp_path, kind, examples):
+    model = kind(IResNetConfig(**TINY))
+    model.load_state_dict(fill_state_dict({name: tensor.shape for name, tensor in model.state_dict().items()}))
+    model.save_pretrained(tmp_path)
+
+    def load():
+        if kind is IResNetModel:
+            return load_method("embedding-norm", fr_model=load_fr_model(tmp_path))
+        return method_of(load_quality_model(tmp_path))
+
+    check_json(examples, tmp_path / "config.json", load, lambda loaded: loaded([FACE]))
+
+
+@MANY
+@pytest.mark.parametrize("name", ["model_index.json", "unet/config.json", "scheduler/scheduler_config.json"])
+def test_pipelines(tmp_path, name, examples):
+    unet = DifFIQAUNetModel(dim=8, dim_mults=(1, 2))
+    scheduler = DDPMScheduler(
+        beta_schedule="squaredcos_cap_v2", prediction_type="sample", variance_type="fixed_small", clip_sample=True
+    )
+    fr_model = IResNetModel(IResNetConfig(**TINY))
+    fr_model.load_state_dict(tensors())
+    steps = {"num_timesteps": 1, "num_repeats": 1}
+    DifFIQAPipeline(unet, scheduler, fr_model, FaceImageProcessor(), **steps).save_pretrained(tmp_path)
+    check_json(
+        examples,
+        tmp_path / name,
+        lambda: DifFIQAPipeline.from_pretrained(tmp_path),
+        lambda loaded: loaded([FACE], **steps),
+    )

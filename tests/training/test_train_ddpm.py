@@ -2,16 +2,21 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
 from diffusers import UNet2DModel
 from diffusers.training_utils import EMAModel
+from fixtures.close import assert_close, is_close
 from fixtures.scripts import ROOT, load_script, run_anew, run_on_two_processes
+from PIL import Image
 
 from diffiqa_hf import DifFIQAPipeline, FaceImageError, MobileFaceNetConfig, MobileFaceNetModel
+from diffiqa_hf.degradations import degrade_face
+from diffiqa_hf.image_processing_face import pixels_to_face
 from diffiqa_hf.training.checkpoints import MARKER, TrainingState, find_checkpoint, list_checkpoints
-from diffiqa_hf.training.data import ShuffledKeys
+from diffiqa_hf.training.data import ShuffledKeys, training_faces
 
 
 train_ddpm = load_script("train_ddpm")
@@ -87,6 +92,33 @@ def test_two_processes_do_what_one_does_with_twice_the_batch(faces, tmp_path):
     for run in ("one", "two"):
         train(faces, tmp_path / run, *resume)
     torch.testing.assert_close(restored(tmp_path / "two"), restored(tmp_path / "one"), atol=1e-4, rtol=0)
+
+
+def test_the_picture_is_degraded_as_it_is_stored(tmp_path):
+    """Large pictures, bright on one side: blur of so many pixels does less to them, and they are mirrored together."""
+    rng = np.random.default_rng(0)
+    left_bright = np.linspace(200, 60, 336)[None, :, None] + rng.normal(0, 20, (336, 336, 3))
+    for i in range(2):
+        Image.fromarray(left_bright.clip(0, 255).astype(np.uint8)).save(tmp_path / f"{i}.png")
+    pairs = []
+    for options in ((), ("--degrade_picture",)):
+        args = train_ddpm.parse_args(arguments(tmp_path, tmp_path / "run", *options, "--resolution", "112"))
+        dataset, _ = training_faces(Accelerator(cpu=True), args)
+        faces = train_ddpm.FacePairs(dataset, args)
+        pairs.append([faces[epoch, 1] for epoch in range(6)])
+    mirrored = [pair["clean"][:, :, -1].mean() > pair["clean"][:, :, 0].mean() for pair in pairs[0]]
+    assert any(mirrored) and not all(mirrored)
+    for epoch, (small, large) in enumerate(zip(*pairs, strict=True)):
+        assert_close(large["clean"], small["clean"])
+        assert large["degraded"].shape == (3, 112, 112) and large["degraded"].abs().max() <= 1
+        assert not is_close(large["degraded"], small["degraded"], 0.01)
+        picture = np.asarray(Image.open(tmp_path / "1.png"))
+        rng = np.random.default_rng([args.seed, epoch, 1])
+        if rng.random() < 0.5:
+            picture = np.ascontiguousarray(picture[:, ::-1])
+        assert_close(large["degraded"], torch.from_numpy(pixels_to_face(degrade_face(picture, rng))))
+        for pair in (small, large):  # the bright side of both is the same
+            assert (pair["degraded"] - pair["degraded"].mean()).mul(pair["clean"] - pair["clean"].mean()).mean() > 0
 
 
 def test_an_unreadable_face_is_named(faces, tmp_path):
