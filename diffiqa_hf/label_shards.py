@@ -33,8 +33,19 @@ from . import __version__
 from .file_utils import replace_file, write_text
 from .hub import add_hub_arguments
 from .image_processing_face import FaceImageError, load_image
+from .labelling import DEGRADED_COLUMN, find_sources
 from .scoring.image_columns import as_image
-from .training.data import ROWS_READ, data_files, fingerprint_files, open_builder, prepare_dataset, undecoded
+from .training.data import (
+    BROKEN_ROWS_FILE,
+    ROWS_READ,
+    data_files,
+    fingerprint_files,
+    open_builder,
+    prepare_dataset,
+    record_broken,
+    undecoded,
+    without_broken,
+)
 
 
 logger = logging.getLogger(__name__)
@@ -61,6 +72,11 @@ def add_shard_arguments(parser: argparse.ArgumentParser, copies: bool = False) -
     share.add_argument("--num_processes", type=int, help="P: how many there are")
     share.add_argument("--device", help="such as cpu, cuda, cuda:1 (default: an accelerator if there is one)")
     add_hub_arguments(parser, card=False)
+
+
+def broken_rows_file(args: argparse.Namespace) -> Path | None:
+    """Where `--skip_broken_rows` keeps the rows that it leaves out."""
+    return Path(args.output_dir) / BROKEN_ROWS_FILE if args.skip_broken_rows else None
 
 
 def check_shard_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
@@ -195,6 +211,7 @@ def open_faces(
     added: Iterable[str],
     streaming: bool = False,
     shard_size: int = 1000,
+    broken_rows: Path | None = None,
 ) -> tuple[Faces, str]:
     """
     The rows with undecoded images, and the fingerprint of the files that they are in.
@@ -208,9 +225,11 @@ def open_faces(
         added: Columns that must not be there yet.
         streaming: Have no copy on disk; a [`ParquetStream`] where the files are such.
         shard_size: Rows that tell the columns of a stream whose files do not, the same for every process.
+        broken_rows: Leave out, and write to this file, the rows whose image can't be read; not of a stream.
 
     Raises:
         ValueError: There are no rows, or not these columns.
+        FaceImageError: No row is left.
     """
     builder = open_builder(source)
     files = data_files(builder)
@@ -226,6 +245,10 @@ def open_faces(
     if taken:
         raise ValueError(f"the dataset has a column {taken[0]!r} already; rename it, or is it labelled?")
     dataset = undecoded(dataset, image_column)
+    if broken_rows is not None:  # each process that comes here first reads them all, and writes the same
+        record_broken(broken_rows, builder, dataset, split, image_column)
+        copies = DEGRADED_COLUMN in features
+        dataset = without_broken(broken_rows, dataset, find_sources(dataset[DEGRADED_COLUMN][:]) if copies else None)
     if streaming and _are_plain_parquet(builder.config, files.get(split, ())):
         dataset = ParquetStream(files[split], dataset.features)
     return dataset, fingerprint_files([file for part in files.values() for file in part])
@@ -453,6 +476,7 @@ __all__ = [
     "ParquetStream",
     "Share",
     "add_shard_arguments",
+    "broken_rows_file",
     "check_shard_arguments",
     "find_share",
     "launched_share",

@@ -45,6 +45,7 @@ from diffiqa_hf.label_shards import (
     LabelFolder,
     Share,
     add_shard_arguments,
+    broken_rows_file,
     check_shard_arguments,
     find_share,
     log_share,
@@ -58,7 +59,7 @@ from diffiqa_hf.quality_recipes.labels import centre_labels
 from diffiqa_hf.scoring.image_columns import as_image
 from diffiqa_hf.training.data import source_of
 from diffiqa_hf.training.held_out import find_people
-from diffiqa_hf.training.run import add_source_arguments, full_disk_in_one_line, save_array
+from diffiqa_hf.training.run import add_skip_argument, add_source_arguments, full_disk_in_one_line, save_array
 
 
 logger = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ METHOD = "centre_labels"  # as the manifest and the card call it
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     data = add_source_arguments(parser)
+    add_skip_argument(data, "such a row stays, and has no label")
     data.add_argument("--identity_column", default="identity", help="column of the people (default: identity)")
     model = parser.add_argument_group("FR models")
     model.add_argument(
@@ -229,7 +231,12 @@ def label(args: argparse.Namespace) -> None:
     share = find_share(args)
     log_share(share)
     dataset, files = open_faces(
-        source_of(args), args.split, args.image_column, needed=[args.identity_column], added=[CENTRE_COLUMN]
+        source_of(args),
+        args.split,
+        args.image_column,
+        needed=[args.identity_column],
+        added=[CENTRE_COLUMN],
+        broken_rows=broken_rows_file(args),
     )
     names = find_people(dataset, args.identity_column)
     has_person = np.array([name is not None for name in names])
@@ -243,6 +250,8 @@ def label(args: argparse.Namespace) -> None:
     settings = {name: getattr(args, name) for name in ("image_column", "identity_column", "shard_size", "split")}
     digest = hashlib.sha256(json.dumps([names, degraded.tolist()], default=str).encode()).hexdigest()[:16]
     settings |= {"method": METHOD, "fr_models": list(models), "dataset": files, "people": digest}
+    if args.skip_broken_rows:
+        settings["skip_broken_rows"] = True
     source = args.dataset_name or args.train_data_dir or args.train_parquet
     folder = LabelFolder(args.output_dir, args.split, settings, fr_model=args.fr_model, source=source)
 

@@ -11,7 +11,8 @@ processes on any number of machines that see the same `--output_dir` share the w
 process p of P takes shards p, p + P, ... and skips those that are there. A run that was killed is started again by the
 same command, with as many processes as there are then, and loses one shard for each process at most. Whoever finishes
 last completes `manifest.json`: the settings, the hash of the weights, the fingerprint of the faces, the shards and how
-many rows of each could not be scored. A row that could not be scored is no failure of the run.
+many rows of each could not be scored. A row that could not be scored is no failure of the run; `--skip_broken_rows`
+leaves out those whose image can't be read.
 """
 
 import argparse
@@ -34,6 +35,7 @@ from diffiqa_hf.image_processing_face import face_to_pixels
 from diffiqa_hf.label_shards import (
     LabelFolder,
     add_shard_arguments,
+    broken_rows_file,
     check_shard_arguments,
     find_share,
     log_share,
@@ -53,7 +55,7 @@ from diffiqa_hf.labelling import (
 )
 from diffiqa_hf.scoring.image_columns import as_image
 from diffiqa_hf.training.data import source_of
-from diffiqa_hf.training.run import add_source_arguments, full_disk_in_one_line
+from diffiqa_hf.training.run import add_skip_argument, add_source_arguments, full_disk_in_one_line
 
 
 logger = logging.getLogger(__name__)
@@ -68,6 +70,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="read the rows as they come, without a copy on disk: of Parquet files those "
         "that this process labels, of others all up to the last of them",
     )
+    add_skip_argument(data, "such a row stays, with the reason in quality_error")
     data.add_argument("--landmarks_column", help="column of five points (5, 2) in pixels, to align the faces by")
     data.add_argument(
         "--degraded_copies",
@@ -107,6 +110,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     except ValueError as error:
         parser.error(str(error))
     check_shard_arguments(parser, args)
+    if args.streaming and args.skip_broken_rows:
+        parser.error("--skip_broken_rows reads every face before, which --streaming is not to do")
     if args.degraded_copies < 0:
         parser.error("--degraded_copies is 0 or a positive number")
     if args.degraded_copies and args.landmarks_column:
@@ -198,6 +203,7 @@ def label(args: argparse.Namespace) -> None:
         added=(*LABEL_COLUMNS, DEGRADED_COLUMN),
         streaming=args.streaming,
         shard_size=args.shard_size,
+        broken_rows=broken_rows_file(args),
     )
     labeller = QualityLabeller(
         args.method,
@@ -213,6 +219,8 @@ def label(args: argparse.Namespace) -> None:
     )
     names = ("split", "shard_size", "image_column", "landmarks_column", "degraded_copies", "seed")
     settings = {**labeller.settings, **{name: getattr(args, name) for name in names}, "dataset": files}
+    if args.skip_broken_rows:  # a folder that was begun before there was the option goes on without
+        settings["skip_broken_rows"] = True
     source = args.dataset_name or args.train_data_dir or args.train_parquet
     folder = LabelFolder(
         args.output_dir, args.split, settings, model=args.model, fr_model=args.fr_model, source=source

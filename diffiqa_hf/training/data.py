@@ -208,24 +208,45 @@ def training_faces(accelerator: Accelerator, args: argparse.Namespace):
         return dataset, total
     path = Path(args.output_dir) / BROKEN_ROWS_FILE
     if accelerator.is_main_process:
-        files = fingerprint_files([file for part in data_files(builder).values() for file in part])
-        wanted = {"files": files, "split": args.split, "image_column": args.image_column, "rows": total}
-        known = json.loads(path.read_text()) if path.exists() else {}
-        if any(known.get(name) != value for name, value in wanted.items()):
-            record = {**wanted, "broken": find_broken(dataset, args.image_column)}
-            write_text(path, json.dumps(record, indent=2) + "\n")
+        record_broken(path, builder, dataset, args.split, args.image_column)
     accelerator.wait_for_everyone()
+    return without_broken(path, dataset), total
+
+
+def record_broken(path: Path, builder: Any, dataset, split: str, image_column: str) -> None:
+    """Reads every image of a split, unless the file has those of the same, and writes which can't be read."""
+    files = fingerprint_files([file for part in data_files(builder).values() for file in part])
+    wanted = {"files": files, "split": split, "image_column": image_column, "rows": len(dataset)}
+    known = json.loads(path.read_text()) if path.exists() else {}
+    if any(known.get(name) != value for name, value in wanted.items()):
+        record = {**wanted, "broken": find_broken(dataset, image_column)}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(record, indent=2) + "\n")
+
+
+def without_broken(path: Path, dataset, sources: np.ndarray | None = None):
+    """
+    The dataset without the rows of [`record_broken`], of which a warning says how many they are.
+
+    Args:
+        sources: (N,) the row that each row is a copy of, itself where it is none: a copy goes with its original.
+
+    Raises:
+        FaceImageError: There is no other row.
+    """
     broken = {int(row): reason for row, reason in json.loads(path.read_text())["broken"].items()}
     if not broken:
-        return dataset, total
-    row, reason = next(iter(broken.items()))
-    if len(broken) == total:
+        return dataset
+    total, (row, reason) = len(dataset), next(iter(broken.items()))
+    copies = set() if sources is None else set(np.flatnonzero(np.isin(sources, list(broken))).tolist()) - set(broken)
+    kept = [row for row in range(total) if row not in broken and row not in copies]
+    if not kept:
         raise FaceImageError(f"none of the {total} rows has an image that can be read (row {row}: {reason})")
     logger.warning(
         f"{len(broken)} of {total} rows are left out, because their image can't be read (row {row}: {reason}); "
-        f"all are in {path}"
+        f"all are in {path}" + (f"; with them go their copies, {len(copies)}" if copies else "")
     )
-    return dataset.select([i for i in range(total) if i not in broken]), total
+    return dataset.select(kept)
 
 
 def find_broken(dataset, image_column: str) -> dict[int, str]:

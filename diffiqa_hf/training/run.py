@@ -77,6 +77,16 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentG
     return data
 
 
+def add_skip_argument(data: argparse._ArgumentGroup, otherwise: str) -> None:
+    """`--skip_broken_rows`, with what happens without it."""
+    data.add_argument(
+        "--skip_broken_rows",
+        action="store_true",
+        help="read every face once before, and leave out the rows that have none or one that can't be read; "
+        f"broken_rows.json has them all (default: {otherwise})",
+    )
+
+
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that say what to train on: those of [`~diffiqa_hf.training.data.training_faces`]."""
     data = add_source_arguments(parser)
@@ -86,12 +96,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         type=count_or_none,
         help="leave out people with crc32(name) %% M == 0, to choose by; 0: nobody (default: nobody)",
     )
-    data.add_argument(
-        "--skip_broken_rows",
-        action="store_true",
-        help="read every face once before, and leave out the rows that have none or one that can't be read (default: "
-        "such a row ends the run, by a line that names it)",
-    )
+    add_skip_argument(data, "such a row ends the run, by a line that names it")
     data.add_argument(
         "--dataloader_num_workers", type=int, default=0, help="processes that read faces; 0: the training process"
     )

@@ -255,3 +255,19 @@ def test_options_that_do_not_go_together(capsys, extra, message):
 
 def test_every_option_is_explained(monkeypatch):
     assert_every_option_is_explained(script.parse_args, monkeypatch, more_than=9)
+
+
+def test_rows_that_cannot_be_read_are_left_out_with_their_copies(setup, labelled, tmp_path, caplog):
+    """A copy that is left without its original would be taken for one of the row before."""
+    rows = load([setup / "0.parquet", setup / "1.parquet"]).cast_column("face", Image(decode=False)).to_list()
+    readable = rows[2 * DAMAGED + 1]["face"] = rows[1]["face"]
+    assert readable["bytes"] != rows[2 * DAMAGED]["face"]["bytes"]
+    features = load([setup / "0.parquet"]).features
+    Dataset.from_list(rows, features=features).to_parquet(str(tmp_path / "faces.parquet"))
+    source = ["--train_parquet", str(tmp_path / "faces.parquet")]
+    label(setup, tmp_path / "out", *source, "--skip_broken_rows")
+    assert "1 of 18 rows are left out" in caplog.text and "with them go their copies, 1" in caplog.text
+    found, every = (load(sorted(folder.glob("data/*.parquet"))) for folder in (tmp_path / "out", labelled))
+    kept = [row for row in range(18) if row // 2 != DAMAGED]
+    np.testing.assert_allclose(found["quality_centre"][:], np.array(every["quality_centre"])[kept], atol=1e-5)
+    assert all(len(np.load(path)) == 16 for path in (tmp_path / "out" / "fr_embeddings").glob("*.npy"))

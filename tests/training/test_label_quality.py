@@ -381,6 +381,7 @@ def test_copies_are_shared_among_processes_and_counted(setup, tmp_path):
         (["--shard_size", "0"], "positive"),
         (["--degraded_copies", "1", "--landmarks_column", "points"], "aligned crops"),
         (["--degraded_copies", "-1"], "0 or a positive"),
+        (["--streaming", "--skip_broken_rows"], "reads every face before"),
     ],
 )
 def test_options_that_do_not_go_together(capsys, extra, message):
@@ -473,3 +474,20 @@ def test_that_no_row_could_be_scored_is_a_failure(setup, tmp_path):
     for _ in range(2):  # also of one that finds its shards there
         with pytest.raises(SystemExit, match="none of the 2 rows could be scored .row 0: no such file"):
             label(setup, tmp_path / "out", "--train_parquet", str(tmp_path / "paths.parquet"))
+
+
+def test_rows_that_cannot_be_read_are_left_out_when_asked(setup, labelled, tmp_path, caplog):
+    for process in (1, 0):
+        label(setup, tmp_path, "--skip_broken_rows", process=process, processes=2)
+    assert f"1 of 11 rows are left out, because their image can't be read (row {DAMAGED}: not an image" in caplog.text
+    broken = json.loads((tmp_path / "broken_rows.json").read_text())["broken"]
+    assert list(broken) == [str(DAMAGED)] and broken[str(DAMAGED)].startswith("not an image")
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert (manifest["complete"], manifest["rows"], manifest["failed"]) == (True, 10, 0)
+    kept = [row for row in range(11) if row != DAMAGED]
+    every, found = load(labelled).select(kept), load(tmp_path)
+    assert found["identity"][:] == every["identity"][:] and found["quality_error"][:] == [None] * 10
+    np.testing.assert_allclose(found["quality"][:], every["quality"][:], atol=1e-4)
+    # It is another dataset than that of all rows.
+    with pytest.raises(ValueError, match="other settings .skip_broken_rows: True there, None now"):
+        label(setup, tmp_path)
