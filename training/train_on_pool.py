@@ -38,6 +38,7 @@ from diffiqa_hf.image_processing_face import pixels_to_face
 from diffiqa_hf.models import AutoModelForFaceQuality
 from diffiqa_hf.training.checkpoints import TrainingState, find_checkpoint, go_on_from, save_checkpoint, trained_copy
 from diffiqa_hf.training.data import seed_batch
+from diffiqa_hf.training.deepening import deepen
 from diffiqa_hf.training.pool import MIRRORED, Pool, quality_labels
 from diffiqa_hf.training.run import (
     add_output_arguments,
@@ -74,6 +75,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument("--model_name_or_path", help="quality or FR model to start from")
     model.add_argument("--model_config", help="JSON file of the configuration of a new one")
+    parser.add_argument(
+        "--added_blocks", type=int, nargs="+", help="for each stage of the model to start from, how many more it gets"
+    )
     train = parser.add_argument_group("training")
     train.add_argument("--series_per_batch", type=int, default=13, help="a face and its copies (default: 13)")
     train.add_argument("--faces_per_batch", type=int, default=8, help="faces alone (default: 8)")
@@ -171,7 +175,8 @@ def make_model(args: argparse.Namespace) -> torch.nn.Module:
         return AutoModelForFaceQuality.from_config(config)
     config = AutoConfig.from_pretrained(args.model_name_or_path)
     config.face_check, config.quality_normalization = True, None
-    return load_quality_model(args.model_name_or_path, new_head=True, config=config)
+    model = load_quality_model(args.model_name_or_path, new_head=True, config=config)
+    return deepen(model, args.added_blocks) if args.added_blocks else model
 
 
 @torch.inference_mode()
