@@ -32,8 +32,8 @@ from diffiqa_hf.conversion.networks import load_fr_model
 from diffiqa_hf.losses import CRFIQALoss
 from diffiqa_hf.methods import load_method
 from diffiqa_hf.methods.froq import greedy_layers
-from diffiqa_hf.quality_recipes import centre_labels, wasserstein_distances
 from diffiqa_hf.training.data import load_face_dataset
+from diffiqa_hf.training.recipes import centre_labels, wasserstein_distances
 
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples" / "faces"

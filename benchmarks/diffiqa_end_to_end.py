@@ -48,8 +48,8 @@ from PIL import Image
 from torch import nn
 
 from diffiqa_hf import DifFIQAPipeline, DifFIQAUNetModel, FaceImageProcessor, IResNetModel, pipeline_diffiqa
-from diffiqa_hf.conversion.iresnet import convert_insightface_iresnet
-from diffiqa_hf.conversion.unet import convert_diffiqa_unet
+from diffiqa_hf.conversion.dialects.iresnet import convert_insightface_iresnet
+from diffiqa_hf.conversion.dialects.unet import convert_diffiqa_unet
 from diffiqa_hf.inference.folding import fold
 
 

@@ -54,7 +54,7 @@ from diffiqa_hf import (
     SDDFIQAConfig,
     SDDFIQAForFaceQuality,
 )
-from diffiqa_hf.conversion import clib_fiqa
+from diffiqa_hf.conversion.dialects import clib_fiqa
 from diffiqa_hf.methods import FaceQualityMethod, load_method
 from diffiqa_hf.models.clib_fiqa import CLIBFIQAConfig, CLIBFIQAForFaceQuality
 from diffiqa_hf.models.faceqgen import FaceQgenConfig, FaceQgenForFaceQuality

@@ -63,12 +63,12 @@ _MODULE_OF = {
     "PFEConfig": "models",
     "PFEForFaceQuality": "models",
     "QualityLabeller": "labelling",
-    "RayQualityLabeller": "ray_labelling",
+    "RayQualityLabeller": "labelling.ray",
     "SDDFIQAConfig": "models",
     "SDDFIQAForFaceQuality": "models",
     "SphereNetConfig": "models",
     "SphereNetModel": "models",
-    "best_faces": "best_shot",
+    "best_faces": "labelling.best_shot",
     "blend": "degradations",
     "blend_weight": "degradations",
     "bootstrap_pauc": "evaluation",
@@ -82,7 +82,7 @@ _MODULE_OF = {
     "export_onnx": "inference.onnx",
     "fit_calibration": "calibration",
     "fold": "inference.folding",
-    "label_ray_dataset": "ray_labelling",
+    "label_ray_dataset": "labelling.ray",
     "load_method": "methods",
     "metrics_path": "metrics",
     "sample_classes": "losses",
@@ -182,7 +182,6 @@ def __dir__():
 
 
 if TYPE_CHECKING:
-    from .best_shot import best_faces
     from .calibration import Calibration, FNMRLevel, fit_calibration
     from .degradations import BSRGANDegradation, blend, blend_weight, degrade_at, degrade_face
     from .evaluation import EDCProtocol, EDCResult, bootstrap_pauc, edc_curve, edc_curves, edc_from_embeddings
@@ -190,7 +189,9 @@ if TYPE_CHECKING:
     from .image_processing_face import FaceImageError, FaceImageProcessor, NoFaceError
     from .inference.folding import fold
     from .inference.onnx import export_onnx
-    from .labelling import QualityLabeller
+    from .labelling.best_shot import best_faces
+    from .labelling.labeller import QualityLabeller
+    from .labelling.ray import RayQualityLabeller, label_ray_dataset
     from .losses import (
         AdaFaceLoss,
         ArcFaceLoss,
@@ -237,5 +238,4 @@ if TYPE_CHECKING:
     )
     from .pipeline_diffiqa import DifFIQAPipeline
     from .pipeline_output import FaceQualityOutput, FaceQualityRecord
-    from .ray_labelling import RayQualityLabeller, label_ray_dataset
     from .transformers_pipeline import FaceQualityPipeline

@@ -674,7 +674,7 @@ def test_no_face(aligner, astronaut, tiny_pipeline):
 def test_detected_and_given_landmarks_agree_on_lfw(aligner, shared_dir):
     import pyarrow.parquet as pq
 
-    from diffiqa_hf.conversion.mobilefacenet import convert_xiaoccer
+    from diffiqa_hf.conversion.dialects.mobilefacenet import convert_xiaoccer
     from diffiqa_hf.models import MobileFaceNetModel
 
     checkpoint = torch.load(

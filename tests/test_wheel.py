@@ -41,7 +41,7 @@ def test_the_wheel_scores_a_picture_with_its_default_weights(tmp_path):
     assert {
         "diffiqa_hf/model_cards/diffiqa.md",
         "diffiqa_hf/pipelines/diffiqa/pipeline.py",
-        "diffiqa_hf/evaluation/report_page.html",
+        "diffiqa_hf/evaluation/study/report_page.html",
     } <= set(names)
     assert {name.split("/")[0] for name in names} == {"diffiqa_hf", wheel.name.split("-py3")[0] + ".dist-info"}
 

@@ -8,7 +8,7 @@ Labels faces with how near they are to the centre of their person, as one or sev
 A second pass over the rows that training/label_quality.py writes, or over any faces with people. The rows come out as
 they are, with one column more, `quality_centre`: the cosine similarity of the face to the mean of the unit embeddings
 of its person's clean faces, without the face itself and, for a degraded copy, without its original (see
-`diffiqa_hf.quality_recipes.centre_labels`); the mean over the FR models. It is NaN where no other face is left, where
+`diffiqa_hf.training.recipes.centre_labels`); the mean over the FR models. It is NaN where no other face is left, where
 the row has no person, and where the image can't be read.
 
 Copies are told by the column `degraded`: a row that is not degraded is followed by those that are copies of it.
@@ -41,7 +41,8 @@ from tqdm.auto import tqdm
 from diffiqa_hf import FaceImageError, FaceImageProcessor, fold
 from diffiqa_hf.conversion.networks import load_fr_model
 from diffiqa_hf.hub import check_hub_arguments, push_when_asked
-from diffiqa_hf.label_shards import (
+from diffiqa_hf.labelling.labeller import DEGRADED_COLUMN, find_sources, fingerprint
+from diffiqa_hf.labelling.shards import (
     LabelFolder,
     Share,
     add_shard_arguments,
@@ -53,12 +54,11 @@ from diffiqa_hf.label_shards import (
     open_faces,
     read_rows,
 )
-from diffiqa_hf.labelling import DEGRADED_COLUMN, find_sources, fingerprint
 from diffiqa_hf.models import FacePreTrainedModel
-from diffiqa_hf.quality_recipes.labels import centre_labels
 from diffiqa_hf.scoring.image_columns import as_image
 from diffiqa_hf.training.data import source_of
 from diffiqa_hf.training.held_out import find_people
+from diffiqa_hf.training.recipes.labels import centre_labels
 from diffiqa_hf.training.run import add_skip_argument, add_source_arguments, full_disk_in_one_line, save_array
 
 

@@ -32,7 +32,15 @@ from diffiqa_hf import FaceImageError, FaceImageProcessor
 from diffiqa_hf.degradations import degrade_face
 from diffiqa_hf.hub import check_hub_arguments, push_when_asked
 from diffiqa_hf.image_processing_face import face_to_pixels
-from diffiqa_hf.label_shards import (
+from diffiqa_hf.labelling.labeller import (
+    DEGRADED_COLUMN,
+    ERROR_COLUMN,
+    LABEL_COLUMNS,
+    ROWS_AT_A_TIME,
+    QualityLabeller,
+    labelled_features,
+)
+from diffiqa_hf.labelling.shards import (
     LabelFolder,
     add_shard_arguments,
     broken_rows_file,
@@ -44,14 +52,6 @@ from diffiqa_hf.label_shards import (
     repeat_rows,
     set_images,
     split_rows,
-)
-from diffiqa_hf.labelling import (
-    DEGRADED_COLUMN,
-    ERROR_COLUMN,
-    LABEL_COLUMNS,
-    ROWS_AT_A_TIME,
-    QualityLabeller,
-    labelled_features,
 )
 from diffiqa_hf.scoring.image_columns import as_image
 from diffiqa_hf.training.data import source_of

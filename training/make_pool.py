@@ -28,8 +28,8 @@ import diffiqa_hf.models  # noqa: F401 - makes the FR models known to AutoModel
 from diffiqa_hf import FaceImageProcessor
 from diffiqa_hf.conversion.networks import load_fr_model
 from diffiqa_hf.degradations.spoiling import SIZE, Series, draw_non_face
+from diffiqa_hf.evaluation.held_out import is_held_out
 from diffiqa_hf.file_utils import replace_file, write_text
-from diffiqa_hf.held_out import is_held_out
 from diffiqa_hf.image_processing_face import face_to_pixels, pixels_to_face
 from diffiqa_hf.methods import load_method
 from diffiqa_hf.training.data import load_face_dataset, read_face

@@ -59,7 +59,7 @@ from diffiqa_hf.hub import (
     training_facts,
 )
 from diffiqa_hf.image_processing_face import face_to_pixels, pixels_to_face
-from diffiqa_hf.labelling import DEGRADED_COLUMN
+from diffiqa_hf.labelling.labeller import DEGRADED_COLUMN
 from diffiqa_hf.methods.regression import method_of
 from diffiqa_hf.models import FacePreTrainedModel
 from diffiqa_hf.models.loading import named_faults

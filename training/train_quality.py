@@ -48,7 +48,7 @@ from diffiqa_hf import (
     SDDFIQAForFaceQuality,
 )
 from diffiqa_hf.calibration import Calibration
-from diffiqa_hf.conversion.faceqnet import load_faceqnet
+from diffiqa_hf.conversion.dialects.faceqnet import load_faceqnet
 from diffiqa_hf.conversion.networks import load_fr_model, load_quality_model
 from diffiqa_hf.degradations import degrade_face
 from diffiqa_hf.evaluation import EDCProtocol, bootstrap_pauc, compare_embeddings, edc_curve
@@ -69,7 +69,13 @@ from diffiqa_hf.methods.method import FaceQualityMethod
 from diffiqa_hf.models import FacePreTrainedModel, IResNetModel
 from diffiqa_hf.models.pcnet import pair_loss
 from diffiqa_hf.models.pfe import PFEForFaceQuality, mutual_likelihood_loss
-from diffiqa_hf.quality_recipes import (
+from diffiqa_hf.scoring.embeddings import read_embeddings
+from diffiqa_hf.scoring.image_columns import as_image
+from diffiqa_hf.training.checkpoints import TrainingState, find_checkpoint, go_on_from, save_checkpoint, trained_copy
+from diffiqa_hf.training.data import ROW, PeopleKeys, ShuffledKeys, read_face, training_batches, training_faces
+from diffiqa_hf.training.held_out import calibrate_held_out, people_of, predict, split_people
+from diffiqa_hf.training.losses import long_embeddings
+from diffiqa_hf.training.recipes import (
     QualityBranch,
     choose_references,
     identification_quality_loss,
@@ -78,12 +84,6 @@ from diffiqa_hf.quality_recipes import (
     restoration_losses,
     sdd_fiqa_labels,
 )
-from diffiqa_hf.scoring.embeddings import read_embeddings
-from diffiqa_hf.scoring.image_columns import as_image
-from diffiqa_hf.training.checkpoints import TrainingState, find_checkpoint, go_on_from, save_checkpoint, trained_copy
-from diffiqa_hf.training.data import ROW, PeopleKeys, ShuffledKeys, read_face, training_batches, training_faces
-from diffiqa_hf.training.held_out import calibrate_held_out, people_of, predict, split_people
-from diffiqa_hf.training.losses import long_embeddings
 from diffiqa_hf.training.run import (
     add_data_arguments,
     add_output_arguments,

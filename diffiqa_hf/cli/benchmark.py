@@ -42,7 +42,7 @@ a study (YAML, or the same in JSON):
   protocols: [default, diffiqa]
   faces: examples/faces
   runtime: 20
-All that can be set is documented in diffiqa_hf/evaluation/study_config.py."""
+All that can be set is documented in diffiqa_hf/evaluation/study/config.py."""
 
 
 def add_parser(commands: "argparse._SubParsersAction") -> None:
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     for package, extra in (("datasets", "evaluate"), *((("matplotlib", "plot"),) if not args.no_plot else ())):
         if importlib.util.find_spec(package) is None:
             raise CommandError(f"needs {package}: pip install 'diffiqa-hf[{extra}]'")
-    from ..evaluation.study_config import ConfigError, StudyConfig
+    from ..evaluation.study.config import ConfigError, StudyConfig
 
     try:
         config = StudyConfig.from_file(args.config)
@@ -85,9 +85,9 @@ def _run(config, args: argparse.Namespace) -> int:
 
     from datasets.utils.logging import disable_progress_bar
 
-    from ..evaluation.report import write_report
-    from ..evaluation.runner import StudyRunner
-    from ..label_shards import launched_share
+    from ..evaluation.study.report import write_report
+    from ..evaluation.study.runner import StudyRunner
+    from ..labelling.shards import launched_share
 
     disable_progress_bar()
     be_quiet()

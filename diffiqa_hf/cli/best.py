@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
             say(f"{row['file']}: --group-by {args.group_by} gives it no group")
         failed = failed or row["error"] is not None or group is None
 
-    from ..best_shot import best_of_groups
+    from ..labelling.best_shot import best_of_groups
 
     best = best_of_groups(groups, [None if row["error"] is not None else row["score"] for row in rows], args.top)
     for group, positions in best.items():

@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
 def _evaluate(args: argparse.Namespace) -> int:
     import numpy as np
 
-    from ..evaluation.study import evaluate_methods
+    from ..evaluation.comparison import evaluate_methods
     from ..evaluation.verification import repeated_pairs
 
     protocol = protocol_of(args)
@@ -271,8 +271,8 @@ def _similarities(args: argparse.Namespace, scores: _Scores, pairs, used):
     """Those of the embeddings, and what there is to say of them."""
     import numpy as np
 
+    from ..evaluation.comparison import noted
     from ..evaluation.protocol import EDCWarning
-    from ..evaluation.study import noted
     from ..evaluation.verification import compare_embeddings
     from ..scoring.embeddings import read_embeddings
 
@@ -293,7 +293,7 @@ def _similarities(args: argparse.Namespace, scores: _Scores, pairs, used):
 
 def _embed(args: argparse.Namespace, names: Sequence[str]):
     from ..conversion.networks import load_fr_model
-    from ..evaluation.runner import embed_images
+    from ..evaluation.study.runner import embed_images
     from ..image_processing_face import FaceImageProcessor
     from ..scoring.names import existing_file
 
@@ -320,8 +320,8 @@ def _embed(args: argparse.Namespace, names: Sequence[str]):
 def _summary(evaluation, images: int) -> str:
     """What is printed."""
     from ..evaluation.bootstrap import MIN_FAILING_PEOPLE
-    from ..evaluation.result_tables import references_in_words
-    from ..evaluation.study import TOO_FEW
+    from ..evaluation.comparison import TOO_FEW
+    from ..evaluation.study.result_tables import references_in_words
 
     first = next(iter(evaluation.results.values()))
     protocol = evaluation.protocol
@@ -372,7 +372,7 @@ def _write(args: argparse.Namespace, evaluation) -> None:
     import json
 
     from .. import __version__
-    from ..evaluation.report import curves_csv, results_csv
+    from ..evaluation.study.report import curves_csv, results_csv
     from ..file_utils import write_text
 
     settings = {

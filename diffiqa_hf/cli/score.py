@@ -267,7 +267,7 @@ def _terms(method) -> tuple[str, ...]:
 def _open_table(
     args: argparse.Namespace, pipe, terms: tuple[str, ...], calibration, tried_again: Callable[[str], bool]
 ) -> ScoreTable:
-    from ..labelling import fingerprint
+    from ..labelling.labeller import fingerprint
 
     settings = {"method": args.method, "weights": fingerprint(pipe)}
     if args.method == "diffiqa":

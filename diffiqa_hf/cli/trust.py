@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     import torch
     from tqdm import tqdm
 
-    from ..evaluation.study_config import ConfigError
+    from ..evaluation.study.config import ConfigError
     from ..evaluation.trust.report import write_trust_report
     from ..evaluation.trust.study import TrustConfig, run_study
     from ..methods import load_method

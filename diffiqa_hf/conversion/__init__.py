@@ -22,7 +22,7 @@ class Dialect:
     Args:
         name (`str`): What `--from` calls it.
         description (`str`): Which files those are.
-        converter (`str`): `"module:function"` in this package. The function takes the bare state dict and gives
+        converter (`str`): `"module:function"` in `dialects/`. The function takes the bare state dict and gives
             (config, state dict); the config is a dictionary where the model belongs to diffusers.
         model_classes (`tuple[str, ...]`): `"module:class"` in `diffiqa_hf.models`; the one whose configuration the
             converter returned is built.
@@ -54,7 +54,7 @@ class Dialect:
 
     def load_converter(self) -> Callable:
         """Imports the converter, and torch with it."""
-        return _load(__name__, self.converter)
+        return _load(f"{__name__}.dialects", self.converter)
 
     def load_model_classes(self) -> list[type]:
         """Imports the model classes."""

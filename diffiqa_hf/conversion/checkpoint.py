@@ -18,8 +18,9 @@ from ..image_processing_face import FaceImageProcessor
 from ..methods.cards import CARDS, MethodCard
 from ..models.loading import COUNTERS
 from . import DIALECTS, Dialect, get_dialect, recognise
-from .loading import CheckpointError, ForeignStateDict, find_state_dict, read_checkpoint
-from .unet import choose_weights
+from .dialects.unet import choose_weights
+from .errors import CheckpointError
+from .loading import ForeignStateDict, find_state_dict, read_checkpoint
 
 
 @dataclass

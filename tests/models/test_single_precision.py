@@ -7,7 +7,7 @@ from methods.conftest import LIGHTQNET, make_network
 
 from diffiqa_hf import LightQNetConfig, LightQNetForFaceQuality
 from diffiqa_hf.models.modeling_face import in_float32
-from diffiqa_hf.quality_recipes import QualityBranch, identification_quality_loss
+from diffiqa_hf.training.recipes import QualityBranch, identification_quality_loss
 
 
 NETWORKS = ("cr-fiqa", "ediffiqa", "sdd-fiqa", "lightqnet", "pfe", "pcnet", "faceqnet", "faceqgen", "clib-fiqa")

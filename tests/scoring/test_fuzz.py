@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from diffiqa_hf.evaluation.pair_lists import read_pairs
-from diffiqa_hf.evaluation.study_config import ConfigError, StudyConfig
+from diffiqa_hf.evaluation.study.config import ConfigError, StudyConfig
 from diffiqa_hf.scoring.embeddings import read_embeddings
 from diffiqa_hf.scoring.image_files import find_images
 from diffiqa_hf.scoring.names import Names

@@ -16,9 +16,9 @@ from datasets import Array3D, Dataset, Features, Image
 from fixtures.scripts import ROOT
 from PIL import Image as PILImage
 
-import diffiqa_hf.label_shards as label_shards
+import diffiqa_hf.labelling.shards as label_shards
 from diffiqa_hf import FaceImageError, FaceImageProcessor
-from diffiqa_hf.label_shards import ParquetStream, open_faces, read_rows
+from diffiqa_hf.labelling.shards import ParquetStream, open_faces, read_rows
 from diffiqa_hf.scoring.image_columns import as_image
 from diffiqa_hf.training.data import BROKEN_ROWS_FILE, ROW, face_dataset_source, read_face, training_faces
 from diffiqa_hf.training.held_out import people_of

@@ -17,8 +17,8 @@ from PIL import Image as PILImage
 from diffiqa_hf import FaceImageProcessor, MobileFaceNetConfig, MobileFaceNetModel
 from diffiqa_hf.degradations import degrade_face
 from diffiqa_hf.hub import HubError, complete_card, push_folder
-from diffiqa_hf.labelling import find_sources
-from diffiqa_hf.quality_recipes.labels import centre_labels
+from diffiqa_hf.labelling.labeller import find_sources
+from diffiqa_hf.training.recipes.labels import centre_labels
 
 
 script = load_script("label_centres")

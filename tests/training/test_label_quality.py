@@ -29,8 +29,14 @@ from diffiqa_hf import (
     MobileFaceNetConfig,
     MobileFaceNetModel,
 )
-from diffiqa_hf.label_shards import LabelFolder, ParquetStream, Share, find_share
-from diffiqa_hf.labelling import LABEL_COLUMNS, TERM_COLUMNS, QualityLabeller, fingerprint, labelled_features
+from diffiqa_hf.labelling.labeller import (
+    LABEL_COLUMNS,
+    TERM_COLUMNS,
+    QualityLabeller,
+    fingerprint,
+    labelled_features,
+)
+from diffiqa_hf.labelling.shards import LabelFolder, ParquetStream, Share, find_share
 from diffiqa_hf.methods import load_method
 
 

@@ -30,7 +30,7 @@ from diffiqa_hf import (
     MobileFaceNetModel,
 )
 from diffiqa_hf.evaluation import edc_from_embeddings
-from diffiqa_hf.held_out import HALVES, half_of, is_held_out
+from diffiqa_hf.evaluation.held_out import HALVES, half_of, is_held_out
 from diffiqa_hf.hub import read_training
 from diffiqa_hf.methods import load_method
 from diffiqa_hf.training.data import load_face_dataset

@@ -1,5 +1,5 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
-"""`training/train_quality.py` and `diffiqa_hf.quality_recipes`, with tiny networks of the real classes."""
+"""`training/train_quality.py` and `diffiqa_hf.training.recipes`, with tiny networks of the real classes."""
 
 import json
 import zlib
@@ -23,7 +23,8 @@ from diffiqa_hf.image_processing_face import face_to_pixels
 from diffiqa_hf.methods import load_method
 from diffiqa_hf.models.faceqgen import FaceQgenConfig, FaceQgenForFaceQuality
 from diffiqa_hf.models.faceqnet import FaceQnetConfig, FaceQnetForFaceQuality
-from diffiqa_hf.quality_recipes import (
+from diffiqa_hf.training.data import PeopleKeys
+from diffiqa_hf.training.recipes import (
     QualityBranch,
     choose_references,
     identification_quality_loss,
@@ -33,8 +34,7 @@ from diffiqa_hf.quality_recipes import (
     sdd_fiqa_labels,
     wasserstein_distances,
 )
-from diffiqa_hf.quality_recipes.labels import centre_labels
-from diffiqa_hf.training.data import PeopleKeys
+from diffiqa_hf.training.recipes.labels import centre_labels
 
 
 script = load_script("train_quality")

@@ -19,7 +19,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from ..loading import CheckpointError
+from ..errors import CheckpointError
 
 
 # Far more than any network has; a file of nothing but such integers ends soon.

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...file_utils import write_text
+from ..comparison import plain
 from ..plots import _figure, _style, save_figure, style_of
-from ..study import plain
 from ..tables import Cell, Table, number, to_markdown
 from .damages import STRENGTHS
 from .panel import ABOVE_LIMIT, COPY_LIMIT, PERCENTILE_LIMIT, SPEARMAN_LIMIT, TrustResult

@@ -16,7 +16,7 @@ import numpy as np
 from ...file_utils import replace_file
 from ...scoring.image_files import find_images
 from ...scoring.people import PeopleError, parse_people
-from ..study_config import ConfigError, MethodConfig, ReadFromFile, _build, check_taken
+from ..study.config import ConfigError, MethodConfig, ReadFromFile, _build, check_taken
 from .non_faces import non_faces
 from .panel import TrustResult, made_of, result_of, score
 
@@ -195,7 +195,7 @@ def run_study(
     Returns:
         The results by name, and the counts `faces`, `people` and `pictures` that show no face.
     """
-    from ...labelling import fingerprint
+    from ...labelling.labeller import fingerprint
 
     faces, people = read_faces(config.faces)
     pictures = non_faces()

@@ -12,7 +12,7 @@ from PIL import Image
 from scipy.stats import spearmanr
 
 from diffiqa_hf.cli import main
-from diffiqa_hf.evaluation.study_config import ConfigError
+from diffiqa_hf.evaluation.study.config import ConfigError
 from diffiqa_hf.evaluation.trust import DAMAGES, STRENGTHS, TrustResult, run_panel
 from diffiqa_hf.evaluation.trust.report import write_trust_report
 from diffiqa_hf.evaluation.trust.study import FacesConfig, TrustConfig, read_faces
