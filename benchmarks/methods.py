@@ -5,7 +5,7 @@ Faces per second of every quality method of the package and, in the same run, of
     python benchmarks/methods.py [--methods faceqan,ser-fiq] [--fr iresnet100] [--batches 1,32] [--threads N] \
         [--rounds 3] [--device cpu] [--faceqan DIR] [--ser-fiq DIR] [--grafiqs DIR] [--clib-fiqa DIR] \
         [--lightqnet DIR --tensorflow PYTHON] [--output benchmarks/results/methods.md] \
-        [--cards diffiqa_hf/methods/speeds.json]
+        [--cards diffiqa_hf/methods/cards/speeds.json]
 
 A face is a 112x112 picture in memory, an example of this repository: decoding is left out, all that a method does
 with it from there is in. The networks have the published sizes and weights by the rule of `tests/fixtures/fill.py`:

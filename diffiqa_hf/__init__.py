@@ -9,8 +9,8 @@ class out of it, has been imported.
 import importlib
 from typing import TYPE_CHECKING
 
+from .version import __version__
 
-__version__ = "0.1.0"
 
 # Public name -> the module that defines it; a module's own name is public as well.
 _MODULE_OF = {

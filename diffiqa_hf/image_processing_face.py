@@ -15,7 +15,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
-from transformers import AutoImageProcessor
+from transformers import AutoImageProcessor, PreTrainedConfig
 
 # diffusers looks in the module where a component's class was defined for the base class `ImageProcessingMixin`, to
 # learn how the component is loaded. Without this name a pipeline saves and does not load.
@@ -28,7 +28,6 @@ from transformers.image_utils import SizeDict
 from transformers.utils import is_torch_tensor
 
 from .alignment import ARCFACE_TEMPLATE, DEFAULT_DETECTOR, YuNetFaceDetector, align_face, similarity_transform
-from .models.modeling_face import FaceModelConfig
 
 
 # Pictures with more pixels are halved (or cut to a third...) when they are read, which bounds the memory.
@@ -536,8 +535,11 @@ def face_to_pixels(face: np.ndarray) -> np.ndarray:
     return np.round((face.transpose(1, 2, 0) + 1) * 127.5).astype(np.uint8)
 
 
-# AutoImageProcessor finds a class by the name in preprocessor_config.json among those registered for some config.
-AutoImageProcessor.register(FaceModelConfig, image_processor_classes={"pil": FaceImageProcessor}, exist_ok=True)
+class _AnyFaceModel(PreTrainedConfig):
+    """For AutoImageProcessor, which finds a class by its name among those registered for some configuration."""
+
+
+AutoImageProcessor.register(_AnyFaceModel, image_processor_classes={"pil": FaceImageProcessor}, exist_ok=True)
 
 __all__ = [
     "FaceCrop",

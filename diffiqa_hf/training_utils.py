@@ -4,6 +4,7 @@ What a training script of your own needs, under one name as in diffusers: checkp
 datasets of faces, people held out, the options that go with them. The parts are in `diffiqa_hf.training`.
 """
 
+from .training.batches import ShuffledKeys
 from .training.checkpoints import (
     MARKER,
     TrainingState,
@@ -13,7 +14,7 @@ from .training.checkpoints import (
     save_checkpoint,
     trained_copy,
 )
-from .training.data import ShuffledKeys, face_dataset_source, load_face_dataset, read_face, source_row
+from .training.data import face_dataset_source, load_face_dataset, read_face, source_row
 from .training.held_out import HeldOut, calibrate_held_out, hold_out, people_of, predict, split_people
 from .training.run import (
     add_data_arguments,

@@ -8,18 +8,12 @@ from typing import Any
 
 import torch
 from transformers import Pipeline
-from transformers.pipelines import PIPELINE_REGISTRY
 
-# The module and not what is in it: it imports the models, and these import this module. It has to be imported, for
-# that is what makes the image processor known to AutoImageProcessor.
-from . import image_processing_face  # noqa: F401
 from .calibration import Calibration, find_calibration
 from .inference.network_views import for_inference, one_at_a_time, output_of
-from .models.loading import load_pretrained
-from .models.modeling_face_quality import AutoModelForFaceQuality, FaceQualityModelOutput
-
-
-TASK = "face-image-quality-assessment"
+from .methods.regression import method_of
+from .models import FaceQualityModelOutput
+from .scoring.image_stream import as_iterable
 
 
 class FaceQualityPipeline(Pipeline):
@@ -73,9 +67,6 @@ class FaceQualityPipeline(Pipeline):
     def calibration(self, calibration: Calibration | None) -> None:
         self._method = None
         if calibration is not None:
-            # Here, because methods are above the models, and these import this module.
-            from .methods.regression import method_of
-
             self._method = method_of(self.model)
             self._method.calibration = calibration
 
@@ -92,8 +83,6 @@ class FaceQualityPipeline(Pipeline):
         four dimensions, all of which give a list, or a generator, a torch dataset or whatever else has no length,
         which give an iterator.
         """
-        from .scoring.image_stream import as_iterable  # here, as for the methods
-
         images, count = as_iterable(inputs)
         one = images is not inputs or not (hasattr(inputs, "__iter__") or hasattr(inputs, "__getitem__"))
         if one or isinstance(inputs, torch.utils.data.Dataset | GeneratorType):
@@ -124,15 +113,6 @@ class FaceQualityPipeline(Pipeline):
         )
 
 
-class CompleteModel(AutoModelForFaceQuality):
-    """What the task takes for a model: one whose head has been trained, all of whose weights are in its files."""
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any, *model_args: Any, **kwargs: Any) -> Any:
-        kwargs = {"what": "face quality model", **kwargs, "dtype": kwargs.get("dtype") or "auto"}
-        return load_pretrained(AutoModelForFaceQuality, pretrained_model_name_or_path, **kwargs)
-
-
 class _Images(torch.utils.data.Dataset):
     """A sequence in the form that transformers reads item by item."""
 
@@ -146,10 +126,4 @@ class _Images(torch.utils.data.Dataset):
         return self.images[index]
 
 
-if TASK not in PIPELINE_REGISTRY.supported_tasks:
-    PIPELINE_REGISTRY.register_pipeline(TASK, FaceQualityPipeline, CompleteModel, type="image")
-    # Without this mark `save_pretrained` of the pipeline writes the model alone. With it, it would write this file
-    # beside it and name it in the model's configuration, and the folder would need `trust_remote_code` from then on.
-    del FaceQualityPipeline._registered_impl
-
-__all__ = ["TASK", "FaceQualityPipeline"]
+__all__ = ["FaceQualityPipeline"]

@@ -1,6 +1,6 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 """
-Writes docs/methods.md, all method cards, out of diffiqa_hf/methods/cards.py. After a change there, or of speeds.json:
+Writes docs/methods.md, all method cards, out of diffiqa_hf/methods/cards/. After a change there, or of speeds.json:
 
     python docs/make_method_cards.py
 
@@ -15,7 +15,7 @@ from diffiqa_hf.methods.cards import CARDS, MethodCard
 
 FILE = Path(__file__).with_name("methods.md")
 HEADER = """\
-<!-- Written by docs/make_method_cards.py. Do not edit: edit diffiqa_hf/methods/cards.py and run that. -->
+<!-- Written by docs/make_method_cards.py. Do not edit: edit diffiqa_hf/methods/cards/ and run that. -->
 
 # The methods
 

@@ -37,7 +37,7 @@ def test_the_wheel_scores_a_picture_with_its_default_weights(tmp_path):
     (wheel,) = (tmp_path / "dist").glob("diffiqa_hf-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert {"diffiqa_hf/py.typed", "diffiqa_hf/metrics/pauc/pauc.py", "diffiqa_hf/metrics/edc/README.md"} <= set(names)
-    assert "diffiqa_hf/methods/speeds.json" in names
+    assert "diffiqa_hf/methods/cards/speeds.json" in names
     assert {
         "diffiqa_hf/model_cards/diffiqa.md",
         "diffiqa_hf/pipelines/diffiqa/pipeline.py",

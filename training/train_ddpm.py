@@ -40,8 +40,9 @@ from diffiqa_hf.hub import (
 )
 from diffiqa_hf.image_processing_face import face_to_pixels, load_image, pixels_to_face
 from diffiqa_hf.scoring.image_columns import as_image
+from diffiqa_hf.training.batches import ShuffledKeys, training_batches
 from diffiqa_hf.training.checkpoints import TrainingState, find_checkpoint, go_on_from, save_checkpoint, trained_copy
-from diffiqa_hf.training.data import ROW, ShuffledKeys, read_face, training_batches, training_faces
+from diffiqa_hf.training.data import ROW, read_face, training_faces
 from diffiqa_hf.training.held_out import split_people
 from diffiqa_hf.training.run import (
     add_data_arguments,

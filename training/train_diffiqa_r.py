@@ -64,6 +64,7 @@ from diffiqa_hf.methods.regression import method_of
 from diffiqa_hf.models import FacePreTrainedModel
 from diffiqa_hf.models.loading import named_faults
 from diffiqa_hf.scoring.embeddings import read_embeddings
+from diffiqa_hf.training.batches import ShuffledKeys, training_batches
 from diffiqa_hf.training.checkpoints import (
     TrainingState,
     find_checkpoint,
@@ -72,7 +73,7 @@ from diffiqa_hf.training.checkpoints import (
     save_checkpoint,
     trained_copy,
 )
-from diffiqa_hf.training.data import ROW, ShuffledKeys, read_face, training_batches, training_faces
+from diffiqa_hf.training.data import ROW, read_face, training_faces
 from diffiqa_hf.training.held_out import HeldOut, calibrate_held_out, people_of, predict, split_halves, split_people
 from diffiqa_hf.training.run import (
     add_data_arguments,

@@ -51,8 +51,9 @@ from diffiqa_hf.image_processing_face import face_to_pixels, pixels_to_face
 from diffiqa_hf.losses import AdaFaceLoss, ArcFaceLoss, CosFaceLoss, CurricularFaceLoss, MagFaceLoss, MarginLoss
 from diffiqa_hf.models import FacePreTrainedModel, MobileFaceNetModel
 from diffiqa_hf.scoring.embeddings import read_embeddings
+from diffiqa_hf.training.batches import ShuffledKeys, training_batches
 from diffiqa_hf.training.checkpoints import TrainingState, find_checkpoint, go_on_from, save_checkpoint, trained_copy
-from diffiqa_hf.training.data import ROW, ShuffledKeys, read_face, training_batches, training_faces
+from diffiqa_hf.training.data import ROW, read_face, training_faces
 from diffiqa_hf.training.held_out import people_of, predict, split_people
 from diffiqa_hf.training.losses import long_embeddings
 from diffiqa_hf.training.run import (

@@ -36,8 +36,8 @@ from diffiqa_hf.degradations.bsrgan import compress_jpeg
 from diffiqa_hf.file_utils import replace_folder
 from diffiqa_hf.image_processing_face import pixels_to_face
 from diffiqa_hf.models import AutoModelForFaceQuality
+from diffiqa_hf.training.batches import seed_batch
 from diffiqa_hf.training.checkpoints import TrainingState, find_checkpoint, go_on_from, save_checkpoint, trained_copy
-from diffiqa_hf.training.data import seed_batch
 from diffiqa_hf.training.deepening import deepen
 from diffiqa_hf.training.pool import MIRRORED, Pool, quality_labels
 from diffiqa_hf.training.run import (

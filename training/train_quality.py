@@ -71,8 +71,9 @@ from diffiqa_hf.models.pcnet import pair_loss
 from diffiqa_hf.models.pfe import PFEForFaceQuality, mutual_likelihood_loss
 from diffiqa_hf.scoring.embeddings import read_embeddings
 from diffiqa_hf.scoring.image_columns import as_image
+from diffiqa_hf.training.batches import PeopleKeys, ShuffledKeys, training_batches
 from diffiqa_hf.training.checkpoints import TrainingState, find_checkpoint, go_on_from, save_checkpoint, trained_copy
-from diffiqa_hf.training.data import ROW, PeopleKeys, ShuffledKeys, read_face, training_batches, training_faces
+from diffiqa_hf.training.data import ROW, read_face, training_faces
 from diffiqa_hf.training.held_out import calibrate_held_out, people_of, predict, split_people
 from diffiqa_hf.training.losses import long_embeddings
 from diffiqa_hf.training.recipes import (

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from .. import __version__
+from ..version import __version__
 from . import benchmark, best, calibrate, convert, data, evaluate, explain, export, methods, push, score, trust
 from .errors import CommandError, printable
 

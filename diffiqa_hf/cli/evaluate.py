@@ -371,9 +371,9 @@ def _summary(evaluation, images: int) -> str:
 def _write(args: argparse.Namespace, evaluation) -> None:
     import json
 
-    from .. import __version__
     from ..evaluation.study.report import curves_csv, results_csv
     from ..file_utils import write_text
+    from ..version import __version__
 
     settings = {
         "diffiqa_hf": __version__,

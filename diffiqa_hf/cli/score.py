@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
 from ..methods.cards import get_card
 from ..scoring.names import FileKeys, row_name
+from ..version import __version__
 from .errors import CommandError, printable, reason
 from .score_table import TERMS, ScoreTable, check_format
 from .scoring import (

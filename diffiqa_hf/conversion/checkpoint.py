@@ -13,10 +13,11 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig
 
-from .. import __version__, models
+from .. import models
 from ..image_processing_face import FaceImageProcessor
 from ..methods.cards import CARDS, MethodCard
 from ..models.loading import COUNTERS
+from ..version import __version__
 from . import DIALECTS, Dialect, get_dialect, recognise
 from .dialects.unet import choose_weights
 from .errors import CheckpointError

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from huggingface_hub import cached_assets_path
 
-from .. import __version__
+from ..version import __version__
 from .checkpoint import load_foreign, save_converted
 from .errors import CheckpointError
 

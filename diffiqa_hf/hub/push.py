@@ -24,8 +24,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from .. import __version__
 from ..file_utils import write_text
+from ..version import __version__
 from .card_merging import merge_cards
 from .cards import CARD_FILE, PACKAGE, complete_card, extended_texts, with_results
 from .folders import NOT_PUSHED, TEMPLATES, check_folder, component_files, pushed_files

@@ -16,8 +16,8 @@ from huggingface_hub import (
     EvalResult,
 )
 
-from .. import __version__
 from ..file_utils import file_fault
+from ..version import __version__
 
 
 TASK = "face-image-quality-assessment"

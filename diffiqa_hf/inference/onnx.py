@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from .. import __version__
 from ..alignment import arcface_template
 from ..file_utils import replace_file
 from ..models.modeling_face import FacePreTrainedModel
+from ..version import __version__
 from .folding import fold
 from .network_views import for_inference, output_of
 

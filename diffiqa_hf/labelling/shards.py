@@ -29,7 +29,6 @@ from datasets import Dataset, DatasetInfo, Features, Image, IterableDataset, Val
 from datasets.packaged_modules.parquet.parquet import ParquetConfig
 from datasets.table import table_cast
 
-from .. import __version__
 from ..file_utils import replace_file, write_text
 from ..hub import add_hub_arguments
 from ..image_processing_face import FaceImageError, load_image
@@ -45,6 +44,7 @@ from ..training.data import (
     undecoded,
     without_broken,
 )
+from ..version import __version__
 from .labeller import DEGRADED_COLUMN, find_sources
 
 

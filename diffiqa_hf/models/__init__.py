@@ -1,11 +1,14 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 """
 Face recognition and face quality models, and the UNet of DifFIQA's authors. Importing this module makes the first
-known to transformers' `AutoConfig` and `AutoModel`, the second to [`AutoModelForFaceQuality`].
+known to transformers' `AutoConfig` and `AutoModel`, the second to [`AutoModelForFaceQuality`], the image processor of
+both to `AutoImageProcessor`, and the task "face-image-quality-assessment" to `transformers.pipeline`.
 """
 
 from transformers import AutoConfig, AutoModel
+from transformers.pipelines import PIPELINE_REGISTRY
 
+from .. import image_processing_face  # noqa: F401 - makes AutoImageProcessor know it
 from .clib_fiqa import CLIBFIQAConfig, CLIBFIQAForFaceQuality
 from .dlib_resnet import DlibResNetConfig, DlibResNetModel
 from .faceqgen import FaceQgenConfig, FaceQgenForFaceQuality
@@ -16,6 +19,7 @@ from .mobilefacenet import MobileFaceNetConfig, MobileFaceNetModel
 from .modeling_face import FaceEmbeddingOutput, FaceModelConfig, FacePreTrainedModel
 from .modeling_face_quality import (
     AutoModelForFaceQuality,
+    CompleteModel,
     DifFIQARModel,
     FaceQualityModelOutput,
     IResNetForFaceQuality,
@@ -36,8 +40,16 @@ for _config, _model in (
     AutoConfig.register(_config.model_type, _config, exist_ok=True)
     AutoModel.register(_config, _model, exist_ok=True)
 
-# Last, since it needs the models: makes transformers.pipeline know the task "face-image-quality-assessment".
-from .. import transformers_pipeline  # noqa: E402, F401
+# The class of the pipeline stands far above the models. It is registered by its name, as transformers' own are, and
+# imported by the first who asks for the task.
+PIPELINE_REGISTRY.supported_tasks.setdefault(
+    "face-image-quality-assessment",
+    {
+        "impl": f"{__name__.partition('.')[0]}.transformers_pipeline.FaceQualityPipeline",
+        "pt": (CompleteModel,),
+        "type": "image",
+    },
+)
 
 
 __all__ = [

@@ -313,6 +313,15 @@ class DifFIQARModel(AutoModelForFaceQuality):
         return load_pretrained(AutoModelForFaceQuality, pretrained_model_name_or_path, what=what, **kwargs)
 
 
+class CompleteModel(AutoModelForFaceQuality):
+    """What `transformers.pipeline` loads: a model whose head is trained, all of whose weights are in the files."""
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *model_args: Any, **kwargs: Any) -> Any:
+        kwargs = {"what": "face quality model", **kwargs, "dtype": kwargs.get("dtype") or "auto"}
+        return load_pretrained(AutoModelForFaceQuality, pretrained_model_name_or_path, **kwargs)
+
+
 AutoConfig.register(SDDFIQAConfig.model_type, SDDFIQAConfig, exist_ok=True)
 for _model in (IResNetForFaceQuality, MobileFaceNetForFaceQuality, SDDFIQAForFaceQuality):
     AutoModelForFaceQuality.register(_model.config_class, _model, exist_ok=True)
@@ -320,6 +329,7 @@ for _model in (IResNetForFaceQuality, MobileFaceNetForFaceQuality, SDDFIQAForFac
 
 __all__ = [
     "AutoModelForFaceQuality",
+    "CompleteModel",
     "DifFIQARModel",
     "FaceQualityModelOutput",
     "IResNetForFaceQuality",

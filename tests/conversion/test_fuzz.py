@@ -69,7 +69,7 @@ def make_pickle(folder: Path) -> Path:
 
 
 def make_mxnet(folder: Path) -> Path:
-    from conversion.test_mxnet import make_arrays, params
+    from conversion.dialects.test_mxnet import make_arrays, params
 
     (folder / "a.params").write_bytes(params(make_arrays()))
     return folder / "a.params"
@@ -83,14 +83,14 @@ def make_graph(folder: Path) -> Path:
 
 
 def make_bundle(folder: Path) -> Path:
-    from conversion.test_pfe import make_arrays, write
+    from conversion.dialects.test_pfe import make_arrays, write
 
     return Path(write(folder, make_arrays()))
 
 
 def make_keras(folder: Path) -> Path:
     pytest.importorskip("h5py", reason="needs h5py: pip install 'diffiqa-hf[keras]'")
-    from conversion.test_faceqnet import make_layers, write
+    from conversion.dialects.test_faceqnet import make_layers, write
 
     return Path(write(folder / "a.h5", make_layers()))
 

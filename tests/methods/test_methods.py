@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from diffiqa_hf import DifFIQAPipeline, FaceImageError, fold
 from diffiqa_hf.conversion import DIALECTS
-from diffiqa_hf.methods import CARDS, FaceQualityMethod, cards, get_card, load_method
+from diffiqa_hf.methods import CARDS, FaceQualityMethod, get_card, load_method
+from diffiqa_hf.methods.cards.card import _speeds
 
 
 NAMES = [card.name for card in CARDS]
@@ -64,7 +65,7 @@ def test_the_options_on_a_card_are_those_of_the_method(name):
 
 
 def test_the_speeds_are_of_methods():
-    assert set(cards._speeds()) <= set(NAMES)
+    assert set(_speeds()) <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", ["ser-fiq", "grafiqs", "froq"])

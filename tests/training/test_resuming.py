@@ -15,6 +15,7 @@ from diffusers import UNet2DModel
 from fixtures.scripts import ROOT, load_script, run_anew
 from safetensors.torch import load_file
 
+from diffiqa_hf.training.batches import PeopleKeys, ShuffledKeys, training_batches
 from diffiqa_hf.training.checkpoints import (
     BEST,
     MARKER,
@@ -23,7 +24,6 @@ from diffiqa_hf.training.checkpoints import (
     list_checkpoints,
     restore_best,
 )
-from diffiqa_hf.training.data import PeopleKeys, ShuffledKeys, training_batches
 from diffiqa_hf.training.run import add_output_arguments, check_tracker, count_or_none, is_due, positive
 
 

@@ -15,8 +15,9 @@ from PIL import Image
 from diffiqa_hf import DifFIQAPipeline, FaceImageError, MobileFaceNetConfig, MobileFaceNetModel
 from diffiqa_hf.degradations import degrade_face
 from diffiqa_hf.image_processing_face import pixels_to_face
+from diffiqa_hf.training.batches import ShuffledKeys
 from diffiqa_hf.training.checkpoints import MARKER, TrainingState, find_checkpoint, list_checkpoints
-from diffiqa_hf.training.data import ShuffledKeys, training_faces
+from diffiqa_hf.training.data import training_faces
 
 
 train_ddpm = load_script("train_ddpm")

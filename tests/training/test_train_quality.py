@@ -23,7 +23,7 @@ from diffiqa_hf.image_processing_face import face_to_pixels
 from diffiqa_hf.methods import load_method
 from diffiqa_hf.models.faceqgen import FaceQgenConfig, FaceQgenForFaceQuality
 from diffiqa_hf.models.faceqnet import FaceQnetConfig, FaceQnetForFaceQuality
-from diffiqa_hf.training.data import PeopleKeys
+from diffiqa_hf.training.batches import PeopleKeys
 from diffiqa_hf.training.recipes import (
     QualityBranch,
     choose_references,
