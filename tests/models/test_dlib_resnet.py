@@ -1,5 +1,5 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
-"""dlib's ResNet: how canonical faces become its chips. (tests/conversion/test_dlib.py has its layers.)"""
+"""dlib's ResNet: how canonical faces become its chips. (tests/conversion/dialects/test_dlib.py has its layers.)"""
 
 import numpy as np
 import pytest

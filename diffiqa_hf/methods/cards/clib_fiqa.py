@@ -18,7 +18,7 @@ CARD = MethodCard(
     weights_source="CLIB-FIQA_R50.pth, linked by https://github.com/oufuzhao/CLIB-FIQA; `weights` takes it as it "
     "is, and CLIP's own RN50.pt is not needed",
     checked_against="both encoders in NumPy and float64 on synthetic weights in the file's names "
-    "(tests/conversion/test_clib_fiqa.py); the published file was not at hand",
+    "(tests/conversion/dialects/test_clib_fiqa.py); the published file was not at hand",
     notes=(
         "the sentences never change, so a converted network holds what the text encoder gives for them in place "
         "of that encoder",

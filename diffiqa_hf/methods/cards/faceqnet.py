@@ -19,8 +19,8 @@ CARD = MethodCard(
     weights_source="FaceQnet.h5 (v0) and FaceQnet_v1.h5, released at https://github.com/uam-biometrics/FaceQnet; "
     "`weights` takes such a file as it is (with h5py: `pip install 'diffiqa-hf[keras]'`)",
     checked_against="the network in NumPy and float64 from a Keras file that the test writes "
-    "(tests/conversion/test_faceqnet.py); the published files were not at hand: the trunk's names are those of "
-    "Keras' VGGFace2 ResNet-50, head, activations and epsilon are read off the file",
+    "(tests/conversion/dialects/test_faceqnet.py); the published files were not at hand: the trunk's names are "
+    "those of Keras' VGGFace2 ResNet-50, head, activations and epsilon are read off the file",
     notes=(
         "pixels go in as OpenCV reads them, BGR from 0 to 255: RGB, or a mean subtracted as VGGFace2's own "
         "network has it, gives other numbers without any error",

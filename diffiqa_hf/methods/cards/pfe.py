@@ -26,7 +26,7 @@ CARD = MethodCard(
     " (unpacked, `weights` takes the .index file; the .data file has to lie beside it), or your own training "
     "(`training/train_quality.py`)",
     checked_against="SphereNet, module and score in NumPy and float64 from a checkpoint in TensorFlow's format "
-    "that the test writes (tests/conversion/test_pfe.py, tests/methods/test_formulas_more.py); the published "
+    "that the test writes (tests/conversion/dialects/test_pfe.py, tests/methods/test_formulas_more.py); the published "
     "files were not at hand, and the names of their tensors were read off the authors' code",
     notes=(
         "the authors give no score for one image: their paper speaks of the harmonic mean of the uncertainty, and "
