@@ -16,6 +16,7 @@ from ..scoring.score_files import read_scores
 from ..scoring.tables import TableError, as_text, column_of
 from .errors import CommandError, printable, reason
 from .scoring import (
+    IMAGES_HELP,
     add_scoring_arguments,
     check_scoring,
     given_options,
@@ -40,7 +41,7 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
     """Adds `best` to the commands of `diffiqa`."""
     parser = commands.add_parser("best", help="pick the best faces of each person or track", description=DESCRIPTION)
     parser.set_defaults(run=run)
-    parser.add_argument("paths", nargs="*", metavar="FOLDER_OR_FILE", help="images, and folders with images")
+    parser.add_argument("paths", nargs="*", metavar="FOLDER_OR_FILE", help=IMAGES_HELP)
     parser.add_argument(
         "--group-by",
         required=True,

@@ -10,6 +10,7 @@ from pathlib import Path
 from ..scoring.people import HOW
 from .errors import CommandError, printable, reason
 from .scoring import (
+    IMAGES_HELP,
     add_scoring_arguments,
     check_scoring,
     images_of,
@@ -36,7 +37,7 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
         "calibrate", help="measure on your own faces what a score means", description=DESCRIPTION
     )
     parser.set_defaults(run=run)
-    parser.add_argument("paths", nargs="+", metavar="FOLDER_OR_FILE", help="images, and folders with images")
+    parser.add_argument("paths", nargs="+", metavar="FOLDER_OR_FILE", help=IMAGES_HELP)
     parser.add_argument("--output", type=Path, required=True, metavar="FILE.json", help="the calibration to write")
     parser.add_argument(
         "--identities",

@@ -179,6 +179,7 @@ def _comparisons(args: argparse.Namespace, scores: _Scores):
     pairs = both.reshape(2, -1).T.astype(np.int32)
     if len(same := np.flatnonzero(pairs[:, 0] == pairs[:, 1])):
         raise CommandError(f"{listed.source}: pair {same[0] + 1} compares {listed.first[same[0]]} with itself")
+    _say_what_is_odd(pairs, listed, labels)
     if labels is not None:
         unknown = [row for row in np.unique(pairs).tolist() if labels[row] is None]
         if not unknown:
@@ -229,6 +230,29 @@ def _likeness(args: argparse.Namespace, similarities, mated) -> list[str]:
     line = f"mated pairs are less alike than non-mated ones (medians {own:.4g} and {other:.4g}): {hint}"
     say(line)
     return [line]
+
+
+def _say_what_is_odd(pairs, listed, labels: list[str | None] | None) -> None:
+    """Pairs that are listed twice, and those of which the people, where they are known, say the contrary."""
+    import numpy as np
+
+    _, first, count = np.unique(np.sort(pairs, axis=1), axis=0, return_index=True, return_counts=True)
+    if (count > 1).any():
+        row = first[count > 1][0]
+        names = f"{listed.first[row]} and {listed.second[row]}"
+        say(f"{listed.source}: {int((count - 1).sum()):,} pairs are there before and count again, such as {names}")
+    if labels is None:
+        return
+    people = [(labels[a], labels[b]) for a, b in pairs.tolist()]
+    wrong = [row for row, (a, b) in enumerate(people) if None not in (a, b) and (a == b) != bool(listed.mated[row])]
+    if wrong:
+        row, called = wrong[0], "mated" if listed.mated[wrong[0]] else "non-mated"
+        own, other = people[row]
+        are = f"both of {own}" if own == other else f"of {own} and {other}"
+        say(
+            f"{listed.source}: {len(wrong):,} of {len(pairs):,} pairs are not what their people say: "
+            f"{listed.first[row]} and {listed.second[row]} are called {called}, and are {are}"
+        )
 
 
 def _joined(pairs, listed, count: int):

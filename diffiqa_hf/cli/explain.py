@@ -9,6 +9,7 @@ from pathlib import Path
 from .best import _free_name
 from .errors import CommandError, printable, reason
 from .scoring import (
+    IMAGES_HELP,
     add_scoring_arguments,
     check_scoring,
     images_of,
@@ -31,7 +32,7 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
     """Adds `explain` to the commands of `diffiqa`."""
     parser = commands.add_parser("explain", help="draw why an image has its score", description=DESCRIPTION)
     parser.set_defaults(run=run)
-    parser.add_argument("paths", nargs="+", metavar="IMAGE", help="images, and folders with images")
+    parser.add_argument("paths", nargs="+", metavar="IMAGE", help=IMAGES_HELP)
     parser.add_argument(
         "--output",
         type=Path,

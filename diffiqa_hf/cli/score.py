@@ -19,6 +19,7 @@ from .errors import CommandError, printable, reason
 from .score_table import TERMS, ScoreTable, check_format
 from .scoring import (
     FR_MODEL_HELP,
+    IMAGES_HELP,
     PIPELINE_SETTINGS,
     add_call_arguments,
     be_quiet,
@@ -45,7 +46,7 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
     """Adds `score` to the commands of `diffiqa`."""
     parser = commands.add_parser("score", help="score the faces in images and folders", description=DESCRIPTION)
     parser.set_defaults(run=run)
-    parser.add_argument("paths", nargs="+", metavar="FOLDER_OR_FILE", help="images, and folders with images")
+    parser.add_argument("paths", nargs="+", metavar="FOLDER_OR_FILE", help=IMAGES_HELP)
     parser.add_argument("--recursive", action="store_true", help="look into the folders in a folder as well")
     method = parser.add_mutually_exclusive_group()
     method.add_argument(

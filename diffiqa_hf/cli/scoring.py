@@ -218,6 +218,12 @@ def scorer_settings(scorer, args: argparse.Namespace) -> dict[str, int | None]:
 # -- which images, and whose they are ---------------------------------------------------------------------------------
 
 
+IMAGES_HELP = (
+    "images, and folders with images: photographs by their endings, and nothing that is hidden or a tool's; "
+    "a folder or file that can't be read, such as HEIC without the extra heif, has a line, and the exit status is 1"
+)
+
+
 def images_of(paths: Sequence[str], recursive: bool) -> tuple[list[str], list[str]]:
     """The images that files and folders stand for, and what could not be read; all there is to say of it is said."""
     found = find_images(paths, recursive)

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModel
+from transformers import AutoConfig, AutoModel
 
 from .. import models  # noqa: F401 - makes our FR models known to AutoModel
 from ..default_weights import FR_MODEL, QUALITY_MODEL
 from ..models import AutoModelForFaceQuality, FacePreTrainedModel
-from ..models.loading import LoadingError, load_pretrained
+from ..models.loading import LoadingError, load_pretrained, named_faults
 
 
 def load_fr_model(source: str | os.PathLike | nn.Module, dialect: str | None = None) -> nn.Module:
@@ -41,8 +41,11 @@ def load_fr_model(source: str | os.PathLike | nn.Module, dialect: str | None = N
             from .installed import dlib_model_folder
 
             folder = dlib_model_folder()
-        # The head of a quality model is left out.
-        model = load_pretrained(AutoModel, folder, what="FR model", unused=("head.",))
+        with named_faults(folder):
+            architectures = AutoConfig.from_pretrained(folder).architectures or ()
+        # The head of a quality model is left out. Elsewhere it is a weight that no part of the network is for.
+        unused = ("head.",) if any(str(name).endswith("ForFaceQuality") for name in architectures) else ()
+        model = load_pretrained(AutoModel, folder, what="FR model", unused=unused)
     what, name = type(model).__name__, os.fspath(source)
     if what.endswith("ForFaceQuality"):
         raise LoadingError(f"{name} is no FR model but a {what}")

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".jsonl", ".json", ".parquet")
 DELIMITERS = (",", ";", "\t", "|")
 
+# A file with its ending, and what stands behind it.
+_FILE_AND_NUMBER = re.compile(r"(.*\.[A-Za-z]\w{1,4})\s*[\s,;]\s*(\S+)")
+
 # What programs write for a text that is missing: pandas, databases, spreadsheets. ("NA" may be somebody's initials.)
 MISSING_TEXTS = frozenset(("", "nan", "NaN", "None", "null", "NULL", "<NA>", "N/A", "#N/A"))
 
@@ -180,6 +183,8 @@ def _read_lines(text: str) -> dict[str, list]:
         file, *score = line.rsplit(delimiter, 1) if delimiter else line.strip().rsplit(maxsplit=1)
         if not score:
             raise TableError(f"line {number}: a file and its score are needed, not {line.strip()[:80]!r}")
+        if (two := _FILE_AND_NUMBER.fullmatch(file.strip())) and _is_number(two[2]) and _is_number(score[0]):
+            raise TableError(f"line {number}: {two[1]} has two numbers, and nothing says which is its score")
         files.append(file.strip())
         scores.append(score[0].strip())
     if len(lines) > 1 and not _is_number(scores[0]) and _is_number(scores[1]):

@@ -201,6 +201,22 @@ def test_pairs_of_the_people(data, tmp_path, how):
     assert found["methods"]["a"]["pauc"]["0.3"] == pytest.approx(expected.pauc[0.3], abs=1e-9)
 
 
+def test_pairs_that_are_there_twice_or_say_the_contrary_of_the_people(data, tmp_path, capsys):
+    rows = [line.split(",") for line in data.pairs_csv.read_text().splitlines()]
+    pairs = write_csv(tmp_path / "p.csv", [*rows, [rows[1][1], rows[1][0], *rows[1][2:]]])
+    given = ["--scores", data.root / "a.csv", "--similarities", "--replicates", 0, "--fmr", 0.01]
+    assert run(*given, "--pairs", pairs) == 0
+    twice = f"1 pairs are there before and count again, such as {rows[1][0]} and {rows[1][1]}"
+    assert twice in capsys.readouterr().err
+    assert run(*given, "--pairs", data.pairs_csv, "--identities", "folder") == 0
+    assert "count again" not in (err := capsys.readouterr().err) and "what their people say" not in err
+    rows[1][2] = "0"
+    rows[-1][2] = "1"
+    assert run(*given, "--pairs", write_csv(tmp_path / "p.csv", rows), "--identities", "folder") == 0
+    odd = f"2 of 600 pairs are not what their people say: {rows[1][0]} and {rows[1][1]} are called non-mated, and are"
+    assert f"{odd} both of P00" in capsys.readouterr().err
+
+
 def test_columns_files_and_directions(data, tmp_path):
     rows = [
         {"image": name, "up": float(up), "down": -float(up), "other": float(other)}

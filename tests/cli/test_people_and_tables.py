@@ -183,27 +183,38 @@ def test_best_says_its_groups_and_leaves_tools_out(model, tmp_path, monkeypatch,
     assert "2 hidden files or folders (such as p/__MACOSX) left out" in captured.err
 
 
+COMMANDS = pytest.mark.parametrize(
+    "command",
+    [
+        ["score", "p"],
+        ["best", "p", "--group-by", "folder"],
+        ["explain", "p"],
+        ["calibrate", "p", "--output", "c.json"],
+    ],
+)
+
+
 @pytest.mark.skipif(".heic" in image_endings(), reason="pillow-heif is here")
-def test_heic_that_cannot_be_read_is_a_failure(model, tmp_path, monkeypatch, capsys):
+@COMMANDS
+def test_heic_that_cannot_be_read_is_a_failure(model, tmp_path, monkeypatch, command, capsys):
     monkeypatch.chdir(tmp_path)
-    save_face("p/1.png")
+    for seed in range(2):
+        save_face(f"p/{seed}.png", seed)
     Path("p/IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
-    assert main(["best", "p", "--group-by", "folder", "--model", model, "--device", "cpu"]) == 1
+    which = ["--method", "diffiqa-r"] if command[0] == "score" else []
+    assert main([*command, *which, "--model", model, "--device", "cpu"]) == 1
     assert (
         "1 HEIC or HEIF picture (p/IMG_1.HEIC) left out: `pip install 'diffiqa-hf[heif]'`" in capsys.readouterr().err
     )
 
 
-@pytest.mark.parametrize(
-    "command", [["score", "p"], ["best", "p", "--group-by", "folder"], ["explain", "p"], ["calibrate", "p"]]
-)
+@COMMANDS
 def test_an_fr_model_that_is_not_taken_is_refused(model, tmp_path, monkeypatch, command, capsys):
     monkeypatch.chdir(tmp_path)
     for name in ("1.png", "2.png"):
         save_face(f"p/{name}")
     which = ["--method", "diffiqa-r", "--model", model] if command[0] == "score" else ["--model", model]
-    output = ["--output", "c.json"] if command[0] == "calibrate" else []
-    assert main([*command, *which, *output, "--fr-model", "no such model"]) == 2
+    assert main([*command, *which, "--fr-model", "no such model"]) == 2
     err = capsys.readouterr().err
     assert "takes no --fr-model" in err and err.count("diffiqa: ") == 1 + (command[0] == "best")
 

@@ -113,6 +113,10 @@ def test_a_quality_model_and_a_unet_with_a_prefix(tmp_path, prefix):
     [
         (without("fc.weight"), "no weights for fc.weight$"),
         (lambda tensors: tensors | {"fc2.weight": torch.zeros(3)}, "weights that no part of the network is for: fc2"),
+        (
+            lambda tensors: tensors | {"head.score.bias": torch.zeros(1)},
+            "is no .*no part of the network is for: head.s",
+        ),
         (lambda tensors: tensors | {"fc.weight": torch.zeros(16, 3)}, "another shape: fc.weight 16x3 instead of 16x"),
         (lambda tensors: {"x": torch.zeros(1)}, "no weights for bn1.bias, .* and [0-9]+ more; .*: x$"),
     ],
@@ -121,10 +125,17 @@ def test_missing_left_over_and_of_another_shape(tmp_path, changed, match):
     folder, pipe = fr_folder(tmp_path / "fr"), pipeline_folder(tmp_path / "pipe")
     change(folder, changed)
     change(pipe / "fr_model", changed)
-    with pytest.raises(LoadingError, match=match):
-        load_fr_model(folder)
+    for load in (load_fr_model, IResNetModel.from_pretrained, AutoModel.from_pretrained):
+        with pytest.raises(LoadingError, match=match):
+            load(folder)
     with pytest.raises(LoadingError, match=match):
         DifFIQAPipeline.from_pretrained(pipe)
+
+
+@torch.no_grad()
+def test_the_backbone_of_a_quality_model_is_an_fr_model(tmp_path):
+    expected = load_quality_model(quality_folder(tmp_path)).backbone(make_images(0)).embeddings
+    assert_close(load_fr_model(tmp_path)(make_images(0)).embeddings, expected)
 
 
 @pytest.mark.parametrize("changed", [{"depths": [1, 10**9, 1, 1]}, {"widths": [8, 60_000, 60_000, 8]}])

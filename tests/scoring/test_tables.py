@@ -33,6 +33,8 @@ def test_a_table_reads_the_same_in_every_format(tmp_path):
     [
         ("t.csv", "a,b\n1\n", "line 2: 1 values for 2 columns"),
         ("t.csv", "a,a\n1,2\n", "two columns have one name, 'a'"),
+        ("t.txt", "p/a b.jpg 0.5 0.7\np/c.jpg 1 2\n", "line 1: p/a b.jpg has two numbers, and nothing says which is"),
+        ("t.txt", "a.jpg,0.5,0.7\n", "line 1: a.jpg has two numbers"),
         ("t.csv", "version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "t.csv: a Git LFS pointer"),
         ("t.parquet", "version https://git-lfs.github.com/spec/v1\n", "t.parquet: a Git LFS pointer"),
         ("t.txt", "<!doctype html>\n<p>", "t.txt: an HTML or XML page"),
