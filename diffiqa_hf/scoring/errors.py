@@ -8,10 +8,13 @@ class LineError(ValueError):
     """An error whose message is one line of bounded length, whatever the names and values are that it quotes."""
 
     def __init__(self, message: str):
-        line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
-        if len(line) > LONGEST:
-            line = f"{line[: LONGEST - 250]} ... {line[-240:]}"
-        super().__init__(line)
+        super().__init__(one_line(message))
 
 
-__all__ = ["LineError"]
+def one_line(message: str) -> str:
+    """A message on one line of bounded length: the names of files that it quotes may hold anything."""
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 250]} ... {line[-240:]}"
+
+
+__all__ = ["LineError", "one_line"]

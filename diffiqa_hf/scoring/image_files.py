@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 
+from .errors import one_line
 from .names import FileKeys
 
 
@@ -94,8 +95,8 @@ def find_images(paths: Iterable[str], recursive: bool = False) -> FoundImages:
         else:
             walk.add(argument)
     found.files = list(walk.files.values())
-    found.problems += walk.unreadable()
-    found.notes += walk.left_out()
+    found.problems = list(map(one_line, [*found.problems, *walk.unreadable()]))
+    found.notes = list(map(one_line, walk.left_out()))
     return found
 
 

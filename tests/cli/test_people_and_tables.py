@@ -198,7 +198,7 @@ COMMANDS = pytest.mark.parametrize(
 @COMMANDS
 def test_heic_that_cannot_be_read_is_a_failure(model, tmp_path, monkeypatch, command, capsys):
     monkeypatch.chdir(tmp_path)
-    for seed in range(2):
+    for seed in range(2 if command[0] == "calibrate" else 1):
         save_face(f"p/{seed}.png", seed)
     Path("p/IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
     which = ["--method", "diffiqa-r"] if command[0] == "score" else []

@@ -183,6 +183,7 @@ def test_names(folder, made):
 @fuzzed(st.lists(st.tuples(PATHS, st.sampled_from(["file", "folder", "link", "pipe"]), PATHS), max_size=6))
 def test_folders(folder, made):
     root = folder / "root"
+    shutil.rmtree(root, ignore_errors=True)  # of the input before
     root.mkdir()
     for name, kind, target in made:
         path = os.path.normpath(os.path.join(root, name.replace("\0", "").replace("..", "")))
@@ -200,8 +201,7 @@ def test_folders(folder, made):
             continue  # not a name on this disk, or taken
     found = find_images([str(root), "root/1.jpg", "root"], recursive=True)
     assert len(set(found.files)) == len(found.files)
-    assert all("\n" not in line or "\n" in str(made) for line in (*found.problems, *found.notes))
-    shutil.rmtree(root)
+    assert all(line.isprintable() and len(line) < 2000 for line in (*found.problems, *found.notes))
 
 
 @st.composite
