@@ -6,7 +6,6 @@ import os
 import shutil
 from pathlib import Path
 
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
@@ -14,6 +13,7 @@ from ..models import DifFIQAUNetModel
 from ..models.loading import LoadingError, load_pretrained, named_faults
 from .checkpoint import check_dest, written_beside
 from .errors import CheckpointError
+from .loading import read_checkpoint
 from .networks import load_fr_model, load_quality_model
 
 
@@ -24,7 +24,8 @@ def unwrap_folder(
     Writes the folder once more with the names that its network has. What else is in it is copied.
 
     Args:
-        source: A folder with `config.json` and safetensors.
+        source: A folder with `config.json` and safetensors, or weights as transformers and diffusers pickled them,
+            which are written as safetensors.
         dest: The folder to write; with `overwrite` it may be `source`.
         overwrite (`bool`, *optional*, defaults to `False`): Whether a model in `dest` is replaced.
 
@@ -49,25 +50,32 @@ def unwrap_folder(
             raise CheckpointError(str(error)) from error
     else:
         raise CheckpointError("a folder that is loaded as it is: there is nothing to convert")
+    safe = any(source.glob("*.safetensors"))  # beside them the libraries read no pickles
     with written_beside(dest.resolve()) as folder:
         for path in source.iterdir():
             if path.is_dir():
                 shutil.copytree(path, folder / path.name)
-            elif path.suffix == ".safetensors":
-                with safe_open(path, framework="pt") as file:
-                    tensors = {name.removeprefix(prefix): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                    save_file(tensors, folder / path.name, metadata=file.metadata() or {"format": "pt"})
-            elif path.name.endswith(".safetensors.index.json"):
+            elif safe and ".bin" in path.suffixes:
+                continue
+            elif path.suffix == ".safetensors" or (path.suffix == ".bin" and "pytorch_model" in path.name):
+                tensors = {name.removeprefix(prefix): x.clone() for name, x in read_checkpoint(path).items()}
+                save_file(tensors, folder / _safe_name(path.name), metadata={"format": "pt"})
+            elif path.name.endswith((".safetensors.index.json", ".bin.index.json")):
                 index = json.loads(path.read_text(encoding="utf-8"))
-                index["weight_map"] = {name.removeprefix(prefix): file for name, file in index["weight_map"].items()}
-                (folder / path.name).write_text(json.dumps(index, indent=2), encoding="utf-8")
-            elif path.suffix != ".bin":
+                files = {name.removeprefix(prefix): _safe_name(file) for name, file in index["weight_map"].items()}
+                (folder / _safe_name(path.name)).write_text(json.dumps({**index, "weight_map": files}, indent=2))
+            else:
                 shutil.copyfile(path, folder / path.name)
         try:
             model = _load(folder)
         except LoadingError as error:
             raise CheckpointError(str(error).replace(str(folder), str(source))) from error
     return model, prefix
+
+
+def _safe_name(name: str) -> str:
+    """What the libraries call a file of weights as safetensors: `model.safetensors` for `pytorch_model.bin`."""
+    return name.removeprefix("pytorch_").replace(".bin", ".safetensors") if ".bin" in name else name
 
 
 def _load(folder: Path) -> nn.Module:

@@ -93,6 +93,32 @@ def test_a_prefix_is_named_and_taken_off(tmp_path, capsys, prefix):
     assert "there is nothing to convert" in capsys.readouterr().err
 
 
+@torch.no_grad()
+def test_pickled_weights_lose_their_prefix_and_become_safetensors(tmp_path):
+    folder, expected = fr_folder(tmp_path / "fr"), load_fr_model(fr_folder(tmp_path / "whole"))(make_images(0))
+    tensors = with_prefix("module.")(load_file(folder / "model.safetensors"))
+    (folder / "model.safetensors").unlink()
+    torch.save(tensors, folder / "pytorch_model.bin")
+    (folder / "training_args.bin").write_bytes(b"\x80\x02anything")
+    assert main(["convert", str(folder), str(tmp_path / "new")]) == 0
+    assert sorted(path.name for path in (tmp_path / "new").glob("*")) == [
+        *("config.json", "model.safetensors", "preprocessor_config.json", "training_args.bin"),
+    ]
+    assert_close(load_fr_model(tmp_path / "new")(make_images(0)).embeddings, expected.embeddings)
+    # In shards.
+    names = list(tensors)
+    parts = {f"pytorch_model-0000{i}-of-00002.bin": names[i - 1 :: 2] for i in (1, 2)}
+    (folder / "pytorch_model.bin").unlink()
+    for file, names in parts.items():
+        torch.save({name: tensors[name] for name in names}, folder / file)
+    weight_map = {name: file for file, names in parts.items() for name in names}
+    index = json.dumps({"metadata": {"total_size": 1}, "weight_map": weight_map})
+    (folder / "pytorch_model.bin.index.json").write_text(index)
+    assert main(["convert", str(folder), str(tmp_path / "shards")]) == 0
+    assert not list((tmp_path / "shards").glob("pytorch*"))
+    assert_close(load_fr_model(tmp_path / "shards")(make_images(0)).embeddings, expected.embeddings)
+
+
 @pytest.mark.parametrize("prefix", PREFIXES)
 def test_a_quality_model_and_a_unet_with_a_prefix(tmp_path, prefix):
     for folder, name in ((quality_folder(tmp_path / "quality"), ""), (pipeline_folder(tmp_path / "pipe"), "unet")):
