@@ -79,6 +79,35 @@ class FoundImages:
         return iter((self.files, self.problems))
 
 
+def linked_folders(folder: str) -> list[str]:
+    """
+    The links in a folder, at any depth, to folders that are not in it, each once: a glob does not look into them, as
+    [`find_images`] does. Hidden ones and those of tools are left out.
+    """
+
+    def place(path: str) -> tuple[int, int]:
+        status = os.stat(path)
+        return status.st_dev, status.st_ino
+
+    seen: set[tuple[int, int]] = set()
+    links: list[str] = []
+    found: list[str] = []
+    above = os.path.realpath(folder) + os.sep
+
+    def look_into(top: str) -> None:
+        for path, folders, _ in os.walk(top):
+            seen.add(place(path))
+            inside = (os.path.join(path, name) for name in sorted(folders) if not is_hidden(name))
+            links.extend(filter(os.path.islink, inside))
+
+    look_into(folder)
+    for link in links:  # to which those of linked folders come
+        if place(link) not in seen and not above.startswith(os.path.realpath(link) + os.sep):
+            found.append(link)
+            look_into(link)
+    return found
+
+
 def find_images(paths: Iterable[str], recursive: bool = False) -> FoundImages:
     """The images that files and folders stand for.
 
@@ -188,4 +217,4 @@ def _some(paths: list[str], one: str, many: str | None = None) -> str:
     return f"1 {one} ({paths[0]})" if len(paths) == 1 else f"{len(paths):,} {many or one + 's'} (such as {paths[0]})"
 
 
-__all__ = ["FoundImages", "find_images", "image_endings", "is_hidden"]
+__all__ = ["FoundImages", "find_images", "image_endings", "is_hidden", "linked_folders"]

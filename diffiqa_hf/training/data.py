@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from ..file_utils import file_fault, write_text
 from ..image_processing_face import FaceImageError, FaceImageProcessor, load_image
 from ..scoring.image_columns import as_image, check_image_column, without_image
-from ..scoring.image_files import image_endings, is_hidden
+from ..scoring.image_files import image_endings, is_hidden, linked_folders
 
 
 if TYPE_CHECKING:
@@ -61,8 +61,9 @@ def face_dataset_source(
     if train_data_dir is not None:
         if not os.path.isdir(train_data_dir):
             raise NotADirectoryError(f"--train_data_dir {train_data_dir} is no folder")
-        pattern = os.path.join(glob.escape(os.path.abspath(train_data_dir)), "**")
-        return {"path": "imagefolder", "data_files": {name: [pattern]}}
+        folder = os.path.abspath(train_data_dir)
+        patterns = [os.path.join(glob.escape(path), "**") for path in (folder, *linked_folders(folder))]
+        return {"path": "imagefolder", "data_files": {name: patterns}}
     for path in filter(os.path.isfile, train_parquet):
         if reason := file_fault(path):
             raise ValueError(f"{path}: {reason}")
@@ -137,8 +138,8 @@ def fingerprint_files(files: list[str]) -> str:
 def _leave_out_tools(builder: Any, source: dict) -> None:
     """Has a folder hold the images that every command finds in it, and none of those that systems and tools leave."""
     endings = builder.EXTENSIONS = sorted({*builder.EXTENSIONS, *image_endings()})
-    for name, (pattern,) in source["data_files"].items():
-        folder = re.sub(r"\[([*?[])\]", r"\1", os.path.dirname(pattern))  # which glob.escape has changed
+    for name, patterns in source["data_files"].items():
+        folder = re.sub(r"\[([*?[])\]", r"\1", os.path.dirname(patterns[0]))  # which glob.escape has changed
         files = builder.config.data_files[name]
         kept = [file for file in files if not any(map(is_hidden, os.path.relpath(file, folder).split(os.sep)))]
         if not any(file.lower().endswith((*endings, ".zip")) for file in kept):

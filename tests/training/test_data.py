@@ -59,6 +59,19 @@ def test_no_name_of_a_split_hides_faces(tmp_path, names):
     assert part["image"][:] == faces["image"][:3]
 
 
+def test_people_may_be_links_to_folders_elsewhere(tmp_path):
+    for name, face in (("faces/bob", 0), ("store/ann", 1), ("store/[eve]", 2), ("faces/@eaDir", 3)):
+        (tmp_path / name).mkdir(parents=True)
+        shutil.copy(FACES[face], tmp_path / name / "1.jpg")
+    links = {"faces/ann": "store/ann", "faces/bobby": "faces/bob", "faces/bob/up": "faces", "faces/all": "."}
+    links |= {"faces/twice": "store/ann", "store/ann/eve": "store/[eve]", "faces/gone": "nowhere", "faces/.x": "store"}
+    for link, target in links.items():
+        (tmp_path / link).symlink_to(tmp_path / target)
+    faces = faces_of(tmp_path, "--train_data_dir", tmp_path / "faces")
+    found = [os.path.relpath(image["path"], tmp_path / "faces") for image in faces["image"]]
+    assert sorted(found) == ["ann/1.jpg", "ann/eve/1.jpg", "bob/1.jpg"]
+
+
 def test_files_of_systems_and_tools_are_nobody_s_faces(tmp_path):
     names = (
         "ann/1.jpg",
