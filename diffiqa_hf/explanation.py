@@ -69,6 +69,7 @@ class FaceExplanation:
     level: FNMRLevel | None = field(default=None)
 
 
+@torch.inference_mode(False)  # it goes by gradients, wherever it is called
 def explain(
     model: DifFIQAPipeline | torch.nn.Module,
     image: Any,

@@ -628,6 +628,9 @@ def _load_components(folder: Path, kwargs: dict[str, Any]) -> dict[str, Any]:
     our components that lie beside their code, as `diffiqa_hf.hub` puts it there for `DiffusionPipeline`: from the
     package, so that no code of the folder is run.
     """
+    if not (folder / "model_index.json").exists():
+        other = "; it has the config.json of a single model" if (folder / "config.json").exists() else ""
+        raise LoadingError(f"{folder} is no pipeline: it has no model_index.json{other}")
     index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     found = {}
     for name, entry in index.items():

@@ -132,6 +132,15 @@ def test_an_explanation_leaves_the_pipeline_as_it_was(pipe, face):
         assert np.abs(explain(pipe, face).attribution).sum() > 0
 
 
+def test_an_explanation_is_made_where_gradients_are_off(pipe, model, face, processor):
+    for explained, extra in ((pipe, {}), (model, {"image_processor": processor})):
+        expected = explain(explained, face, **extra)
+        for without in (torch.no_grad, torch.inference_mode):
+            with without():
+                found = explain(explained, face, **extra)
+            assert_close(found.attribution, expected.attribution)
+
+
 def test_percentile_and_level_of_a_calibrated_pipeline(pipe, face):
     score = pipe(face).scores.item()
     pipe.calibration = fit_calibration([score - 0.1, score, score + 0.1], settings=pipe.calibration_settings())

@@ -200,7 +200,9 @@ class FaceQualityMethod(CalibrationMixin):
     ) -> list[FaceQualityRecord]:
         todo = [(record, face) for record, face in batch if face is not None]
         if todo:
-            raw, terms = self._raw_scores(torch.stack([face for _, face in todo]), seed)
+            # A method that goes by gradients has them wherever it is called; the others take none by themselves.
+            with torch.inference_mode(False), torch.enable_grad():
+                raw, terms = self._raw_scores(torch.stack([face for _, face in todo]), seed)
             raw = raw.double().cpu()
             scores = -raw if self.card.lower_is_better else raw
             if self.card.lower_is_better:

@@ -157,6 +157,13 @@ def test_missing_left_over_and_of_another_shape(tmp_path, changed, match):
         DifFIQAPipeline.from_pretrained(pipe)
 
 
+def test_a_folder_of_another_kind_is_called_so(tmp_path):
+    with pytest.raises(LoadingError, match=f"^{tmp_path} is no pipeline: it has no model_index.json$"):
+        DifFIQAPipeline.from_pretrained(tmp_path)
+    with pytest.raises(LoadingError, match="no model_index.json; it has the config.json of a single model$"):
+        DifFIQAPipeline.from_pretrained(quality_folder(tmp_path))
+
+
 @torch.no_grad()
 def test_the_backbone_of_a_quality_model_is_an_fr_model(tmp_path):
     expected = load_quality_model(quality_folder(tmp_path)).backbone(make_images(0)).embeddings

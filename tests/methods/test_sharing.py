@@ -41,6 +41,16 @@ def test_several_threads_get_the_scores_of_one(make_method, faces, often_switche
 
 
 @every_method
+def test_a_server_may_call_without_gradients(make_method, faces, name):
+    method = make_method(name)
+    expected = method(faces).scores
+    for without in (torch.no_grad, torch.inference_mode):
+        with without():
+            found = method(faces).scores
+        torch.testing.assert_close(found.clone(), expected, atol=tolerance(expected), rtol=0)
+
+
+@every_method
 @pytest.mark.parametrize("after", [False, True])
 def test_a_network_in_training_mode_is_read_in_evaluation_mode_and_left_as_it_was(
     make_method, make_network, faces, name, after
