@@ -42,7 +42,7 @@ from diffiqa_hf.image_processing_face import face_to_pixels, load_image, pixels_
 from diffiqa_hf.scoring.image_columns import as_image
 from diffiqa_hf.training.batches import ShuffledKeys, training_batches
 from diffiqa_hf.training.checkpoints import TrainingState, find_checkpoint, go_on_from, save_checkpoint, trained_copy
-from diffiqa_hf.training.data import ROW, read_face, training_faces
+from diffiqa_hf.training.data import ROW, faces_digest, read_face, training_faces
 from diffiqa_hf.training.held_out import split_people
 from diffiqa_hf.training.run import (
     add_data_arguments,
@@ -231,7 +231,8 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
     unet.to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(unet.parameters(), lr=args.learning_rate, betas=(0.9, args.adam_beta2))
     unet, optimizer = accelerator.prepare(unet, optimizer)
-    progress_state = TrainingState(ema, people_out, {"seed": args.seed}, len(dataset))
+    order = faces_digest(dataset, args.image_column)
+    progress_state = TrainingState(ema, people_out, {"seed": args.seed}, len(dataset), order)
     accelerator.register_for_checkpointing(progress_state)
     go_on_from(resume, accelerator, progress_state, optimizer)
     accumulate = args.gradient_accumulation_steps

@@ -73,7 +73,7 @@ from diffiqa_hf.training.checkpoints import (
     save_checkpoint,
     trained_copy,
 )
-from diffiqa_hf.training.data import ROW, read_face, training_faces
+from diffiqa_hf.training.data import ROW, faces_digest, read_face, training_faces
 from diffiqa_hf.training.held_out import HeldOut, calibrate_held_out, people_of, predict, split_halves, split_people
 from diffiqa_hf.training.run import (
     add_data_arguments,
@@ -773,7 +773,8 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
     optimizer = torch.optim.Adam([group for group in groups if group["params"]])
     peaks = [group["lr"] for group in optimizer.param_groups]
     model, optimizer = accelerator.prepare(model, optimizer)
-    state = DistillationState(ema, left_out, args.best_by, {"seed": args.seed}, len(dataset))
+    order = faces_digest(everyone, args.image_column)
+    state = DistillationState(ema, left_out, args.best_by, {"seed": args.seed}, len(dataset), order)
     accelerator.register_for_checkpointing(state)
     go_on_from(resume, accelerator, state, optimizer)
     if resume is not None and state.position is not None and accelerator.is_main_process:

@@ -53,7 +53,7 @@ from diffiqa_hf.models import FacePreTrainedModel, MobileFaceNetModel
 from diffiqa_hf.scoring.embeddings import read_embeddings
 from diffiqa_hf.training.batches import ShuffledKeys, training_batches
 from diffiqa_hf.training.checkpoints import TrainingState, find_checkpoint, go_on_from, save_checkpoint, trained_copy
-from diffiqa_hf.training.data import ROW, read_face, training_faces
+from diffiqa_hf.training.data import ROW, faces_digest, read_face, training_faces
 from diffiqa_hf.training.held_out import people_of, predict, split_people
 from diffiqa_hf.training.losses import long_embeddings
 from diffiqa_hf.training.run import (
@@ -404,7 +404,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
     if margin_loss is not None:
         margin_loss = accelerator.prepare(margin_loss)
     fixed = {"seed": args.seed, "loss": args.loss, "optimizer": args.optimizer}
-    state = TrainingState(ema, people_out, fixed, len(faces))
+    state = TrainingState(ema, people_out, fixed, len(faces), faces_digest(everyone, args.image_column))
     accelerator.register_for_checkpointing(state)
     go_on_from(resume, accelerator, state, optimizer)
     place = (accelerator.process_index, accelerator.num_processes)

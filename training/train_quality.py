@@ -73,7 +73,7 @@ from diffiqa_hf.scoring.embeddings import read_embeddings
 from diffiqa_hf.scoring.image_columns import as_image
 from diffiqa_hf.training.batches import PeopleKeys, ShuffledKeys, training_batches
 from diffiqa_hf.training.checkpoints import TrainingState, find_checkpoint, go_on_from, save_checkpoint, trained_copy
-from diffiqa_hf.training.data import ROW, read_face, training_faces
+from diffiqa_hf.training.data import ROW, faces_digest, read_face, training_faces
 from diffiqa_hf.training.held_out import calibrate_held_out, people_of, predict, split_people
 from diffiqa_hf.training.losses import long_embeddings
 from diffiqa_hf.training.recipes import (
@@ -758,7 +758,8 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
     recipe, optimizer = accelerator.prepare(recipe, optimizer)
     by_people = args.recipe in PAIR_RECIPES
     fixed = {"seed": args.seed, "recipe": args.recipe, "optimizer": args.optimizer}
-    state = TrainingState(ema, people_out, fixed, None if by_people else len(faces))
+    order = faces_digest(everyone, args.image_column)
+    state = TrainingState(ema, people_out, fixed, None if by_people else len(faces), order)
     accelerator.register_for_checkpointing(state)
     go_on_from(resume, accelerator, state, optimizer)
     size, place = args.train_batch_size, (accelerator.process_index, accelerator.num_processes)

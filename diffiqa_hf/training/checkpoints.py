@@ -164,6 +164,7 @@ class TrainingState:
         heldout: Whom the run does not train on; a checkpoint with others is refused.
         fixed: Options that a run can't change on its way, such as `{"seed": 0}`; a checkpoint with others is refused.
         faces: How many the run trains on, where it goes through them epoch by epoch.
+        order: Which these are and in which order, as [`~diffiqa_hf.training.data.faces_digest`] has it.
     """
 
     def __init__(
@@ -172,8 +173,10 @@ class TrainingState:
         heldout: HeldOut = NOBODY,
         fixed: Mapping[str, Any] | None = None,
         faces: int | None = None,
+        order: str | None = None,
     ):
         self.ema, self.heldout, self.fixed, self.faces = ema, heldout, dict(fixed or {}), faces
+        self.order = order
         self.step = 0
         # In the order of diffiqa_hf.training.data: of faces, or of batches.
         self.position: int | None = 0
@@ -190,6 +193,7 @@ class TrainingState:
     def state_dict(self) -> dict:
         averages = None if self.ema is None else self.ema.state_dict()
         kept = {"step": self.step, "position": self.position, "faces": self.faces, "fixed": self.fixed}
+        kept["order"] = self.order
         return {**kept, "ema": averages, "heldout": asdict(self.heldout)}
 
     def load_state_dict(self, state: dict) -> None:
@@ -207,11 +211,15 @@ class TrainingState:
                     f"the checkpoint is that of a run with --{name} {value}, this one has {self.fixed[name]}"
                 )
         self.step, self.position = state["step"], state.get("position")
-        before = state.get("faces")
-        if self.position and before and self.faces and before != self.faces:
+        before, others = state.get("faces"), None not in (state.get("order"), self.order)
+        others = others and state["order"] != self.order
+        if self.position and before and self.faces and (before != self.faces or others):
             epoch = -(-self.position // before)
             self.position = epoch * self.faces
-            logger.warning(f"{before} faces were trained on then, {self.faces} are now: goes on with epoch {epoch}")
+            what = (
+                "in another order, or others among them, are now" if before == self.faces else f"{self.faces} are now"
+            )
+            logger.warning(f"{before} faces were trained on then, {what}: goes on with epoch {epoch}")
         if (self.ema is None) != (state["ema"] is None):
             raise ValueError("the checkpoint is that of a run with another --ema_decay")
         if self.ema is not None:

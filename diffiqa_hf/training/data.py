@@ -208,6 +208,26 @@ def training_faces(accelerator: Accelerator, args: argparse.Namespace):
     return without_broken(path, dataset), total
 
 
+def faces_digest(dataset, image_column: str) -> str:
+    """
+    16 hexadecimal digits that change with the faces of an undecoded dataset and their order, as far as the names of
+    their files and the sizes of what is in the dataset tell them; the same wherever it lies.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    digest = hashlib.sha256()
+    column = dataset.data.column(image_column)
+    for part in column.flatten() if pa.types.is_struct(column.type) else [column]:
+        for chunk in part.chunks:  # of which there may be more or fewer on another machine
+            if pa.types.is_string(chunk.type) or pa.types.is_large_string(chunk.type):
+                digest.update("".join(f"{os.path.basename(path or '')}\n" for path in chunk.to_pylist()).encode())
+            elif pa.types.is_binary(chunk.type) or pa.types.is_large_binary(chunk.type):
+                sizes = pc.fill_null(pc.binary_length(chunk), -1).cast(pa.int64())
+                digest.update(sizes.to_numpy(zero_copy_only=False).tobytes())
+    return digest.hexdigest()[:16]
+
+
 def record_broken(path: Path, builder: Any, dataset, split: str, image_column: str) -> None:
     """Reads every image of a split, unless the file has those of the same, and writes which can't be read."""
     files = fingerprint_files([file for part in data_files(builder).values() for file in part])

@@ -20,7 +20,14 @@ import diffiqa_hf.labelling.shards as label_shards
 from diffiqa_hf import FaceImageError, FaceImageProcessor
 from diffiqa_hf.labelling.shards import ParquetStream, open_faces, read_rows
 from diffiqa_hf.scoring.image_columns import as_image
-from diffiqa_hf.training.data import BROKEN_ROWS_FILE, ROW, face_dataset_source, read_face, training_faces
+from diffiqa_hf.training.data import (
+    BROKEN_ROWS_FILE,
+    ROW,
+    face_dataset_source,
+    faces_digest,
+    read_face,
+    training_faces,
+)
 from diffiqa_hf.training.held_out import people_of
 from diffiqa_hf.training.run import add_data_arguments
 
@@ -99,6 +106,27 @@ def test_sources_that_are_not_there(tmp_path):
         faces_of(tmp_path, "--train_data_dir", tmp_path / "none")
     with pytest.raises(ValueError, match="exactly one"):
         faces_of(tmp_path)
+
+
+def test_which_faces_there_are_and_in_which_order(tmp_path):
+    contents = [path.read_bytes() for path in FACES]
+
+    def digest(name: str, order: list[int], rows_of_a_group: int = 100) -> str:
+        rows = [{"bytes": contents[i], "path": f"/somewhere/{name}/{i}.jpg"} for i in order]
+        (tmp_path / name).mkdir(exist_ok=True)
+        pq.write_table(pa.table({"image": rows}), tmp_path / name / "x.parquet", row_group_size=rows_of_a_group)
+        return faces_digest(faces_of(tmp_path, "--train_parquet", tmp_path / name / "x.parquet"), "image")
+
+    assert digest("a", [0, 1, 2, 3]) == digest("b", [0, 1, 2, 3], 1) != digest("c", [0, 2, 1, 3])
+    assert digest("d", [0, 1, 2]) != digest("e", [0, 1, 3])
+    for name in ("one", "two"):
+        (tmp_path / "folder" / name).mkdir(parents=True)
+        shutil.copy(FACES[0], tmp_path / "folder" / name / f"{name}.jpg")
+    folder = faces_of(tmp_path, "--train_data_dir", tmp_path / "folder")
+    before = faces_digest(folder, "image")
+    assert faces_digest(faces_of(tmp_path, "--train_data_dir", tmp_path / "folder"), "image") == before
+    (tmp_path / "folder" / "two" / "two.jpg").rename(tmp_path / "folder" / "two" / "three.jpg")
+    assert faces_digest(faces_of(tmp_path, "--train_data_dir", tmp_path / "folder"), "image") != before
 
 
 # -- forms of columns -------------------------------------------------------------------------------------------------

@@ -98,6 +98,20 @@ def test_another_number_of_faces_goes_on_with_the_next_epoch(caplog):
     assert later.position == 3 * 12 and "10 faces were trained on then, 12 are now" in caplog.text
 
 
+def test_other_faces_or_another_order_go_on_with_the_next_epoch(caplog):
+    state = TrainingState(None, faces=10, order="a")
+    state.position = 23
+    for order in ("a", None):  # None: of an earlier version
+        later = TrainingState(None, faces=10, order=order)
+        later.load_state_dict(state.state_dict())
+        assert later.position == 23 and not caplog.text
+    later = TrainingState(None, faces=10, order="b")
+    later.load_state_dict(state.state_dict())
+    assert (
+        later.position == 30 and "in another order, or others among them, are now: goes on with epoch 3" in caplog.text
+    )
+
+
 def test_a_checkpoint_of_an_earlier_version_counts_by_its_steps():
     state = TrainingState(None)
     state.load_state_dict({"step": 3, "ema": None})
