@@ -54,6 +54,7 @@ from diffiqa_hf.training.run import (
 logger = logging.getLogger(__name__)
 
 RANK_TEMPERATURE = 0.1  # of labels, whose range is 1
+FACE_TEMPERATURE = 0.04  # of clean faces, whose labels lie close together
 SURE_FACE = 0.15  # a copy with a lower label may be past recognition: it says nothing of what a face is
 
 
@@ -84,6 +85,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     train.add_argument("--non_faces_per_batch", type=int, default=5, help="default: 5")
     train.add_argument("--twice_per_batch", type=int, default=10, help="images that are there twice (default: 10)")
     train.add_argument("--rank_loss_weight", type=float, default=0.3, help="over all pairs (default: 0.3)")
+    train.add_argument(
+        "--face_rank_loss_weight", type=float, default=0.0, help="over the pairs of clean faces, sharper (default: 0)"
+    )
     train.add_argument("--order_loss_weight", type=float, default=0.5, help="within a series (default: 0.5)")
     train.add_argument("--twice_loss_weight", type=float, default=1.0, help="of those twice there (default: 1)")
     train.add_argument("--face_loss_weight", type=float, default=0.1, help="of telling faces (default: 0.1)")
@@ -150,10 +154,12 @@ class Batches:
         return torch.from_numpy(images), torch.from_numpy(self.labels[rows]).float(), rows
 
 
-def pairwise_rank_loss(scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def pairwise_rank_loss(
+    scores: torch.Tensor, targets: torch.Tensor, temperature: float = RANK_TEMPERATURE
+) -> torch.Tensor:
     """RankNet (Burges et al., ICML 2005) over all pairs of a batch, with the labels' differences as probabilities."""
     pairs = torch.triu_indices(len(scores), len(scores), 1, device=scores.device)
-    differences = [(values[pairs[0]] - values[pairs[1]]) / RANK_TEMPERATURE for values in (scores, targets)]
+    differences = [(values[pairs[0]] - values[pairs[1]]) / temperature for values in (scores, targets)]
     return F.binary_cross_entropy_with_logits(differences[0], differences[1].sigmoid())
 
 
@@ -267,6 +273,12 @@ def train(args: argparse.Namespace) -> None:
             + args.twice_loss_weight * (scores[once:] - scores[first]).abs().mean()
             + args.face_loss_weight * F.binary_cross_entropy_with_logits(logits[sure], is_face.to(sure.device)[sure])
         )
+        if args.face_rank_loss_weight:
+            clean = torch.from_numpy((pool.table["kind"].to_numpy()[rows[:once]] == "face").nonzero()[0])
+            clean = clean.to(scores.device)
+            loss = loss + args.face_rank_loss_weight * pairwise_rank_loss(
+                scores[clean], wanted[clean], FACE_TEMPERATURE
+            )
         check_loss(loss, state.step, rows)
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(model.parameters(), 5.0)

@@ -139,6 +139,7 @@ def test_training_makes_a_model_that_tells_faces(folder, tmp_path):
     args = ["--pool", str(folder / "pool"), "--fr_model", "teacher", "--model_config", str(config)]
     args += ["--series_per_batch", "2", "--faces_per_batch", "2", "--non_faces_per_batch", "2"]
     args += ["--twice_per_batch", "2", "--checkpointing_steps", "1", "--validation_steps", "0"]
+    args += ["--face_rank_loss_weight", "0.3"]
     train_on_pool.main([*args, "--max_train_steps", "3", "--output_dir", str(tmp_path / "straight")])
     train_on_pool.main([*args, "--max_train_steps", "3", "--output_dir", str(tmp_path / "run")])
     for checkpoint in ("checkpoint-3",):
@@ -154,10 +155,18 @@ def test_training_makes_a_model_that_tells_faces(folder, tmp_path):
 
 
 def test_the_order_of_a_series_is_a_loss():
-    torch = pytest.importorskip("torch")
     labels = torch.tensor([[0.9, 0.7, 0.4]])
     right, wrong = torch.tensor([[0.8, 0.6, 0.3]]), torch.tensor([[0.8, 0.6, 0.7]])
     assert train_on_pool.order_loss(right, labels) == 0 < train_on_pool.order_loss(wrong, labels)
+
+
+def test_the_order_of_clean_faces_counts_where_their_labels_lie_close_together():
+    labels, wrong = torch.tensor([0.90, 0.88]), torch.tensor([0.88, 0.90])
+    wide, sharp = (
+        [train_on_pool.pairwise_rank_loss(scores, labels, temperature) for scores in (labels, wrong)]
+        for temperature in (train_on_pool.RANK_TEMPERATURE, train_on_pool.FACE_TEMPERATURE)
+    )
+    assert 0 < wide[1] - wide[0] < sharp[1] - sharp[0]
 
 
 def test_a_student_moves_towards_its_teacher(folder, tmp_path):
