@@ -317,7 +317,7 @@ def _similarities(args: argparse.Namespace, scores: _Scores, pairs, used):
 
 def _embed(args: argparse.Namespace, names: Sequence[str]):
     from ..conversion.networks import load_fr_model
-    from ..evaluation.study.runner import embed_images
+    from ..evaluation.study.embedding import embed_images
     from ..image_processing_face import FaceImageProcessor
     from ..scoring.names import existing_file
 

@@ -10,7 +10,7 @@ import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from accelerate import Accelerator
@@ -20,10 +20,6 @@ from ..file_utils import file_fault, write_text
 from ..image_processing_face import FaceImageError, FaceImageProcessor, load_image
 from ..scoring.image_columns import as_image, check_image_column, without_image
 from ..scoring.image_files import image_endings, is_hidden, linked_folders
-
-
-if TYPE_CHECKING:
-    pass
 
 
 logger = logging.getLogger(__name__)

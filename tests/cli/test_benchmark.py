@@ -23,10 +23,12 @@ from diffiqa_hf.cli import benchmark
 from diffiqa_hf.cli.errors import CommandError
 from diffiqa_hf.evaluation import EDCProtocol, compare_embeddings, edc_curve
 from diffiqa_hf.evaluation.pair_sampling import sample_pairs
+from diffiqa_hf.evaluation.study.cache import CacheEntry
 from diffiqa_hf.evaluation.study.config import BenchmarkConfig, ConfigError, StudyConfig
+from diffiqa_hf.evaluation.study.embedding import embed_images
 from diffiqa_hf.evaluation.study.images import open_benchmark
 from diffiqa_hf.evaluation.study.report import paper_figures
-from diffiqa_hf.evaluation.study.runner import FACES, StudyRunner, _Entry, embed_images
+from diffiqa_hf.evaluation.study.runner import FACES, StudyRunner
 from diffiqa_hf.methods import CARDS, load_method
 
 
@@ -348,7 +350,7 @@ def test_processes_share_the_images_without_talking(setup, done, monkeypatch):
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_each_shard_is_of_one_process(tmp_path, count):
-    entry = _Entry(tmp_path, {"what": "test"}, 23, 5)
+    entry = CacheEntry(tmp_path, {"what": "test"}, 23, 5)
     rows = []
     for process in range(count):
         entry.compute(lambda part: rows.append(part) or {"errors": np.zeros(len(part))}, (process, count), NO_BAR)
@@ -724,7 +726,7 @@ def test_an_unknown_term(setup, done, tmp_path):
 def test_templates_are_pooled(setup, tmp_path):
     """Embeddings of templates are sums over the media that can be read; one without any is in no pair."""
     from diffiqa_hf.evaluation.benchmarks import Benchmark
-    from diffiqa_hf.evaluation.study.runner import _compare
+    from diffiqa_hf.evaluation.study.units import compare_units
 
     rows = {"image": [None] * 6, "file": list("abcdef"), "identity": list("xxxyyz")}
     images = datasets.Dataset.from_dict({**rows, "template": [1, 1, 2, 3, 3, 4], "media": [1, 2, 3, 4, 5, 6]})
@@ -734,7 +736,7 @@ def test_templates_are_pooled(setup, tmp_path):
     embeddings = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
     embeddings[[1, 5]] = np.nan
     errors = np.array(["", "truncated", "", "", "", "empty"])
-    similarities, kept, remaining, notes = _compare(templates, {"embeddings": embeddings, "errors": errors})
+    similarities, kept, remaining, notes = compare_units(templates, {"embeddings": embeddings, "errors": errors})
     units = np.stack([embeddings[0], embeddings[2], embeddings[3] + embeddings[4]])
     units /= np.linalg.norm(units, axis=1, keepdims=True)
     np.testing.assert_allclose(
@@ -746,14 +748,16 @@ def test_templates_are_pooled(setup, tmp_path):
 
 def test_embeddings_of_zero_are_in_no_pair_and_are_told(setup):
     from diffiqa_hf.evaluation.benchmarks import Benchmark
-    from diffiqa_hf.evaluation.study.runner import _compare
+    from diffiqa_hf.evaluation.study.units import compare_units
 
     rows = {"image": [None] * 4, "file": list("abcd"), "identity": list("xxyy")}
     pairs = np.array([[0, 1], [0, 2], [1, 2], [2, 3]], np.int32)
     benchmark = Benchmark("b", datasets.Dataset.from_dict(rows), pairs, np.array([True, False, False, True]))
     embeddings = np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32)
     embeddings[[1, 3]] = 0
-    similarities, mated, remaining, notes = _compare(benchmark, {"embeddings": embeddings, "errors": np.full(4, "")})
+    similarities, mated, remaining, notes = compare_units(
+        benchmark, {"embeddings": embeddings, "errors": np.full(4, "")}
+    )
     assert remaining.tolist() == [[0, 2]] and mated.tolist() == [False] and len(similarities) == 1
     assert notes == [
         "The embeddings of 2 images are zero (the first is that of b), which have no direction to compare, and 3 of 4 "

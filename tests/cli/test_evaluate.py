@@ -261,7 +261,7 @@ def test_an_fr_model_embeds_the_images(tmp_path):
     import torch
 
     from diffiqa_hf import MobileFaceNetConfig, MobileFaceNetModel
-    from diffiqa_hf.evaluation.study.runner import embed_images
+    from diffiqa_hf.evaluation.study.embedding import embed_images
 
     torch.manual_seed(0)
     stages = [[8, 8, 1, 2], [8, 8, 1, 2], [8, 8, 1, 2]]
