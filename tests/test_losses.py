@@ -20,9 +20,9 @@ from diffiqa_hf.losses import (
     CurricularFaceLoss,
     MagFaceLoss,
     MarginLoss,
-    add_angle_monotonic,
     sample_classes,
 )
+from diffiqa_hf.losses.margin import add_angle_monotonic
 
 
 LOSSES = {

@@ -414,7 +414,8 @@ def _write(args: argparse.Namespace, evaluation) -> None:
         write_text(args.output / "results.csv", results_csv([evaluation]))
         write_text(args.output / "edc.csv", curves_csv([evaluation]))
         if not args.no_plot:
-            from ..evaluation.plots import plot_edc, save_figure
+            from ..evaluation.figures import save_figure
+            from ..evaluation.plots import plot_edc
 
             save_figure(plot_edc([replace(evaluation, fr_model="")]), args.output / "edc")
     except OSError as error:

@@ -7,16 +7,9 @@ from PIL import Image
 
 from diffiqa_hf.evaluation import EDCProtocol
 from diffiqa_hf.evaluation.comparison import evaluate_methods
-from diffiqa_hf.evaluation.plots import (
-    MAX_POINTS,
-    plot_edc,
-    plot_faces,
-    plot_scores,
-    plot_time,
-    save_figure,
-    style_of,
-    thin_curve,
-)
+from diffiqa_hf.evaluation.figures import save_figure, style_of
+from diffiqa_hf.evaluation.plots import MAX_POINTS, plot_edc, plot_faces, plot_scores, thin_curve
+from diffiqa_hf.evaluation.time_plot import plot_time
 
 
 pytest.importorskip("matplotlib")

@@ -259,7 +259,9 @@ def write_report(study: Study, folder: str | os.PathLike, pictures: bool = True)
 
 
 def _write_pictures(study: Study, folder: Path) -> tuple[list[Path], dict[str, Any]]:
-    from ..plots import plot_edc, plot_faces, plot_scores, plot_time, save_figure
+    from ..figures import save_figure
+    from ..plots import plot_edc, plot_faces, plot_scores
+    from ..time_plot import plot_time
 
     figures = {}
     for number_, (protocol, evaluations) in enumerate(study.evaluations.items()):
@@ -350,7 +352,8 @@ def _page(study: Study, sections: Mapping[str, Sequence[Table]], drawn: Mapping[
 
 def _page_data(study: Study) -> dict[str, Any]:
     """What the script of the page draws."""
-    from ..plots import style_of, thin_curve
+    from ..figures import style_of
+    from ..plots import thin_curve
 
     panels = []
     for protocol, evaluations in study.evaluations.items():

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...file_utils import write_text
 from ..comparison import plain
-from ..plots import _figure, _style, save_figure, style_of
+from ..figures import in_style, new_figure, save_figure, style_of
 from ..tables import Cell, Table, number, to_markdown
 from .damages import STRENGTHS
 from .panel import ABOVE_LIMIT, COPY_LIMIT, PERCENTILE_LIMIT, SPEARMAN_LIMIT, TrustResult
@@ -141,8 +141,8 @@ def plot_strengths(results: Mapping[str, TrustResult], columns: int = 4) -> Figu
     """A panel for each kind of damage: median over the faces of the score's percentile among the clean faces."""
     kinds = _kinds(results)
     rows = math.ceil(len(kinds) / columns)
-    figure = _figure(2.6 * columns, 2.1 * rows + 0.25 * math.ceil(len(results) / columns))
-    with _style():
+    figure = new_figure(2.6 * columns, 2.1 * rows + 0.25 * math.ceil(len(results) / columns))
+    with in_style():
         axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
         strengths = (0, *STRENGTHS)
         lines = {}
