@@ -103,7 +103,8 @@ def _load(folder: Path, kind: str) -> dict[str, Any]:
                 raise HubError(f"{shard['file']} has another number of rows than the manifest says")
         return {}
     if kind == "diffiqa":
-        from ..pipeline_diffiqa import NETWORKS, DifFIQAPipeline
+        from ..pipeline_diffiqa import DifFIQAPipeline
+        from ..pipeline_loading import NETWORKS
 
         pipe = DifFIQAPipeline.from_pretrained(folder, local_files_only=True, use_safetensors=True)
         return {name: getattr(pipe, name) for name in NETWORKS}
