@@ -41,7 +41,7 @@ from tqdm.auto import tqdm
 from diffiqa_hf import FaceImageError, FaceImageProcessor, fold
 from diffiqa_hf.conversion.networks import load_fr_model
 from diffiqa_hf.hub import check_hub_arguments, push_when_asked
-from diffiqa_hf.labelling.labeller import DEGRADED_COLUMN, find_sources, fingerprint
+from diffiqa_hf.labelling.labeller import find_sources, fingerprint
 from diffiqa_hf.labelling.shards import (
     LabelFolder,
     Share,
@@ -55,7 +55,7 @@ from diffiqa_hf.labelling.shards import (
     read_rows,
 )
 from diffiqa_hf.models import FacePreTrainedModel
-from diffiqa_hf.scoring.image_columns import as_image
+from diffiqa_hf.scoring.image_columns import DEGRADED_COLUMN, as_image
 from diffiqa_hf.training.data import source_of
 from diffiqa_hf.training.held_out import find_people
 from diffiqa_hf.training.recipes.labels import centre_labels

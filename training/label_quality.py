@@ -33,7 +33,6 @@ from diffiqa_hf.degradations import degrade_face
 from diffiqa_hf.hub import check_hub_arguments, push_when_asked
 from diffiqa_hf.image_processing_face import face_to_pixels
 from diffiqa_hf.labelling.labeller import (
-    DEGRADED_COLUMN,
     ERROR_COLUMN,
     LABEL_COLUMNS,
     ROWS_AT_A_TIME,
@@ -53,7 +52,7 @@ from diffiqa_hf.labelling.shards import (
     set_images,
     split_rows,
 )
-from diffiqa_hf.scoring.image_columns import as_image
+from diffiqa_hf.scoring.image_columns import DEGRADED_COLUMN, as_image
 from diffiqa_hf.training.data import source_of
 from diffiqa_hf.training.run import add_skip_argument, add_source_arguments, full_disk_in_one_line
 

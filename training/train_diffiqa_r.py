@@ -3,7 +3,7 @@
 Distils quality labels into a face recognition (FR) model with a head that gives the quality in a single pass:
 DifFIQA(R), section 3.6 of the paper (Babnik et al., IJCB 2023), and eDifFIQA (Babnik et al., TBIOM 2024).
 
-    accelerate launch training/train_diffiqa_r.py --train_parquet runs/labels/data/*.parquet \\
+    accelerate launch training/train_diffiqa_r.py --train_parquet runs/labels/data/*.parquet \
         --model_name_or_path fr_model/ --output_dir runs/diffiqa-r
 
 The labels are what training/label_quality.py and training/label_centres.py write, or the weighted mean of several of
@@ -27,7 +27,6 @@ enough pairs also which FNMR to expect. A run that was stopped goes on with `--r
 """
 
 import argparse
-import copy
 import json
 import logging
 import math
@@ -36,45 +35,32 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
-from scipy.stats import bootstrap, rankdata, spearmanr
-from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 from transformers import AutoConfig
 
-from diffiqa_hf import AutoModelForFaceQuality, FaceImageProcessor
-from diffiqa_hf.alignment import align_face, arcface_template, similarity_transform
-from diffiqa_hf.calibration import Calibration
+from diffiqa_hf import AutoModelForFaceQuality
 from diffiqa_hf.conversion.networks import load_quality_model
-from diffiqa_hf.degradations import degrade_face
-from diffiqa_hf.evaluation import bootstrap_pauc, compare_embeddings, edc_curve
-from diffiqa_hf.file_utils import replace_folder
-from diffiqa_hf.hub import (
-    ResultFacts,
-    add_hub_arguments,
-    check_hub_arguments,
-    push_when_asked,
-    record_training,
-    training_facts,
-)
-from diffiqa_hf.image_processing_face import face_to_pixels, pixels_to_face
-from diffiqa_hf.labelling.labeller import DEGRADED_COLUMN
-from diffiqa_hf.methods.regression import method_of
+from diffiqa_hf.hub import add_hub_arguments, check_hub_arguments, push_when_asked, record_training, training_facts
 from diffiqa_hf.models import FacePreTrainedModel
 from diffiqa_hf.models.loading import named_faults
 from diffiqa_hf.scoring.embeddings import read_embeddings
+from diffiqa_hf.scoring.image_columns import DEGRADED_COLUMN
 from diffiqa_hf.training.batches import ShuffledKeys, training_batches
-from diffiqa_hf.training.checkpoints import (
-    TrainingState,
-    find_checkpoint,
-    go_on_from,
-    restore_best,
-    save_checkpoint,
-    trained_copy,
+from diffiqa_hf.training.checkpoints import find_checkpoint, go_on_from, restore_best, save_checkpoint, trained_copy
+from diffiqa_hf.training.data import ROW, faces_digest, training_faces
+from diffiqa_hf.training.distillation import (
+    BEST_BY,
+    DistillationState,
+    LabelledFaces,
+    embed_dataset,
+    make_centres,
+    optimize_labels,
+    pairwise_rank_loss,
 )
-from diffiqa_hf.training.data import ROW, faces_digest, read_face, training_faces
-from diffiqa_hf.training.held_out import HeldOut, calibrate_held_out, people_of, predict, split_halves, split_people
+from diffiqa_hf.training.held_out import people_of
+from diffiqa_hf.training.label_validation import Validation, find_halves, split_dataset
+from diffiqa_hf.training.labels import fit_labels, make_targets, read_labels
 from diffiqa_hf.training.run import (
     add_data_arguments,
     add_output_arguments,
@@ -83,13 +69,12 @@ from diffiqa_hf.training.run import (
     is_due,
     make_accelerator,
     positive,
-    save_array,
     start_tracker,
 )
+from diffiqa_hf.training.saving import save_trained
 
 
 logger = logging.getLogger(__name__)
-
 # What the authors' code has (LSIbabnikz/DifFIQA and LSIbabnikz/eDifFIQA), but for the constants of the normalisation,
 # which they take from the faces held out as well.
 _AUTHORS = {
@@ -119,11 +104,6 @@ PRESETS = {
         "centre_min_faces": 10,
     },
 }
-
-RANK_TEMPERATURE = 0.1  # of normalised labels, whose range is 1
-RANK_LEVELS = 101  # quantiles that a rank normalisation keeps
-BEST_BY = {"spearman": ("spearman", 1), "pauc": ("pauc_0.3", -1)}  # figure, and whether higher or lower is better
-MAX_COMPARED = 8000  # faces held out whose pairs, 32 million, are compared for the pAUC
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -302,233 +282,6 @@ def needs_embeddings(args: argparse.Namespace) -> bool:
     return bool(args.label_optimization or args.representation_weight)
 
 
-# -- labels -----------------------------------------------------------------------------------------------------------
-
-
-def fit_normalization(labels: np.ndarray, kind: str) -> dict:
-    """
-    The constants of a normalisation, as they stand in `config.quality_normalization`.
-
-    Args:
-        labels (`np.ndarray` of shape `(N,)`): Finite labels.
-        kind (`str`): `"minmax"`: `min` goes to 0 and `max` to 1. `"rank"`: the rank among the labels, given by
-            `values` and the `levels` in [0, 1] that they go to, linear between them. `"none"`.
-    """
-    if kind == "none":
-        return {"kind": kind}
-    if labels.min() == labels.max():
-        raise ValueError(f"all {len(labels)} labels are {labels.min()}: there is nothing to learn")
-    if kind == "minmax":
-        return {"kind": kind, "min": float(labels.min()), "max": float(labels.max())}
-    levels = np.linspace(0, 1, RANK_LEVELS)
-    values, place = np.unique(np.quantile(labels, levels), return_inverse=True)
-    # Many equal labels fill several quantiles, and go to their middle.
-    means = np.bincount(place, levels) / np.bincount(place)
-    return {"kind": kind, "values": values.tolist(), "levels": means.tolist()}
-
-
-def normalize(labels: np.ndarray, constants: dict) -> np.ndarray:
-    """Labels `(N,)` by the constants of [`fit_normalization`], float32; to [0, 1] unless the kind is `"none"`."""
-    if constants["kind"] == "minmax":
-        labels = np.clip((labels - constants["min"]) / (constants["max"] - constants["min"]), 0, 1)
-    elif constants["kind"] == "rank":
-        labels = np.interp(labels, constants["values"], constants["levels"])
-    return labels.astype(np.float32)
-
-
-def fit_labels(labels: np.ndarray, args: argparse.Namespace) -> dict:
-    """
-    `config.quality_normalization` for columns of labels `(N, C)`: of one what [`fit_normalization`] gives, of several
-    the kind `"weighted_mean"`, whose `columns` have that for each of them, with its `column` and `weight`.
-    """
-    parts = [fit_normalization(column, args.label_normalization) for column in labels.T]
-    if len(parts) == 1:
-        return parts[0]
-    named = zip(args.label_column, args.label_weights, parts, strict=True)
-    columns = [{"column": column, "weight": weight, **part} for column, weight, part in named]
-    return {"kind": "weighted_mean", "columns": columns}
-
-
-def make_targets(labels: np.ndarray, constants: dict) -> np.ndarray:
-    """What is learnt, `(N,)` float32: the columns `(N, C)` by the constants of [`fit_labels`]."""
-    parts = constants.get("columns", [{"weight": 1.0, **constants}])
-    return sum(part["weight"] * normalize(column, part) for part, column in zip(parts, labels.T, strict=True))
-
-
-def split_dataset(dataset, args: argparse.Namespace):
-    """As [`~diffiqa_hf.training.held_out.split_people`], or by the labels."""
-    modulo = args.holdout_modulo
-    if not modulo or args.validation_split == "identity":
-        return split_people(dataset, args.identity_column, modulo)
-    # Of one column the order of the labels themselves.
-    ranks = rankdata(read_labels(dataset, args.label_column), axis=0) @ args.label_weights
-    order = np.argsort(ranks, kind="stable")
-    out = np.zeros(len(order), bool)
-    out[order[::modulo]] = True
-    train, heldout = (dataset.select(np.flatnonzero(out == part)) for part in (False, True))
-    if not len(train):
-        raise ValueError(f"--holdout_modulo {modulo} leaves no face to train on")
-    return train, heldout, HeldOut.rows(heldout, f"one in {modulo} by the labels")
-
-
-def find_halves(heldout, args: argparse.Namespace) -> dict[str, np.ndarray]:
-    """The rows held out by which `best` is chosen, and those that the card reports on: of other people."""
-    if args.validation_split == "label":
-        return split_halves([str(row) for row in heldout[ROW]], args.holdout_modulo)
-    pairs = None
-    if args.validation_embeddings:  # as many as an FMR of 1e-3 takes
-        clean = np.ones(len(heldout), bool)
-        if DEGRADED_COLUMN in heldout.column_names:
-            clean = ~np.array(heldout[DEGRADED_COLUMN], dtype=bool)
-        pairs = (clean, 1000)
-    return split_halves(people_of(heldout, args.identity_column), args.holdout_modulo, pairs)
-
-
-def read_labels(dataset, columns: list[str]) -> np.ndarray:
-    """The columns `(N, C)`, float64."""
-    for column in columns:
-        if column not in dataset.column_names:
-            raise ValueError(f"the dataset has no column {column!r}; it has {dataset.column_names}")
-    return np.stack([np.array(dataset[column], dtype=np.float64) for column in columns], axis=1)
-
-
-# -- faces ------------------------------------------------------------------------------------------------------------
-
-
-class LabelledFaces(Dataset):
-    """
-    Faces (3, H, W) in [-1, 1], whether each is degraded, and its index: by the seed, the epoch and the index alone.
-    """
-
-    def __init__(self, dataset, args: argparse.Namespace):
-        self.dataset, self.args = dataset, args
-        self.processor = FaceImageProcessor()
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def clean(self, index: int) -> np.ndarray:
-        return self._read(index, None)
-
-    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, bool, int]:
-        epoch, index = key
-        args = self.args
-        rng = np.random.default_rng([args.seed, epoch, index])
-        flip, degraded = rng.random() < args.flip_probability, rng.random() < args.degrade_probability
-        jitter = args.landmark_jitter * rng.uniform(-1, 1, (5, 2)) if args.landmark_jitter else None
-        face = self._read(index, jitter)
-        if flip:
-            face = np.ascontiguousarray(face[:, :, ::-1])
-        if degraded:
-            face = pixels_to_face(degrade_face(face_to_pixels(face), rng))
-        return torch.from_numpy(face), degraded, index
-
-    def _read(self, index: int, jitter: np.ndarray | None) -> np.ndarray:
-        # `jitter` in pixels of the aligned face, so that it means the same in a picture of any size.
-        column = self.args.landmarks_column
-        if column is not None and (row := self.dataset[index])[column] is not None:
-            points = np.asarray(row[column], dtype=np.float64)
-            if jitter is not None:
-                points = points + jitter / math.sqrt(np.linalg.det(similarity_transform(points)[:, :2]))
-            return read_face(self.dataset, index, self.args.image_column, self.processor, points)
-        face = read_face(self.dataset, index, self.args.image_column, self.processor)
-        if jitter is not None:
-            size = face.shape[1:]
-            face = pixels_to_face(align_face(face_to_pixels(face), arcface_template(size) + jitter, size))
-        return face
-
-
-def embed_dataset(
-    accelerator: Accelerator,
-    model: FacePreTrainedModel,
-    dataset,
-    source_rows: int,
-    args: argparse.Namespace,
-    resumed: bool,
-) -> np.ndarray:
-    """
-    Embeddings (N, D) by the backbone that the run started from, a row for each of the `source_rows` of the source (NaN
-    where it is not in the dataset), made once and kept in the folder of the run; each process makes its part.
-    """
-    path = Path(args.output_dir) / "fr_embeddings.npy"
-    if not (resumed and path.exists()):
-        process, processes = accelerator.process_index, accelerator.num_processes
-        faces = LabelledFaces(dataset, args)
-        bounds = np.linspace(0, len(faces), processes + 1).astype(int)
-        backbone = copy.deepcopy(model.backbone).eval().to(accelerator.device)
-        parts = [path.with_name(f"fr_embeddings-{p}-of-{processes}.npy") for p in range(processes)]
-        rows = range(bounds[process], bounds[process + 1])
-        made = predict(backbone, faces, rows, "embeddings")["embeddings"].numpy() if rows else np.empty((0, 0))
-        save_array(parts[process], made)
-        accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            found = np.concatenate([part for part in map(np.load, parts) if len(part)])
-            whole = np.full((source_rows, found.shape[1]), np.nan, np.float32)
-            whole[np.array(dataset[ROW])] = found
-            save_array(path, whole)
-            for part in parts:
-                part.unlink()
-        accelerator.wait_for_everyone()
-    return np.load(path, mmap_mode="r")
-
-
-def make_centres(
-    embeddings: np.ndarray, rows: np.ndarray, people: np.ndarray, targets: np.ndarray, fraction: float, minimum: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """
-    eDifFIQA's class centres: the mean embedding, as it is, of a person's faces among the best `fraction` of all.
-
-    Args:
-        embeddings (`np.ndarray` of shape `(R, D)`), rows (`(N,)`): The embedding of face i is `embeddings[rows[i]]`.
-        people (`(N,)`): Whole numbers from 0 on.
-        targets (`(N,)`): Labels.
-        minimum: A person with fewer such faces has no centre.
-
-    Returns:
-        The centres `(P, D)` float32, and for each face the number of its person's, or -1.
-    """
-    best = np.flatnonzero(targets >= np.quantile(targets, 1 - fraction))
-    counts = np.bincount(people[best], minlength=people.max() + 1)
-    kept = np.flatnonzero(counts >= minimum)
-    if not len(kept):
-        raise ValueError(
-            f"nobody has {minimum} faces among the best {fraction:.0%}: see --centre_min_faces and --centre_fraction"
-        )
-    number = np.full(len(counts), -1)
-    number[kept] = np.arange(len(kept))
-    sums = np.zeros((len(kept), embeddings.shape[1]))
-    for i in best:
-        if number[people[i]] >= 0:
-            sums[number[people[i]]] += embeddings[rows[i]]
-    return (sums / counts[kept][:, None]).astype(np.float32), number[people]
-
-
-# -- losses -----------------------------------------------------------------------------------------------------------
-
-
-def optimize_labels(
-    targets: torch.Tensor, embeddings: torch.Tensor, centres: torch.Tensor, epsilon: float
-) -> torch.Tensor:
-    """eDifFIQA's labels `(B,)`: clamp(q - epsilon (1 - cos(e, centre)), 0, 1); no gradient flows through them."""
-    similarity = F.cosine_similarity(embeddings.detach(), centres)
-    return (targets - epsilon * (1 - similarity)).clamp(0, 1)
-
-
-def pairwise_rank_loss(scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """
-    RankNet (Burges et al., ICML 2005) over all pairs i != j of a batch: the cross-entropy of the probabilities that i
-    is above j, a logistic function of the difference of their scores `(B,)` to that of their targets `(B,)`.
-    """
-    if len(scores) < 2:
-        return scores.sum() * 0
-    pairs = torch.triu_indices(len(scores), len(scores), 1, device=scores.device)
-    differences = [(values[pairs[0]] - values[pairs[1]]) / RANK_TEMPERATURE for values in (scores, targets)]
-    return F.binary_cross_entropy_with_logits(differences[0], differences[1].sigmoid())
-
-
-# -- the model --------------------------------------------------------------------------------------------------------
-
-
 def make_model(args: argparse.Namespace) -> FacePreTrainedModel:
     """A quality model with the head that the options ask for; the backbone's weights where there are any."""
     head = {} if args.quality_hidden_size is None else {"quality_hidden_size": args.quality_hidden_size}
@@ -546,164 +299,6 @@ def freeze_all_but_last(backbone: torch.nn.Module, tensors: int | None) -> None:
         parameters = list(backbone.parameters())
         for parameter in parameters[: max(0, len(parameters) - tensors)]:
             parameter.requires_grad = False
-
-
-class DistillationState(TrainingState):
-    """Also the best figure so far, which one that is (`--best_by`), and the figures of the last validation."""
-
-    def __init__(self, ema: EMAModel | None, heldout: HeldOut, best_by: str, *others):
-        super().__init__(ema, heldout, *others)
-        self.best, self.best_by, self.figures = None, best_by, {}
-
-    def state_dict(self) -> dict:
-        return {**super().state_dict(), "best": self.best, "best_by": self.best_by, "figures": self.figures}
-
-    def load_state_dict(self, state: dict) -> None:
-        super().load_state_dict(state)
-        # A checkpoint of earlier versions does not say it.
-        if state.get("best_by", "spearman") != self.best_by:
-            raise ValueError(f"the checkpoint is that of a run with --best_by {state.get('best_by', 'spearman')}")
-        self.best, self.figures = state["best"], state["figures"]
-
-    def is_best(self) -> bool:
-        """Whether the last validation is better than the best one so far, whose place it takes then."""
-        name, sign = BEST_BY[self.best_by]
-        better = self.best is None or sign * self.figures[name] > sign * self.best
-        if better:
-            self.best = self.figures[name]
-        return better
-
-
-def save_model(model: FacePreTrainedModel, figures: dict, calibration: Calibration | None, path: Path) -> None:
-    """
-    A folder with the model, its image processor, its validation and its calibration, if it has one; the folder before
-    goes when the new one stands.
-    """
-
-    def write(folder: Path) -> None:
-        model.save_pretrained(folder)
-        FaceImageProcessor().save_pretrained(folder)
-        if calibration is not None:
-            calibration.save_pretrained(folder)
-        (folder / "validation.json").write_text(json.dumps(figures, indent=2) + "\n")
-
-    replace_folder(path, write)
-
-
-class Validation:
-    """
-    Measures on the faces held out: the mean absolute error to the normalised labels, Spearman's rank correlation with
-    them and, with embeddings, the pAUC (the protocol `default` of diffiqa_hf.evaluation) of the comparisons of those
-    that are not degraded copies: most of these match nobody, and drown what the others say.
-
-    Args:
-        dataset: The faces held out, with their rows of the whole dataset in a column `row`.
-        targets (`np.ndarray` of shape `(N,)`): Their normalised labels.
-    """
-
-    def __init__(self, dataset, targets: np.ndarray, args: argparse.Namespace):
-        self.args, self.faces, self.targets, self.comparisons = args, LabelledFaces(dataset, args), targets, None
-        self.identities = None
-        by_person = args.validation_split == "identity" or args.validation_embeddings
-        if by_person and args.identity_column in dataset.column_names:
-            self.identities = np.array(people_of(dataset, args.identity_column))
-        # The faces that are compared and calibrated on: what somebody will score, and no two of them one photo.
-        self.clean = np.arange(len(dataset))
-        if DEGRADED_COLUMN in dataset.column_names:
-            self.clean = np.flatnonzero(~np.array(dataset[DEGRADED_COLUMN], dtype=bool))
-        self.has_copies = len(self.clean) < len(dataset)
-        if args.validation_embeddings:
-            if self.identities is None:
-                raise ValueError(f"--validation_embeddings needs people: there is no column {args.identity_column!r}")
-            self.clean = self.clean[:MAX_COMPARED]
-            rows = np.array(dataset[ROW])[self.clean]
-            self.embeddings = np.load(args.validation_embeddings, mmap_mode="r")[rows]
-            self.comparisons = compare_embeddings(self.embeddings, self.identities[self.clean])
-            figures = self._pauc(targets)
-            logger.info(f"the labels themselves, on the faces held out: {figures}")
-            if args.best_by == "pauc" and not np.isfinite(figures[BEST_BY["pauc"][0]]):
-                raise ValueError(
-                    "--best_by pauc: there is none, because all mated pairs of the faces held out match by "
-                    "--validation_embeddings"
-                )
-
-    def scores(self, model: FacePreTrainedModel) -> np.ndarray:
-        """A model's for all faces held out, `(N,)`, which the rest is measured by."""
-        scores = predict(model, self.faces, range(len(self.faces)), "held out")["scores"].numpy()
-        if not np.isfinite(scores).all():
-            raise FloatingPointError(f"{np.sum(~np.isfinite(scores))} scores of the faces held out are not finite")
-        return scores
-
-    def __call__(self, scores: np.ndarray) -> dict[str, float]:
-        """The figures by their names."""
-        constant = len(np.unique(scores)) == 1 or len(np.unique(self.targets)) == 1
-        return {
-            "spearman": 0.0 if constant else float(spearmanr(scores, self.targets).statistic),
-            "mean_absolute_error": float(np.abs(scores - self.targets).mean()),
-            **self._pauc(scores),
-        }
-
-    def calibration(self, model: FacePreTrainedModel, scores: np.ndarray) -> Calibration | None:
-        """
-        What the scores of a model mean, among the faces held out without degraded copies; with embeddings on as many
-        as the pAUC.
-        """
-        args, clean, known = self.args, self.clean, {}
-        if self.comparisons is not None:
-            known = {"embeddings": self.embeddings, "identities": self.identities[clean]}
-        what = "faces without degraded copies" if self.has_copies else "faces"
-        if args.validation_split == "identity":  # else people are in both parts
-            what += f" of {len(np.unique(self.identities[clean])):,} people"
-        embedded_by = f"the embeddings `{Path(args.validation_embeddings or '').name}`"
-        return calibrate_held_out(method_of(model), scores[clean], what, args, embedded_by=embedded_by, **known)
-
-    def results(self, scores: np.ndarray, note: str) -> list[ResultFacts]:
-        """
-        The figures for the card, with 95 % intervals: for the pAUC over people, else over faces. The note goes into
-        what they rest on.
-        """
-        found = []
-        if len(scores) < 2:
-            return found
-        basis = f"{len(scores):,} faces{note}, bootstrap of 1000 over faces"
-        for metric, name, measure in (
-            ("spearmanr", "Spearman's correlation with the labels", lambda s, t: spearmanr(s, t).statistic),
-            ("mae", "mean absolute error to the labels", lambda s, t: np.abs(s - t).mean()),
-        ):
-            options = {"n_resamples": 1000, "paired": True, "vectorized": False, "method": "percentile", "rng": 0}
-            drawn = bootstrap((scores, self.targets), measure, **options).confidence_interval
-            value = measure(scores, self.targets)
-            if np.isfinite([value, *drawn]).all():  # not where all scores are equal
-                bounds = (float(drawn.low), float(drawn.high), 0.95)
-                found.append(ResultFacts(metric, name, float(value), "faces held out", *bounds, basis))
-        if self.comparisons is not None:
-            pairs = self.comparisons
-            # A replicate of 32 million pairs takes seconds.
-            replicates = 1000 if len(pairs.mated) < 2_000_000 else 200
-            drawn = bootstrap_pauc(
-                pairs.similarities,
-                pairs.mated,
-                {"model": scores[self.clean]},
-                self.identities[self.clean],
-                pairs=pairs.pairs,
-                replicates=replicates,
-            )
-            people = f"{drawn.identities:,} people{note}"
-            basis = f"{pairs.mated.sum():,} mated pairs of {people}, bootstrap of {replicates}"
-            for limit in drawn.limits:
-                interval = drawn.interval("model", limit)
-                if np.isfinite([interval.estimate, interval.low, interval.high]).all():
-                    name = f"pAUC at discard {limit:g}, FMR 1e-3"
-                    bounds = (interval.low, interval.high, interval.confidence)
-                    found.append(ResultFacts("pauc", name, interval.estimate, "people held out", *bounds, basis))
-        return found
-
-    def _pauc(self, qualities: np.ndarray) -> dict[str, float]:
-        if self.comparisons is None:
-            return {}
-        pairs = self.comparisons
-        result = edc_curve(pairs.similarities, pairs.mated, qualities[self.clean], pairs=pairs.pairs)
-        return {f"pauc_{limit:g}": value for limit, value in result.pauc.items()}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -852,7 +447,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
             logger.info(f"held out: {figures}")
             accelerator.log({f"heldout/{name}": value for name, value in figures.items()}, step=state.step)
             if state.is_best():
-                save_model(trained, figures, validate.calibration(trained, heldout_scores), output_dir / "best")
+                save_trained(trained, figures, validate.calibration(trained, heldout_scores), output_dir / "best")
         if is_due(state.step, args.checkpointing_steps, last):
             save_checkpoint(accelerator, output_dir, state.step, args.checkpoints_total_limit)
     progress.close()
@@ -863,7 +458,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
             whole = Validation(heldout, held_targets, args)
             report = Validation(heldout.select(halves["report"]), held_targets[halves["report"]], args)
             calibration = whole.calibration(trained, whole.scores(trained))
-        save_model(trained, state.figures, calibration, output_dir / "model")
+        save_trained(trained, state.figures, calibration, output_dir / "model")
         name = BEST_BY[args.best_by][0]
         best = "" if state.best is None else f"; {output_dir / 'best'} has the best {name}, {state.best:.4f}"
         logger.info(f"saved {output_dir / 'model'}, which AutoModelForFaceQuality loads{best}")

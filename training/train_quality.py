@@ -2,7 +2,7 @@
 """
 Trains a network of one of the other face quality methods, by the recipe of its paper, on faces of people.
 
-    accelerate launch training/train_quality.py --recipe cr-fiqa --train_parquet faces.parquet \\
+    accelerate launch training/train_quality.py --recipe cr-fiqa --train_parquet faces.parquet \
         --model_config iresnet50.json --holdout_modulo 10 --output_dir runs/cr-fiqa
 
 - `sdd-fiqa`: smooth L1 to labels: the Wasserstein distances between a face's similarities to its own person and to
@@ -33,58 +33,26 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from diffusers.training_utils import EMAModel
 from torch import nn
-from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoModel
 
-from diffiqa_hf import (
-    AutoModelForFaceQuality,
-    FaceImageError,
-    FaceImageProcessor,
-    SDDFIQAConfig,
-    SDDFIQAForFaceQuality,
-)
-from diffiqa_hf.calibration import Calibration
+from diffiqa_hf import AutoModelForFaceQuality, SDDFIQAConfig, SDDFIQAForFaceQuality
 from diffiqa_hf.conversion.dialects.faceqnet import load_faceqnet
 from diffiqa_hf.conversion.networks import load_fr_model, load_quality_model
-from diffiqa_hf.degradations import degrade_face
-from diffiqa_hf.evaluation import EDCProtocol, bootstrap_pauc, compare_embeddings, edc_curve
-from diffiqa_hf.evaluation.pair_sampling import sample_pairs
-from diffiqa_hf.file_utils import replace_file, replace_folder
-from diffiqa_hf.hub import (
-    ResultFacts,
-    add_hub_arguments,
-    check_hub_arguments,
-    push_when_asked,
-    record_training,
-    training_facts,
-)
-from diffiqa_hf.image_processing_face import face_to_pixels
-from diffiqa_hf.losses import CRFIQALoss, MagFaceLoss
+from diffiqa_hf.hub import add_hub_arguments, check_hub_arguments, push_when_asked, record_training, training_facts
 from diffiqa_hf.methods import get_card, load_method
-from diffiqa_hf.methods.method import FaceQualityMethod
 from diffiqa_hf.models import FacePreTrainedModel, IResNetModel
-from diffiqa_hf.models.pcnet import pair_loss
-from diffiqa_hf.models.pfe import PFEForFaceQuality, mutual_likelihood_loss
+from diffiqa_hf.models.pfe import PFEForFaceQuality
 from diffiqa_hf.scoring.embeddings import read_embeddings
-from diffiqa_hf.scoring.image_columns import as_image
 from diffiqa_hf.training.batches import PeopleKeys, ShuffledKeys, training_batches
 from diffiqa_hf.training.checkpoints import TrainingState, find_checkpoint, go_on_from, save_checkpoint, trained_copy
-from diffiqa_hf.training.data import ROW, faces_digest, read_face, training_faces
-from diffiqa_hf.training.held_out import calibrate_held_out, people_of, predict, split_people
-from diffiqa_hf.training.losses import long_embeddings
-from diffiqa_hf.training.recipes import (
-    QualityBranch,
-    choose_references,
-    identification_quality_loss,
-    quality_distillation_loss,
-    reference_labels,
-    restoration_losses,
-    sdd_fiqa_labels,
-)
+from diffiqa_hf.training.data import ROW, faces_digest, training_faces
+from diffiqa_hf.training.held_out import people_of, split_people
+from diffiqa_hf.training.recipes.faces import Faces, embed, load_supervision
+from diffiqa_hf.training.recipes.networks import PAIR_RECIPES, RECIPES
+from diffiqa_hf.training.recipes.validation import Validation
 from diffiqa_hf.training.run import (
     add_data_arguments,
     add_output_arguments,
@@ -95,11 +63,11 @@ from diffiqa_hf.training.run import (
     positive,
     start_tracker,
 )
+from diffiqa_hf.training.saving import save_trained
 
 
 logger = logging.getLogger(__name__)
 
-LIMIT = 0.3  # of the pAUC
 # LightQNet's paper; PCNet by rate, steps and batch of what LightQNet's authors compare with.
 _LIGHTQNET = {"optimizer": "sgd", "learning_rate": 0.01, "weight_decay": 1e-5, "lr_milestones": [0.5, 0.75]}
 DEFAULTS = {
@@ -321,265 +289,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-# -- faces ------------------------------------------------------------------------------------------------------------
-
-
-class Faces(Dataset):
-    """
-    Faces (3, H, W) in [-1, 1] of the network's own size, and degraded copies of them as further faces, mirrored by
-    chance; beside each the face as FR models take it or, with `targets`, positions of faces, the face that is there.
-    What an item is depends on the seed, the epoch and the index alone.
-    """
-
-    def __init__(self, dataset, args: argparse.Namespace, copies: int = 0):
-        self.dataset, self.args = dataset, args
-        self.fr_processor = self.processor = FaceImageProcessor()
-        # Position r is face r % N of the dataset, and where r >= N its copy r // N.
-        self.rows = np.arange(len(dataset) * (1 + copies))
-        self.targets: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def clean(self, index: int) -> np.ndarray:
-        """As FR models take it."""
-        return self._read(self.rows[index], self.fr_processor)
-
-    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor, int]:
-        epoch, index = key
-        rng = np.random.default_rng([self.args.seed, epoch, index])
-        flip = rng.random() < self.args.flip_probability
-        face = self._read(self.rows[index], self.processor)
-        if self.targets is not None:
-            beside = self._read(self.targets[index], self.processor)
-        else:
-            beside = face if self.processor.size == self.fr_processor.size else self.clean(index)
-        face, beside = (torch.from_numpy(np.ascontiguousarray(x[:, :, ::-1] if flip else x)) for x in (face, beside))
-        return face, beside, index
-
-    def _read(self, position: int, processor: FaceImageProcessor) -> np.ndarray:
-        copy, row = divmod(int(position), len(self.dataset))
-        if not copy:
-            return read_face(self.dataset, row, self.args.image_column, processor)
-        # The degradation is made for canonical faces.
-        face = read_face(self.dataset, row, self.args.image_column, self.fr_processor)
-        pixels = degrade_face(face_to_pixels(face), np.random.default_rng([self.args.seed, copy, row]))
-        return processor.extract_faces(pixels)[0].pixel_values
-
-
-def embed(args: argparse.Namespace, faces: Faces, fr_model: FacePreTrainedModel) -> np.ndarray:
-    """Embeddings (N, D) of all faces."""
-    if not args.fr_embeddings:
-        return predict(fr_model, faces, range(len(faces)), "embeddings")["embeddings"].numpy()
-    return np.load(args.fr_embeddings, mmap_mode="r")[np.array(faces.dataset[ROW])]
-
-
-def make_supervision(
-    args: argparse.Namespace, faces: Faces, fr_model: FacePreTrainedModel, people: np.ndarray
-) -> dict:
-    """For each face its label and the position of its reference, of which a recipe needs one, the other or neither."""
-    if args.recipe == "sdd-fiqa":
-        embeddings = embed(args, faces, fr_model)
-        return {"labels": sdd_fiqa_labels(embeddings, people, args.num_pairs, args.num_rounds, args.seed)}
-    if args.recipe in ("faceqnet", "faceqgen"):
-        marked = np.arange(len(faces)) < len(faces.dataset)  # no degraded copy is a reference
-        if args.reference_column:
-            column = np.array(faces.dataset[args.reference_column], dtype=bool)
-            marked &= column[faces.rows % len(column)]
-        embeddings = embed(args, faces, fr_model)
-        references = choose_references(embeddings, people, marked)
-        if args.recipe == "faceqnet":
-            return {"labels": reference_labels(embeddings, people, references)}
-        return {"references": references}
-    return {}
-
-
-def load_supervision(accelerator, args, faces, fr_model, people, resumed: bool) -> dict[str, np.ndarray]:
-    """[`make_supervision`], made once by the main process and kept in the folder of the run."""
-    path = Path(args.output_dir) / "supervision.npz"
-    if accelerator.is_main_process and not (resumed and path.exists()):
-        made = make_supervision(args, faces, fr_model, people)
-
-        def write(beside: Path) -> None:
-            with open(beside, "wb") as file:
-                np.savez(file, **made)
-
-        replace_file(path, write)
-    accelerator.wait_for_everyone()
-    with np.load(path) as kept:
-        return dict(kept)
-
-
-# -- recipes ----------------------------------------------------------------------------------------------------------
-
-
-class Recipe(nn.Module):
-    """
-    A network and its loss, with whatever else is trained.
-
-    Args:
-        args: Of the run.
-        model: The network.
-        fr_model: In evaluation mode; it is neither trained nor saved.
-        people: (N,) int64, the person of each face.
-        labels: (N,) float32, of the recipes that have labels.
-        embeddings: (N, D) of the faces, where they were given.
-    """
-
-    def __init__(
-        self,
-        args: argparse.Namespace,
-        model: FacePreTrainedModel,
-        fr_model: FacePreTrainedModel,
-        people: torch.Tensor,
-        labels: torch.Tensor | None,
-        embeddings: np.ndarray | None = None,
-    ):
-        super().__init__()
-        self.args, self.model, self.people = args, model, people
-        self.labels, self.embeddings = labels, embeddings
-        self.fr_model = (fr_model,)  # no submodule: a checkpoint is without it
-
-    @torch.no_grad()
-    def embed(self, faces: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        if self.embeddings is not None:
-            return torch.from_numpy(self.embeddings[index.numpy()]).to(faces.device, torch.float32)
-        return self.fr_model[0](faces).embeddings.float()
-
-    def forward(self, faces: torch.Tensor, targets: torch.Tensor, index: torch.Tensor) -> dict[str, torch.Tensor]:
-        """
-        Args:
-            faces: (B, 3, H, W), of the network's size.
-            targets: (B, 3, H, W), their references or, where a recipe has none, the same faces for an FR model.
-            index: (B,) positions of the faces, on the CPU.
-
-        Returns:
-            `"loss"` and, by name, what it is made of.
-        """
-        raise NotImplementedError
-
-
-class SDDFIQARecipe(Recipe):
-    def forward(self, faces, targets, index):
-        scores = self.model(faces).scores.float()
-        return {"loss": F.smooth_l1_loss(scores, self.labels[index].to(scores.device))}
-
-
-class FaceQnetRecipe(Recipe):
-    def __init__(self, args, model, *others):
-        super().__init__(args, model, *others)
-        if args.freeze_backbone:
-            model.requires_grad_(False)
-            model.dense.requires_grad_(True)
-
-    def train(self, mode: bool = True):
-        super().train(mode)
-        if self.args.freeze_backbone:
-            self.model.stem.eval()
-            self.model.blocks.eval()
-        return self
-
-    def forward(self, faces, targets, index):
-        scores = self.model(faces).scores.float()
-        return {"loss": F.mse_loss(scores, self.labels[index].to(scores.device))}
-
-
-class PCNetRecipe(Recipe):
-    def forward(self, faces, targets, index):
-        people = self.people[index].to(faces.device)
-        return {"loss": pair_loss(self.model(faces).scores.float(), self.embed(targets, index), people)}
-
-
-class LightQNetRecipe(Recipe):
-    def __init__(self, args, model, fr_model, *others):
-        super().__init__(args, model, fr_model, *others)
-        self.branch = None
-        if args.distillation_weight:
-            self.branch = QualityBranch(last_layer(fr_model).in_features, args.branch_width)
-
-    def forward(self, faces, targets, index):
-        args, read = self.args, []
-        handle = last_layer(self.fr_model[0]).register_forward_pre_hook(lambda module, inputs: read.append(inputs[0]))
-        try:
-            embeddings = self.embed(targets, index)
-        finally:
-            handle.remove()
-        labels = (embeddings, self.people[index].to(faces.device), args.idq_scale, args.idq_margin, args.idq_hard)
-        scores = self.model(faces).scores
-        parts = {"idq": identification_quality_loss(scores, *labels)}
-        if self.branch is None:
-            return {"loss": parts["idq"], **parts}
-        taught = self.branch(read[0].float())
-        parts["branch_idq"] = identification_quality_loss(taught, *labels)
-        parts["distillation"] = quality_distillation_loss(scores, taught)
-        loss = parts["idq"] + parts["branch_idq"] + args.distillation_weight * parts["distillation"]
-        return {"loss": loss, **parts}
-
-
-class PFERecipe(Recipe):
-    def __init__(self, args, model, *others):
-        super().__init__(args, model, *others)
-        model.backbone.requires_grad_(False)
-
-    def train(self, mode: bool = True):
-        super().train(mode)
-        self.model.backbone.eval()
-        return self
-
-    def forward(self, faces, targets, index):
-        output = self.model(faces)
-        people = self.people[index].to(faces.device)
-        return {"loss": mutual_likelihood_loss(output.embeddings.float(), output.log_variances.float(), people)}
-
-
-class MagFaceRecipe(Recipe):
-    def __init__(self, args, model, fr_model, people, *others):
-        super().__init__(args, model, fr_model, people, *others)
-        self.criterion = MagFaceLoss(int(people.max()) + 1, model.config.embedding_size, **args.loss_arguments)
-
-    def forward(self, faces, targets, index):
-        output = self.model(faces)
-        embeddings = long_embeddings(output)
-        loss = self.criterion(embeddings, self.people[index].to(faces.device))
-        return {"loss": loss, "norm": embeddings.detach().norm(dim=1).mean()}
-
-
-class CRFIQARecipe(Recipe):
-    def __init__(self, args, model, fr_model, people, *others):
-        super().__init__(args, model, fr_model, people, *others)
-        self.criterion = CRFIQALoss(int(people.max()) + 1, model.config.embedding_size, **args.loss_arguments)
-
-    def forward(self, faces, targets, index):
-        output = self.model(faces)
-        found = self.criterion(output.embeddings, self.people[index].to(faces.device), output.scores)
-        return {"loss": found.loss, "recognition": found.recognition_loss, "quality": found.quality_loss}
-
-
-class FaceQgenRecipe(Recipe):
-    def forward(self, faces, targets, index):
-        parts = restoration_losses(self.model, faces, targets)
-        generator = self.args.pixel_weight * parts["pixel"] + self.args.adversarial_weight * parts["adversarial"]
-        return {"loss": generator + parts["discriminator"], **parts}
-
-
-RECIPES = {
-    "sdd-fiqa": SDDFIQARecipe,
-    "pcnet": PCNetRecipe,
-    "lightqnet": LightQNetRecipe,
-    "pfe": PFERecipe,
-    "magface": MagFaceRecipe,
-    "cr-fiqa": CRFIQARecipe,
-    "faceqnet": FaceQnetRecipe,
-    "faceqgen": FaceQgenRecipe,
-}
-PAIR_RECIPES = ("pcnet", "lightqnet", "pfe")
-
-
-def last_layer(fr_model: FacePreTrainedModel) -> nn.Linear:
-    """The linear layer that makes the embedding."""
-    return [module for module in fr_model.modules() if isinstance(module, nn.Linear)][-1]
-
-
 def make_model(args: argparse.Namespace, fr_model: FacePreTrainedModel) -> FacePreTrainedModel:
     auto = AutoModel if args.recipe == "magface" else AutoModelForFaceQuality
     card = get_card(args.recipe)
@@ -612,98 +321,6 @@ def from_recognition(fr_model: IResNetModel) -> SDDFIQAForFaceQuality:
     for name in ("conv1", "bn1", "prelu"):
         getattr(model, name).load_state_dict(getattr(fr_model, name).state_dict())
     return model
-
-
-# -- validation -------------------------------------------------------------------------------------------------------
-
-
-class Validation:
-    """
-    Measures the pAUC at a discard fraction of 0.3 on comparisons of the people held out: all mated pairs, up to 20 of
-    each person, and so many non-mated ones. Scores are those of `load_method`.
-    """
-
-    def __init__(self, dataset, fr_model: FacePreTrainedModel, args: argparse.Namespace):
-        self.dataset, self.args = dataset, args
-        self.identities = np.array(people_of(dataset, args.identity_column))
-        self.protocol = EDCProtocol(fmr=args.validation_fmr, limits=(LIMIT,))
-        faces = Faces(dataset, args)
-        self.embeddings = predict(fr_model, faces, range(len(faces)), "held out")["embeddings"].numpy()
-        pairs, _ = sample_pairs(self.identities, num_nonmated=args.validation_nonmated, seed=0)
-        self.comparisons = compare_embeddings(self.embeddings, self.identities, pairs)
-        # Now, and not after hours: whether these people can be measured on.
-        start = self._curve(np.zeros(len(faces)))
-        logger.info(
-            f"held out: {start.mated:,} mated and {start.nonmated:,} non-mated pairs, FNMR {start.fnmr:.4f} at FMR "
-            f"{args.validation_fmr:g}; the least pAUC that there could be is {start.floor[LIMIT]:.4f}"
-        )
-
-    def scores(self, method: FaceQualityMethod) -> np.ndarray:
-        """A method's for all faces held out, `(N,)`, which the rest is measured by."""
-        images = (as_image(self.dataset[i][self.args.image_column]) for i in range(len(self.dataset)))
-        scores = []
-        for record in method.stream(images):
-            if record.error is not None:
-                raise FaceImageError(f"row {record.index} of the people held out: {record.error}")
-            scores.append(record.score)
-        return np.array(scores)
-
-    def __call__(self, scores: np.ndarray) -> dict[str, float]:
-        """The figures by their names."""
-        pairs = self.comparisons
-        result = self._curve(scores)
-        drawn = bootstrap_pauc(
-            pairs.similarities,
-            pairs.mated,
-            {"model": scores},
-            self.identities,
-            self.protocol,
-            pairs=pairs.pairs,
-            replicates=self.args.validation_replicates,
-        )
-        interval = drawn.interval("model", LIMIT)
-        name = f"pauc_{LIMIT:g}"
-        return {
-            name: result.pauc[LIMIT],
-            f"{name}_low": interval.low,
-            f"{name}_high": interval.high,
-            f"{name}_floor": result.floor[LIMIT],
-            f"{name}_share": result.share[LIMIT],
-            "fnmr": result.fnmr,
-        }
-
-    def calibration(self, method: FaceQualityMethod, scores: np.ndarray) -> Calibration | None:
-        """What the scores of a method mean among the faces held out; an FNMR by the same pairs as the pAUC."""
-        fr_model = Path(self.args.fr_model)
-        return calibrate_held_out(
-            method,
-            scores,
-            f"faces of {len(np.unique(self.identities)):,} people",
-            self.args,
-            embeddings=self.embeddings,
-            identities=self.identities,
-            embedded_by=f"the FR model `{fr_model.name if fr_model.exists() else self.args.fr_model}`",
-            pairs=self.comparisons.pairs,
-            fmr=self.args.validation_fmr,
-        )
-
-    def results(self, figures: dict[str, float]) -> list[ResultFacts]:
-        """The figures for the model card."""
-        name = f"pauc_{LIMIT:g}"
-        value, *bounds = (figures[key] for key in (name, f"{name}_low", f"{name}_high"))
-        if not np.isfinite([value, *bounds]).all():  # nothing that could be wrong
-            return []
-        people = len(np.unique(self.identities))
-        basis = (
-            f"{int(self.comparisons.mated.sum()):,} mated pairs of {people:,} people, floor "
-            f"{figures[f'{name}_floor']:.3f}, bootstrap of {self.args.validation_replicates} over people"
-        )
-        title = f"pAUC at discard {LIMIT:g}, FMR {self.args.validation_fmr:g}"
-        return [ResultFacts("pauc", title, value, "people held out", *bounds, 0.95, basis)]
-
-    def _curve(self, scores: np.ndarray):
-        pairs = self.comparisons
-        return edc_curve(pairs.similarities, pairs.mated, scores, self.protocol, pairs=pairs.pairs)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -832,15 +449,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
                 heldout_scores = validate.scores(method)
                 figures = {"step": state.step, **validate(heldout_scores)}
             calibration = validate.calibration(method, heldout_scores)
-
-        def write(beside: Path) -> None:
-            trained.save_pretrained(beside)
-            method.image_processor.save_pretrained(beside)
-            if calibration is not None:
-                calibration.save_pretrained(beside)
-            (beside / "validation.json").write_text(json.dumps(figures, indent=2) + "\n")
-
-        replace_folder(folder, write)
+        save_trained(trained, figures, calibration, folder, method.image_processor)
         facts = training_facts(
             "training/train_quality.py",
             args,

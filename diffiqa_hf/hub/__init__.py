@@ -9,15 +9,7 @@ from .cards import CARD_FILE, add_results, complete_card, record_training, write
 from .folders import check_folder, component_files, folder_kind
 from .options import add_hub_arguments, check_hub_arguments, push_when_asked, training_facts
 from .push import check_login, complete_folder, hub_reason, push_folder
-from .record import (
-    DataFacts,
-    HubError,
-    ResultFacts,
-    TrainingFacts,
-    benchmark_results,
-    read_training,
-    training_source,
-)
+from .record import DataFacts, HubError, ResultFacts, TrainingFacts, benchmark_results, read_training, training_source
 
 
 __all__ = [

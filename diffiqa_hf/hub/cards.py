@@ -14,12 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import (
-    DatasetCard,
-    DatasetCardData,
-    ModelCard,
-    ModelCardData,
-)
+from huggingface_hub import DatasetCard, DatasetCardData, ModelCard, ModelCardData
 
 from ..file_utils import write_text
 from .card_merging import filled_in_for, sign, split_sections

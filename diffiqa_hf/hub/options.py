@@ -12,12 +12,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import (
-    HfApi,
-)
-from huggingface_hub.errors import (
-    HfHubHTTPError,
-)
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError
 
 from .push import check_login, hub_reason, push_folder
 from .record import DataFacts, HubError, ResultFacts, TrainingFacts, training_source

@@ -8,11 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
-from huggingface_hub import (
-    CommitOperationAdd,
-    HfApi,
-    get_token,
-)
+from huggingface_hub import CommitOperationAdd, HfApi, get_token
 from huggingface_hub import constants as hub_constants
 from huggingface_hub.errors import (
     EntryNotFoundError,

@@ -12,9 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import (
-    EvalResult,
-)
+from huggingface_hub import EvalResult
 
 from ..file_utils import file_fault
 from ..version import __version__

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from ..pipeline_output import TERMS, FaceQualityOutput
-from ..scoring.image_columns import as_image
+from ..scoring.image_columns import DEGRADED_COLUMN, as_image
 
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 TERM_COLUMNS = tuple(f"quality_{term}" for term in TERMS)
 ERROR_COLUMN = "quality_error"
 LABEL_COLUMNS = ("quality", *TERM_COLUMNS, ERROR_COLUMN)
-DEGRADED_COLUMN = "degraded"  # true for the copies that label_quality.py makes, which lie behind their original
 ROWS_AT_A_TIME = 32  # go to the method together, counted from the first row of a batch
 # Settings of networks that came after tables and labels had been made: where one says no more than was so before, the
 # fingerprint is that of before.
@@ -275,7 +274,6 @@ def fingerprint(method: Any) -> str:
 
 
 __all__ = [
-    "DEGRADED_COLUMN",
     "ERROR_COLUMN",
     "LABEL_COLUMNS",
     "TERM_COLUMNS",

@@ -32,7 +32,7 @@ from datasets.table import table_cast
 from ..file_utils import replace_file, write_text
 from ..hub import add_hub_arguments
 from ..image_processing_face import FaceImageError, load_image
-from ..scoring.image_columns import as_image
+from ..scoring.image_columns import DEGRADED_COLUMN, as_image
 from ..training.data import (
     BROKEN_ROWS_FILE,
     ROWS_READ,
@@ -45,7 +45,7 @@ from ..training.data import (
     without_broken,
 )
 from ..version import __version__
-from .labeller import DEGRADED_COLUMN, find_sources
+from .labeller import find_sources
 
 
 logger = logging.getLogger(__name__)

@@ -10,6 +10,7 @@ import numpy as np
 
 
 FORMS = "image files (bytes, paths, or structs of the two) or pixels (H, W, C)"
+DEGRADED_COLUMN = "degraded"  # true for the copies that label_quality.py makes, which lie behind their original
 
 
 def as_image(value: Any) -> Any:
@@ -85,4 +86,4 @@ def without_image(table: Any, column: str) -> np.ndarray:
     return np.flatnonzero(np.concatenate(missing)) if missing else np.arange(0)
 
 
-__all__ = ["as_image", "check_image_column", "without_image"]
+__all__ = ["DEGRADED_COLUMN", "as_image", "check_image_column", "without_image"]

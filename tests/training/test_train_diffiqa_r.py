@@ -33,7 +33,10 @@ from diffiqa_hf.evaluation import edc_from_embeddings
 from diffiqa_hf.evaluation.held_out import HALVES, half_of, is_held_out
 from diffiqa_hf.hub import read_training
 from diffiqa_hf.methods import load_method
+from diffiqa_hf.training import label_validation
+from diffiqa_hf.training import labels as label_columns
 from diffiqa_hf.training.data import load_face_dataset
+from diffiqa_hf.training.held_out import predict
 
 
 script = load_script("train_diffiqa_r")
@@ -335,29 +338,29 @@ def test_every_option_is_explained(monkeypatch):
 
 def test_normalizations():
     labels = np.array([2.0, 1.0, 5.0, 3.0])
-    minmax = script.fit_normalization(labels, "minmax")
+    minmax = label_columns.fit_normalization(labels, "minmax")
     assert minmax == {"kind": "minmax", "min": 1.0, "max": 5.0}
-    np.testing.assert_array_equal(script.normalize(np.array([1, 2, 5, 9, 0]), minmax), [0, 0.25, 1, 1, 0])
-    assert script.normalize(labels, script.fit_normalization(labels, "none")).tolist() == labels.tolist()
+    np.testing.assert_array_equal(label_columns.normalize(np.array([1, 2, 5, 9, 0]), minmax), [0, 0.25, 1, 1, 0])
+    assert label_columns.normalize(labels, label_columns.fit_normalization(labels, "none")).tolist() == labels.tolist()
     many = np.random.default_rng(0).lognormal(size=5000)
-    rank = json.loads(json.dumps(script.fit_normalization(many, "rank")))
+    rank = json.loads(json.dumps(label_columns.fit_normalization(many, "rank")))
     # Off by less than the distance of two levels, and by next to nothing where the labels are not at the far ends.
-    off = np.abs(script.normalize(many, rank) - (rankdata(many) - 1) / 4999)
+    off = np.abs(label_columns.normalize(many, rank) - (rankdata(many) - 1) / 4999)
     assert off.max() < 0.01 and np.median(off) < 1e-3
     # Half of the labels are equal: they share the middle of their ranks.
-    tied = script.fit_normalization(np.r_[np.zeros(500), np.arange(1, 501)], "rank")
-    assert script.normalize(np.zeros(1), tied)[0] == pytest.approx(0.25, abs=0.01)
-    assert script.normalize(np.array([500.0]), tied)[0] == 1
+    tied = label_columns.fit_normalization(np.r_[np.zeros(500), np.arange(1, 501)], "rank")
+    assert label_columns.normalize(np.zeros(1), tied)[0] == pytest.approx(0.25, abs=0.01)
+    assert label_columns.normalize(np.array([500.0]), tied)[0] == 1
     with pytest.raises(ValueError, match="nothing to learn"):
-        script.fit_normalization(np.ones(3), "minmax")
+        label_columns.fit_normalization(np.ones(3), "minmax")
 
 
 def test_several_columns_of_labels():
     labels = np.array([[2.0, 10.0], [1.0, 30.0], [5.0, 20.0], [3.0, 15.0]])
     one = parse("--label_column", "a", "--label_weights", "7")
-    assert script.fit_labels(labels[:, :1], one) == script.fit_normalization(labels[:, 0], "minmax")
+    assert script.fit_labels(labels[:, :1], one) == label_columns.fit_normalization(labels[:, 0], "minmax")
     alone = script.make_targets(labels[:, :1], script.fit_labels(labels[:, :1], one))
-    expected = script.normalize(labels[:, 0], script.fit_normalization(labels[:, 0], "minmax"))
+    expected = label_columns.normalize(labels[:, 0], label_columns.fit_normalization(labels[:, 0], "minmax"))
     np.testing.assert_array_equal(alone, expected, strict=True)
 
     two = parse("--label_column", "a", "b", "--label_weights", "3", "1")
@@ -490,7 +493,7 @@ def test_validation_measures_what_the_evaluation_does(setup, tmp_path):
     batch = FaceImageProcessor()(one["image"][:], return_tensors="pt")["pixel_values"]
     with torch.no_grad():
         by_hand = np.tile(model(batch).scores.numpy(), 3)
-    scores = script.predict(model, script.LabelledFaces(dataset, args), range(len(dataset)), "")["scores"].numpy()
+    scores = predict(model, script.LabelledFaces(dataset, args), range(len(dataset)), "")["scores"].numpy()
     np.testing.assert_allclose(scores, by_hand, atol=1e-5)
     assert figures["spearman"] == pytest.approx(spearmanr(scores, targets).statistic, abs=1e-6)
     assert figures["mean_absolute_error"] == pytest.approx(np.abs(scores - targets).mean(), abs=1e-6)
@@ -540,7 +543,7 @@ def test_degraded_copies_are_not_compared(setup, tmp_path):
 
 
 def test_a_calibration_of_the_first_faces_speaks_of_no_copies(setup, tmp_path, monkeypatch):
-    monkeypatch.setattr(script, "MAX_COMPARED", 55)
+    monkeypatch.setattr(label_validation, "MAX_COMPARED", 55)
     faces = load_face_dataset(train_parquet=[str(setup / "faces.parquet")])
     faces = faces.select(np.arange(60) % len(faces)).add_column("source_row", np.arange(60))
     rng = np.random.default_rng(0)

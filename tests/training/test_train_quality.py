@@ -34,6 +34,7 @@ from diffiqa_hf.training.recipes import (
     sdd_fiqa_labels,
     wasserstein_distances,
 )
+from diffiqa_hf.training.recipes.faces import make_supervision
 from diffiqa_hf.training.recipes.labels import centre_labels
 
 
@@ -179,7 +180,7 @@ def make_recipe(setup: Path, recipe: str, *extra: str):
     faces = script.Faces(dataset, args, args.degraded_copies)
     people = np.unique(dataset["identity"][:], return_inverse=True)[1][faces.rows % len(dataset)]
     fr_model = AutoModel.from_pretrained(setup / "fr").eval()
-    found = script.make_supervision(args, faces, fr_model, people)
+    found = make_supervision(args, faces, fr_model, people)
     faces.targets = found.get("references")
     labels = torch.from_numpy(np.nan_to_num(found["labels"]).astype(np.float32)) if "labels" in found else None
     torch.manual_seed(0)
