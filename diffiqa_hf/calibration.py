@@ -416,9 +416,10 @@ def fit_calibration(
     if embeddings is None:
         return Calibration(**known)
 
-    # Here, because pipelines import this module, and evaluation is above them.
-    from .evaluation import compare_embeddings, fmr_threshold
+    # Here, because reading a calibration takes none of it.
     from .evaluation.identities import UNKNOWN, identity_codes
+    from .evaluation.thresholds import fmr_threshold
+    from .evaluation.verification import compare_embeddings
 
     embeddings, codes = np.asarray(embeddings), identity_codes(identities)[0]
     if codes.shape != scores.shape or embeddings.shape[:1] != scores.shape:

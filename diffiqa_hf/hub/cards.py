@@ -34,7 +34,13 @@ from .record import (
 
 CARD_FILE = "README.md"
 PARTS = ("unet", "fr_model")  # of a pipeline, each with weights that a run of its own may have made
-PACKAGE = Path(__file__).parents[1]  # which has the templates and the code that goes with a pipeline
+PACKAGE = Path(__file__).parents[1]
+
+
+def shipped_folder(name: str) -> Path:
+    """`"model_cards"` or `"pipelines"`: in the installed package, or at the top of the checkout that runs."""
+    inside = PACKAGE / name
+    return inside if inside.is_dir() else PACKAGE.parent / name
 
 
 def record_training(
@@ -211,7 +217,7 @@ def _render(folder: Path, template: str, facts: TrainingFacts | None, repo_id: s
             data.model_name = repo_id.split("/")[-1]
             data.eval_results = [result.eval_result() for result in facts.results]
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(PACKAGE / "model_cards"),
+        loader=jinja2.FileSystemLoader(shipped_folder("model_cards")),
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
         trim_blocks=True,

@@ -23,7 +23,7 @@ from huggingface_hub.errors import (
 from ..file_utils import write_text
 from ..version import __version__
 from .card_merging import merge_cards
-from .cards import CARD_FILE, PACKAGE, complete_card, extended_texts, with_results
+from .cards import CARD_FILE, complete_card, extended_texts, shipped_folder, with_results
 from .folders import NOT_PUSHED, TEMPLATES, check_folder, component_files, pushed_files
 from .record import HubError, ResultFacts, TrainingFacts, first_line
 
@@ -51,7 +51,9 @@ def complete_folder(
     parts = {}
     if kind == "diffiqa":
         if not (folder / "pipeline.py").exists():
-            parts["pipeline.py"] = (PACKAGE / "pipelines" / "diffiqa" / "pipeline.py").read_text(encoding="utf-8")
+            parts["pipeline.py"] = (shipped_folder("pipelines") / "diffiqa" / "pipeline.py").read_text(
+                encoding="utf-8"
+            )
     elif kind != "quality_labels" and not (folder / "preprocessor_config.json").exists():
         from ..image_processing_face import FaceImageProcessor
 
