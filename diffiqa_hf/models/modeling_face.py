@@ -1,10 +1,12 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 """What every face recognition (FR) model of the package shares: its input, its output and the base classes."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -63,7 +65,31 @@ class FaceModelConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs):
         if self.channel_order not in ("rgb", "bgr"):
             raise ValueError(f"channel_order is 'rgb' or 'bgr', not {self.channel_order!r}")
+        self._check_plain_values()
         super().__post_init__(**kwargs)
+
+    def _check_plain_values(self) -> None:
+        """What stands in a file may be anything, and would be a riddle, or another network, when faces come."""
+        for owner in type(self).__mro__[: type(self).__mro__.index(FaceModelConfig) + 1]:
+            for name, kind in vars(owner).get("__annotations__", {}).items():
+                if kind in (bool, int, float, str) and not _is_plain(value := getattr(self, name), kind):
+                    raise ValueError(f"{name} has to be {kind.__name__}, not {str(value)[:80]!r}")
+        for name, count, kind in (("crop_size", 2, int), ("image_mean", 3, float), ("image_std", 3, float)):
+            values = getattr(self, name)
+            if (
+                not isinstance(values, list | tuple)
+                or len(values) != count
+                or not all(_is_plain(x, kind) for x in values)
+            ):
+                raise ValueError(f"{name} is {count} numbers, not {str(values)[:80]!r}")
+        if self.bn_eps <= 0 or min(self.image_std) <= 0 or min(self.crop_size) < 1:
+            raise ValueError("bn_eps, image_std and crop_size are positive")
+
+
+def _is_plain(value: Any, kind: type) -> bool:
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return type(value) is kind
 
 
 @dataclass

@@ -439,3 +439,22 @@ def test_dropout_of_whole_channels():
     # (8, 12) shares of zeros: a channel is taken out whole or not at all.
     assert set(dropped[0].flatten().tolist()) == {0.0, 1.0}
     assert 0.2 < dropped[0].mean() < 0.6
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"image_mean": None}, "image_mean is 3 numbers, not 'None'"),
+        ({"image_std": [0.5, None, 0.5]}, "image_std is 3 numbers"),
+        ({"image_std": [0.5, 0.0, 0.5]}, "image_std and crop_size are positive"),
+        ({"image_mean": [0.5, float("nan"), 0.5]}, "image_mean is 3 numbers"),
+        ({"crop_size": [112.5, 112]}, "crop_size is 2 numbers"),
+        ({"bn_eps": None}, "bn_eps has to be float, not 'None'"),
+        ({"normalize_embedding": "no"}, "normalize_embedding has to be bool, not 'no'"),
+        ({"mid_norm": 1}, "mid_norm has to be bool, not '1'"),
+        ({"embedding_size": "16"}, "embedding_size has to be int, not '16'"),
+    ],
+)
+def test_a_configuration_with_something_else_in_it_is_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        IResNetConfig(**values)
