@@ -15,6 +15,16 @@ from . import benchmark, best, calibrate, convert, data, evaluate, explain, expo
 from .errors import CommandError, printable
 
 
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(prog="diffiqa", description="Face image quality assessment with DifFIQA.")
+    parser.add_argument("--version", action="version", version=f"diffiqa_hf {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for module in (score, best, explain, calibrate, evaluate, data, benchmark, trust, methods, convert, export, push):
+        module.add_parser(commands)
+    return parser
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command.
 
@@ -27,12 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     # A file name that the terminal's encoding lacks must not end a run.
     sys.stdout.reconfigure(errors="backslashreplace")
-    parser = argparse.ArgumentParser(prog="diffiqa", description="Face image quality assessment with DifFIQA.")
-    parser.add_argument("--version", action="version", version=f"diffiqa_hf {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (score, best, explain, calibrate, evaluate, data, benchmark, trust, methods, convert, export, push):
-        module.add_parser(commands)
-    args = parser.parse_args(argv)
+    args = make_parser().parse_args(argv)
     try:
         return args.run(args)
     except CommandError as error:
