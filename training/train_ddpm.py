@@ -15,6 +15,7 @@ import argparse
 import json
 import logging
 import math
+import time
 from functools import partial
 from pathlib import Path
 
@@ -253,6 +254,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
         total=args.max_train_steps, initial=progress_state.step, unit="step", disable=not accelerator.is_main_process
     )
     unet.train()
+    started = time.perf_counter()
     while progress_state.step < args.max_train_steps:
         step = progress_state.step
         part = 1.0 if args.lr_schedule == "constant" else 0.5 * (1 + math.cos(math.pi * step / args.max_train_steps))
@@ -288,6 +290,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
             totals = accelerator.reduce(bins, "sum").cpu()
             means = totals[0] / totals[1]
             logs = {"loss": (totals[0].sum() / totals[1].sum()).item(), "lr": optimizer.param_groups[0]["lr"]}
+            logs["seconds_waited_for_data"] = batches.waited_since()
             width = args.max_train_timestep / NUM_BINS
             for i, mean in enumerate(means):
                 if totals[1, i]:
@@ -305,6 +308,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
                 accelerator, output_dir, step, args.checkpoints_total_limit, partial(save_unets, whole, ema)
             )
     progress.close()
+    logger.info(f"waited {batches.waited:.1f} s for data, of {time.perf_counter() - started:.1f} s")
 
     if accelerator.is_main_process:
         model = trained_copy(accelerator.unwrap_model(unet), ema)

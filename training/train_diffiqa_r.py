@@ -30,6 +30,7 @@ import argparse
 import json
 import logging
 import math
+import time
 from pathlib import Path
 
 import numpy as np
@@ -399,6 +400,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
     losses = []
     theta = args.representation_weight
     progress = tqdm(total=steps, initial=state.step, unit="step", disable=not accelerator.is_main_process)
+    started = time.perf_counter()
     while state.step < steps:
         model.train()
         rate = min(1.0, (state.step + 1) / args.warmup_steps) if args.warmup_steps else 1.0
@@ -438,7 +440,8 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
         if is_due(state.step, args.logging_steps, last):
             mean = accelerator.reduce(torch.stack(losses).mean(), "mean").item()
             progress.set_postfix(loss=f"{mean:.4f}")
-            accelerator.log({"loss": mean, "lr": optimizer.param_groups[-1]["lr"]}, step=state.step)
+            waited = {"seconds_waited_for_data": batches.waited_since()}
+            accelerator.log({"loss": mean, "lr": optimizer.param_groups[-1]["lr"]} | waited, step=state.step)
             losses = []
         if validate is not None and is_due(state.step, args.validation_steps, last):
             trained = trained_copy(accelerator.unwrap_model(model), ema).to(accelerator.device)
@@ -451,6 +454,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
         if is_due(state.step, args.checkpointing_steps, last):
             save_checkpoint(accelerator, output_dir, state.step, args.checkpoints_total_limit)
     progress.close()
+    logger.info(f"waited {batches.waited:.1f} s for data, of {time.perf_counter() - started:.1f} s")
     if accelerator.is_main_process:
         trained = trained_copy(accelerator.unwrap_model(model), ema).to(accelerator.device)
         calibration = whole = report = None

@@ -1,7 +1,8 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 """The order in which a training sees its faces, and the batches of it."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -96,15 +97,50 @@ def seed_batch(seed: int, position: int) -> None:
     torch.manual_seed(int(np.random.default_rng([seed, position]).integers(2**62)))
 
 
+class TimedBatches:
+    """
+    Batches, and how long whoever takes them has waited for them.
+
+    Attributes:
+        waited (`float`): Seconds, from the first batch on.
+    """
+
+    def __init__(self, batches: Iterable[Any]):
+        self._batches = iter(batches)
+        self._told = 0.0
+        self.waited = 0.0
+
+    def __iter__(self) -> "TimedBatches":
+        return self
+
+    def __next__(self) -> Any:
+        start = time.perf_counter()
+        try:
+            return next(self._batches)
+        finally:
+            self.waited += time.perf_counter() - start
+
+    def waited_since(self) -> float:
+        """Seconds since this was last asked."""
+        told, self._told = self._told, self.waited
+        return self.waited - told
+
+
 def training_batches(
     faces: torch.utils.data.Dataset, keys: ShuffledKeys | PeopleKeys, state: TrainingState, workers: int
-) -> Iterator[Any]:
+) -> TimedBatches:
     """
     The batches of a process, collated, for ever.
 
     With each the position of the state moves on, and torch's generator is seeded by the batch's own position: what
     dropout draws is then another on each process, and the same in a run that was stopped and goes on.
     """
+    return TimedBatches(_batches(faces, keys, state, workers))
+
+
+def _batches(
+    faces: torch.utils.data.Dataset, keys: ShuffledKeys | PeopleKeys, state: TrainingState, workers: int
+) -> Iterator[Any]:
     loader = torch.utils.data.DataLoader(faces, batch_sampler=keys, num_workers=workers, generator=torch.Generator())
     state.position = keys.start
     for batch in loader:
