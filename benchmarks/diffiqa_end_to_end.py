@@ -283,7 +283,7 @@ def run_ours(
 
 def watch(pipe: DifFIQAPipeline, clock: Clock) -> None:
     """Has the clock run at the pipeline's stages."""
-    processor = pipe.image_processor
+    processor, pipe.reading_threads = pipe.image_processor, 0  # so that reading is a stage of its own
     processor.extract_faces = clock.timed("init", processor.extract_faces)
     pipe.noise_seeds = clock.timed("init", pipe.noise_seeds)
     pipe.forward_process = clock.timed("forward", pipe.forward_process)

@@ -5,7 +5,7 @@ import os
 import threading
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -203,8 +203,8 @@ class YuNetFaceDetector:
     """
     YuNet (Wu et al. 2023) through OpenCV's `FaceDetectorYN`: finds faces and their five landmarks.
 
-    The network is opened at the first `detect`, not before, once for each thread that calls it, since it keeps what it
-    is working on. It is left out when the object is pickled.
+    The network is opened at the first `detect`, not before, and as often as it is called at a time, since it keeps
+    what it is working on. It is left out when the object is pickled.
 
     Args:
         model (`str` or `os.PathLike`): Path of an ONNX file, or a Hub repository that has
@@ -215,7 +215,7 @@ class YuNetFaceDetector:
     def __init__(self, model: str | os.PathLike = DEFAULT_DETECTOR, threshold: float = 0.6):
         self.model = os.fspath(model)
         self.threshold = threshold
-        self._local = threading.local()
+        self._idle: list = []  # networks that nobody works with
 
     def __getstate__(self) -> dict:
         return {"model": self.model, "threshold": self.threshold}
@@ -238,6 +238,18 @@ class YuNetFaceDetector:
                 f"({type(error).__name__}). Without a connection: download the file once, and give its path as "
                 "`detector`; or give landmarks; or score faces that are already aligned, without alignment"
             ) from error
+
+    def _open(self) -> Any:
+        import cv2
+
+        path = self._model_path()
+        if (reason := file_fault(path)) is not None:
+            raise OSError(f"the face detector {path}: {reason}")
+        try:
+            with _quiet_opencv():
+                return cv2.FaceDetectorYN.create(path, "", (320, 320), self.threshold)
+        except cv2.error as error:
+            raise OSError(f"the face detector {path} is not a network that OpenCV can read") from error
 
     def detect(self, image: np.ndarray) -> list[FaceDetection]:
         """
@@ -268,18 +280,13 @@ class YuNetFaceDetector:
         small = image if scale == 1.0 else cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
         left, top = round(width * margin), round(height * margin)
         small = cv2.copyMakeBorder(small[:, :, ::-1], top, top, left, left, cv2.BORDER_CONSTANT)
-        network = getattr(self._local, "network", None)
-        if network is None:
-            path = self._model_path()
-            if (reason := file_fault(path)) is not None:
-                raise OSError(f"the face detector {path}: {reason}")
-            try:
-                with _quiet_opencv():
-                    network = self._local.network = cv2.FaceDetectorYN.create(path, "", (320, 320), self.threshold)
-            except cv2.error as error:
-                raise OSError(f"the face detector {path} is not a network that OpenCV can read") from error
+        try:
+            network = self._idle.pop()
+        except IndexError:
+            network = self._open()
         network.setInputSize((small.shape[1], small.shape[0]))
         _, rows = network.detect(small)
+        self._idle.append(network)
         if rows is None:
             return []
         to_image = np.array([image.shape[1] / width, image.shape[0] / height], dtype=np.float32)

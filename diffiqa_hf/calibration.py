@@ -7,8 +7,8 @@ measured on faces, is valid for the settings that it was measured with, and lies
 `calibration.json`.
 """
 
-import hashlib
 import json
+import logging
 import math
 import os
 import warnings
@@ -16,18 +16,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
-from transformers.utils import cached_file, logging
 
 from .file_utils import file_fault, write_text
-from .inference.network_views import uncompiled, weights_of
+from .fingerprints import digest_of
 
 
-logger = logging.get_logger(__name__)
+if TYPE_CHECKING:
+    import torch
+
+
+logger = logging.getLogger(__name__)
 
 CALIBRATION_NAME = "calibration.json"
 FORMAT = 1
@@ -259,8 +261,15 @@ class Calibration:
 
 def find_calibration(name_or_path: str | os.PathLike, **kwargs: Any) -> Calibration | None:
     """As [`Calibration.from_pretrained`], and `None` where there is none."""
-    path = name_or_path
-    if not os.path.isfile(path):
+    if os.path.isdir(name_or_path):
+        path = Path(name_or_path) / (kwargs.get("subfolder") or "") / CALIBRATION_NAME
+        if not path.exists():
+            return None
+    elif os.path.isfile(name_or_path):
+        path = name_or_path
+    else:
+        from transformers.utils import cached_file
+
         path = cached_file(
             name_or_path,
             CALIBRATION_NAME,
@@ -278,15 +287,16 @@ def find_calibration(name_or_path: str | os.PathLike, **kwargs: Any) -> Calibrat
         raise ValueError(f"{path} is no calibration: {error or 'too deep'}") from error
 
 
-def weights_digest(model: torch.nn.Module) -> str | None:
+def weights_digest(model: "torch.nn.Module") -> str | None:
     """16 hexadecimal digits that change with any weight; `None` of a model in half precision, which has others."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(weights_of(model).items()):
-        if tensor.is_floating_point() and tensor.dtype != torch.float32:
-            return None
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]
+    import torch
+
+    from .inference.network_views import weights_of
+
+    weights = weights_of(model)
+    if any(tensor.is_floating_point() and tensor.dtype != torch.float32 for tensor in weights.values()):
+        return None
+    return digest_of((name, tensor.detach().cpu().numpy()) for name, tensor in sorted(weights.items()))
 
 
 class CalibrationMixin:
@@ -331,7 +341,7 @@ class CalibrationMixin:
             self._warned_of.add(misfit)
         return None
 
-    def _scoring_models(self) -> dict[str, torch.nn.Module]:
+    def _scoring_models(self) -> "dict[str, torch.nn.Module]":
         raise NotImplementedError
 
     def _weight_digests(self) -> dict[str, str | None]:
@@ -343,7 +353,9 @@ class CalibrationMixin:
         self._digests = digests  # at once, for other threads
         return {name: digest for name, (_, digest) in digests.items()}
 
-    def _own_models(self) -> dict[str, torch.nn.Module]:
+    def _own_models(self) -> "dict[str, torch.nn.Module]":
+        from .inference.network_views import uncompiled
+
         # What torch.compile has wrapped is the model itself.
         models = {name: model for name, model in self._scoring_models().items() if model is not None}
         return {name: uncompiled(model) for name, model in models.items()}

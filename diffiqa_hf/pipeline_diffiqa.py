@@ -78,6 +78,9 @@ class DifFIQAPipeline(DifFIQALoaderMixin, CalibrationMixin, DiffusionPipeline):
     model_cpu_offload_seq = "unet->fr_model"
     # What says whether a picture is one of a face; no component, it is neither saved nor moved.
     face_check: FaceCheck | None = None
+    engine = "torch"
+    # Threads that read images; as many as there are processors where `None`.
+    reading_threads: int | None = None
 
     def __init__(
         self,
@@ -360,10 +363,10 @@ class DifFIQAPipeline(DifFIQALoaderMixin, CalibrationMixin, DiffusionPipeline):
             on_error,
             getattr(self, "_progress_bar_config", None),
             self.face_check,
+            self.reading_threads,
         )
         try:
-            for batch in batches:
-                yield from with_percentiles(self._score_batch(batch, call), calibration)
+            yield from with_percentiles((self._score_batch(batch, call) for batch in batches), calibration)
         finally:
             batches.close()
             with one_at_a_time(self.unet, self.fr_model):
@@ -373,7 +376,7 @@ class DifFIQAPipeline(DifFIQALoaderMixin, CalibrationMixin, DiffusionPipeline):
         faces = [face for _, face in batch if face is not None]
         if faces:
             with one_at_a_time(self.unet, self.fr_model):
-                results = iter(self._score_faces(torch.stack(faces), call))
+                results = iter(self._score_faces(torch.from_numpy(np.stack(faces)), call))
             for record, face in batch:
                 if face is None:
                     continue

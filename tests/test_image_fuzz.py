@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
-from diffiqa_hf import FaceImageError, FaceImageProcessor, image_processing_face
-from diffiqa_hf.image_processing_face import load_image
+from diffiqa_hf import FaceImageError, FaceImageProcessor
+from diffiqa_hf.images import loading
+from diffiqa_hf.images.loading import load_image
 
 
 # Formats that Pillow writes, with modes that it writes them in.
@@ -180,7 +181,7 @@ def test_a_bomb_is_refused_by_its_header(size):
 
 def test_a_small_file_of_very_many_pixels_is_reduced(monkeypatch):
     # At a tenth of a thousandth of the pixels, so that it takes no time.
-    monkeypatch.setattr(image_processing_face, "LARGE_IMAGE_PIXELS", 6400)
+    monkeypatch.setattr(loading, "LARGE_IMAGE_PIXELS", 6400)
     for bits, kind, palette in ((1, 0, False), (1, 3, True), (8, 2, False), (16, 0, False), (8, 4, False)):
         picture = load_image({"bytes": png(150, 130, bits, kind, palette=palette), "path": None})
         assert picture.mode == "RGB" and picture.size == (75, 65)
@@ -203,8 +204,8 @@ def test_reduced_in_parts_is_reduced_whole(mode, size):
             picture.info["transparency"] = 3
         picture = picture.convert(mode)
     for factor in (2, 3):
-        whole = image_processing_face._to_rgb(picture).reduce(factor)
-        parts = image_processing_face._reduced_in_parts(picture, factor)
+        whole = loading._to_rgb(picture).reduce(factor)
+        parts = loading._reduced_in_parts(picture, factor)
         assert parts.size == whole.size
         np.testing.assert_array_equal(np.asarray(parts), np.asarray(whole))
 
@@ -214,7 +215,7 @@ def test_an_icon_is_as_large_as_it_is_and_not_as_it_says(monkeypatch):
     Image.new("RGB", (64, 64)).save(file, "ICO", sizes=[(64, 64)])
     data = bytearray(file.getvalue())
     data[6] = data[7] = 16  # the size in the directory
-    monkeypatch.setattr(image_processing_face, "LARGE_IMAGE_PIXELS", 1024)
+    monkeypatch.setattr(loading, "LARGE_IMAGE_PIXELS", 1024)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert load_image({"bytes": bytes(data), "path": None}).size == (32, 32)

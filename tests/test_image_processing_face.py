@@ -399,7 +399,7 @@ def test_more_than_pillow_reads_is_refused():
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "I;16", "F", "CMYK"])
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_every_mode_is_reduced(mode, orientation, monkeypatch):
-    monkeypatch.setattr("diffiqa_hf.image_processing_face.LARGE_IMAGE_PIXELS", 1000)
+    monkeypatch.setattr("diffiqa_hf.images.loading.LARGE_IMAGE_PIXELS", 1000)
     if mode == "I;16":
         image = Image.fromarray(np.full((60, 90), 257 * 50, np.uint16))
     elif mode == "P":
@@ -633,7 +633,7 @@ def test_a_face_is_found(aligner, astronaut):
 @pytest.mark.shared
 def test_landmarks_of_a_picture_that_was_reduced(aligner, astronaut, monkeypatch):
     picture, points = astronaut
-    monkeypatch.setattr("diffiqa_hf.image_processing_face.LARGE_IMAGE_PIXELS", picture.width * picture.height // 3)
+    monkeypatch.setattr("diffiqa_hf.images.loading.LARGE_IMAGE_PIXELS", picture.width * picture.height // 3)
     for image in (picture, saved(picture, "JPEG", quality=95)):
         (face,) = aligner.extract_faces(image)
         assert np.abs(face.landmarks - points).max() < 6

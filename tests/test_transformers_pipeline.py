@@ -2,6 +2,7 @@
 """transformers.pipeline("face-image-quality-assessment"): how images come in, and what its model may be like."""
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import GeneratorType
 
 import numpy as np
@@ -12,6 +13,7 @@ from transformers import pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
 from diffiqa_hf import FaceImageProcessor, IResNetConfig, IResNetForFaceQuality, fold
+from diffiqa_hf.default_weights import QUALITY_MODEL
 
 
 SIZE = 32
@@ -120,3 +122,27 @@ def test_threads(model, faces, expected):
     with ThreadPoolExecutor(4) as pool:
         for results in pool.map(lambda _: pipe(faces, batch_size=2), range(8)):
             assert scores(results) == expected
+
+
+def test_onnx_runtime_takes_the_place_of_torch_where_the_form_is_of_the_model():
+    files = sorted(str(path) for path in (Path(__file__).parents[1] / "examples" / "faces").glob("*.jpg"))[:5]
+    in_torch, in_onnx = (
+        pipeline("face-image-quality-assessment", model=str(QUALITY_MODEL), engine=engine, device="cpu")
+        for engine in ("torch", "auto")
+    )
+    assert (in_torch.engine, in_onnx.engine) == ("torch", "onnx")
+    for expected, found in zip(in_torch(files), in_onnx(files, batch_size=2), strict=True):
+        assert found["score"] == pytest.approx(expected["score"], abs=1e-5)
+        assert found["percentile"] == pytest.approx(expected["percentile"], abs=0.05)
+    # A model that is no longer that of its files has another form, or none.
+    model = in_torch.model
+    with torch.no_grad():
+        model.head.score.bias += 1
+    changed = pipeline(
+        "face-image-quality-assessment", model=model, image_processor=in_torch.image_processor, device="cpu"
+    )
+    assert changed.engine == "torch"
+    with pytest.raises(ValueError, match="engine is one of"):
+        pipeline(
+            "face-image-quality-assessment", model=model, image_processor=in_torch.image_processor, engine="tensorrt"
+        )

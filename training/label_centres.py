@@ -40,8 +40,9 @@ from tqdm.auto import tqdm
 
 from diffiqa_hf import FaceImageError, FaceImageProcessor, fold
 from diffiqa_hf.conversion.networks import load_fr_model
+from diffiqa_hf.fingerprints import fingerprint
 from diffiqa_hf.hub import check_hub_arguments, push_when_asked
-from diffiqa_hf.labelling.labeller import find_sources, fingerprint
+from diffiqa_hf.labelling.labeller import find_sources
 from diffiqa_hf.labelling.shards import (
     LabelFolder,
     Share,

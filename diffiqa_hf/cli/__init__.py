@@ -6,22 +6,38 @@ imports when it runs, so that the help is there at once.
 """
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Sequence
 
 from ..version import __version__
-from . import benchmark, best, calibrate, convert, data, evaluate, explain, export, methods, push, score, trust
 from .errors import CommandError, printable
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
+COMMANDS = (
+    "score",
+    "best",
+    "explain",
+    "calibrate",
+    "evaluate",
+    "data",
+    "benchmark",
+    "trust",
+    "methods",
+    "convert",
+    "export",
+    "push",
+)
+
+
+def make_parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+    """The parser of all commands, or of some."""
     parser = argparse.ArgumentParser(prog="diffiqa", description="Face image quality assessment with DifFIQA.")
     parser.add_argument("--version", action="version", version=f"diffiqa_hf {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (score, best, explain, calibrate, evaluate, data, benchmark, trust, methods, convert, export, push):
-        module.add_parser(commands)
+    for name in names:
+        importlib.import_module(f".{name}", __name__).add_parser(commands)
     return parser
 
 
@@ -37,7 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     # A file name that the terminal's encoding lacks must not end a run.
     sys.stdout.reconfigure(errors="backslashreplace")
-    args = make_parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else list(argv)
+    # The others' options need not be read for the one that is asked for.
+    args = make_parser(argv[:1] if argv[:1] and argv[0] in COMMANDS else COMMANDS).parse_args(argv)
     try:
         return args.run(args)
     except CommandError as error:

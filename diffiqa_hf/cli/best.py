@@ -17,6 +17,7 @@ from ..scoring.tables import TableError, as_text, column_of
 from .errors import CommandError, printable, reason
 from .scoring import (
     IMAGES_HELP,
+    add_engine_argument,
     add_scoring_arguments,
     check_scoring,
     given_options,
@@ -61,6 +62,7 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
     where.add_argument("--copy-to", type=Path, metavar="DIR", help="copy them into DIR/<group>/; DIR is new or empty")
     where.add_argument("--link-to", type=Path, metavar="DIR", help="the same with symbolic links")
     add_scoring_arguments(parser)
+    add_engine_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from ..scoring.people import HOW
 from .errors import CommandError, printable, reason
 from .scoring import (
     IMAGES_HELP,
+    add_engine_argument,
     add_scoring_arguments,
     check_scoring,
     images_of,
@@ -48,6 +49,7 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
     parser.add_argument("--recursive", action="store_true", help="look into folders in a folder as well")
     parser.add_argument("--data", metavar="TEXT", help="what these faces are, kept in the file (the folders' names)")
     add_scoring_arguments(parser)
+    add_engine_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -164,7 +166,7 @@ def _embed(scorer, files: list[str], args: argparse.Namespace):
         batch = [(record, face) for record, face in batch if face is not None]
         if batch:
             with torch.no_grad():
-                embeddings = embed(torch.stack([face for _, face in batch]).to(scorer.device)).cpu()
+                embeddings = embed(torch.from_numpy(np.stack([face for _, face in batch])).to(scorer.device)).cpu()
             rows |= {record.index: row for (record, _), row in zip(batch, embeddings.numpy(), strict=True)}
     size = len(next(iter(rows.values()))) if rows else 1
     empty = np.zeros(size, np.float32)

@@ -2,7 +2,6 @@
 """`diffiqa export`: a face quality model to ONNX."""
 
 import argparse
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -11,7 +10,8 @@ from .errors import CommandError, printable, reason
 
 DESCRIPTION = """\
 Writes a face quality model (DifFIQA(R), CR-FIQA, ...) as an ONNX file of any batch size. Its metadata says how a
-picture becomes its input. With ONNX Runtime installed the scores of both are compared. Needs
+picture becomes its input. The scores of both are compared. Written as `model.onnx` into the folder of the model, it is
+what `--engine auto` of the other commands takes, as long as it is of the same weights. Needs
 `pip install "diffiqa_hf[onnx]"`. Exit status: 0 written, 1 not (the reason is on stderr), 2 bad usage, 130
 interrupted."""
 
@@ -34,29 +34,27 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs `diffiqa export`; returns its exit status."""
-    import logging
-
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     from ..conversion.networks import load_quality_model
+    from ..default_weights import QUALITY_MODEL
     from ..inference.onnx import export_onnx, largest_difference
+    from ..scoring.onnx_forms import quiet_export, source_digest
 
     try:
         model = load_quality_model(args.model, revision=args.revision).eval()
     except Exception as error:  # whatever the libraries trip over in a folder that is none
         raise CommandError(f"cannot load the model {args.model}: {reason(error)}") from error
     try:
-        export_onnx(model, args.output)
+        with quiet_export():
+            folder = QUALITY_MODEL if args.model == "default" else args.model
+            export_onnx(model, args.output, source=source_digest(folder))
     except (ImportError, OSError) as error:
         print(f"diffiqa: {printable(f'cannot write {args.output}: {reason(error)}')}", file=sys.stderr)
         return 1
     line = f"{args.output}: {type(model).__name__}, {args.output.stat().st_size / 2**20:.1f} MiB"
-    if importlib.util.find_spec("onnxruntime") is None:
-        print(printable(f"{line}; not compared, since there is no ONNX Runtime"))
-        return 0
     difference = largest_difference(model, args.output)
     print(printable(f"{line}; its scores in ONNX Runtime differ by {difference:.1e} at most"))
     if not difference < TOLERANCE:

@@ -3,12 +3,14 @@
 
 import argparse
 import hashlib
+import importlib.util
 import itertools
 import json
 import os
 import statistics
 import sys
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +24,21 @@ from .scoring import (
     IMAGES_HELP,
     PIPELINE_SETTINGS,
     add_call_arguments,
+    add_engine_argument,
     be_quiet,
     images_of,
     load_pipeline,
     pipeline_settings,
+    place,
     placed,
+    progress_bar,
     say,
     usable_calibration,
+    write_line,
 )
 
 
+MAKES_FORM = 1000  # images, from which on the ONNX form of weights is made that have none
 TABLE_ROWS = 50  # a run that also writes a file prints its table up to this many images
 DESCRIPTION = """\
 Scores the faces in images and in the images of folders; a higher score is a better image for face recognition.
@@ -75,6 +82,7 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
         help="of the method, as `diffiqa methods NAME` names them; the value in JSON, or text; can be repeated",
     )
     add_call_arguments(parser)
+    add_engine_argument(parser)
     parser.add_argument("--faces", choices=("largest", "all"), help="with --align, if there are several (largest)")
     parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32")
     parser.add_argument("--output", type=Path, metavar="FILE", help="table to write: .csv, .jsonl or .parquet")
@@ -103,29 +111,32 @@ def run(args: argparse.Namespace) -> int:
     if not files:
         # Each problem has had its line.
         return 2
-    pipe = _load(args)
+    pipe = _load(args, len(files))
     calibration = _calibration(args, pipe)
     terms = TERMS if args.method == "diffiqa" else _terms(pipe)
-    key = FileKeys()
-    todo = {key(file): file for file in files}
-    table = _open_table(args, pipe, terms, calibration, lambda file: key(file) in todo) if args.output else None
-    if args.dtype == "float32":
+    table = _open_table(args, pipe, terms, calibration, files) if args.output else None
+    if args.dtype == "float32" and pipe.engine == "torch":
         pipe.enable_folding(winograd=pipe.device.type == "cpu")
-    rows = [] if table is None else list(table.rows)
-    kept = len(rows)
-    done = {key(row["file"]) for row in rows}
-    todo = [file for file in files if key(file) not in done]
+    kept = [] if table is None else table.rows
+    todo = _not_in(files, kept)
     print_rows = table is None or (len(todo) <= TABLE_ROWS and not args.quiet)
-    width = max([len(printable(row_name(file))) for file in todo], default=0)
+    width = max([len(printable(row_name(file))) for file in todo], default=0) if print_rows else 0
+    # Of the rows that a table has no more is kept than the summary needs, and the picture.
+    scores = array("d", (row["score"] for row in kept if row["error"] is None))
+    shown = [row for row in kept if row["error"] is None] if args.plot else []
+    count = len(kept)
 
     stopped = None
     try:
         for file_rows in _score(pipe, todo, args, terms, calibration):
             if table is not None:
                 table.append(file_rows)
-            rows += file_rows
+            count += len(file_rows)
             for row in file_rows:
-                if row["error"] is not None:
+                if row["error"] is None:
+                    scores.append(row["score"])
+                    shown += [row] if args.plot else []
+                else:
                     say(f"{row['file']}: {row['error']}")
                 if print_rows:
                     _print_row(row, width)
@@ -141,17 +152,24 @@ def run(args: argparse.Namespace) -> int:
             table.close()
 
     if stopped is not None:
-        kept_in = f"; {len(rows)} rows are in {args.output}, --resume goes on" if table is not None and rows else ""
+        kept_in = f"; {count} rows are in {args.output}, --resume goes on" if table is not None and count else ""
         say(f"{stopped}{kept_in}")
-        return 130 if stopped == "interrupted" else (1 if len(rows) > kept else 2)
-    scores = [row["score"] for row in rows if row["error"] is None]
+        return 130 if stopped == "interrupted" else (1 if count > len(kept) else 2)
     if args.plot and scores:
-        _plot(args.plot, pipe, files, rows)
+        _plot(args.plot, pipe, files, shown)
     if not args.quiet:
-        _summarise(rows, scores)
+        _summarise(count, scores)
     if not scores:
         return 2
-    return 1 if problems or len(scores) < len(rows) else 0
+    return 1 if problems or len(scores) < count else 0
+
+
+def _not_in(files: list[str], rows: list[dict]) -> list[str]:
+    if not rows:
+        return files
+    key = FileKeys()
+    done = {key(row["file"]) for row in rows}
+    return [file for file in files if key(file) not in done]
 
 
 def _check_usage(args: argparse.Namespace) -> None:
@@ -203,8 +221,8 @@ def _parse_options(given: list[str], known: tuple[str, ...]) -> dict[str, Any]:
     return options
 
 
-def _load(args: argparse.Namespace):
-    pipe = load_pipeline(args) if args.method == "diffiqa" else _load_method(args)
+def _load(args: argparse.Namespace, count: int):
+    pipe = load_pipeline(args) if args.method == "diffiqa" else _load_method(args, count)
     if args.method == "diffiqa" and "preset" in args.options:
         try:
             pipe.set_preset(args.options["preset"])
@@ -221,16 +239,30 @@ def _load(args: argparse.Namespace):
     if args.face_check is not None:
         from ..face_check import FaceCheck
 
-        pipe.face_check = None if args.face_check == "off" else FaceCheck.load(action=args.face_check)
+        pipe.face_check = None
+        if args.face_check != "off":
+            engine = "torch" if args.engine == "torch" else "auto"
+            pipe.face_check = FaceCheck.load(action=args.face_check, engine=engine)
     return placed(pipe, args.device, args.dtype)
 
 
-def _load_method(args: argparse.Namespace):
-    be_quiet()
-    from ..methods import load_method
+def _load_method(args: argparse.Namespace, count: int):
+    from ..methods import load_method, onnx_method
 
+    def in_torch():
+        be_quiet()
+        return load_method(args.method, args.model, args.fr_model, engine="torch", **args.options)
+
+    given = {"weights": args.model, "fr_model": args.fr_model}
+    given = {name: value for name, value in given.items() if value is not None}
+    card = get_card(args.method)
+    # The form is worth its making where many images are scored, and where what makes it is installed.
+    make = count >= MAKES_FORM and all(map(importlib.util.find_spec, ("onnx", "onnxscript")))
     try:
-        return load_method(args.method, args.model, args.fr_model, **args.options)
+        method = onnx_method.load(
+            card, given, None, args.engine, place(args.device), f"torch.{args.dtype}", in_torch, make
+        )
+        return method or in_torch()
     except Exception as error:  # whatever the libraries raise for a folder or file that is not what it should be
         raise CommandError(f"cannot load the method {args.method}: {reason(error)}") from error
 
@@ -254,22 +286,17 @@ def _calibration(args: argparse.Namespace, pipe):
 
 
 def _terms(method) -> tuple[str, ...]:
-    """The names of a method's terms: those that it gives for a grey face, whose score nobody sees."""
-    import torch
-
-    size = method.image_processor.size
     try:
-        _, terms = method.raw_scores(torch.zeros(1, 3, size["height"], size["width"]), 0)
+        return method.term_names()
     except Exception as error:  # a network of other sizes, a floating point type that it has not: anything may come
         raise CommandError(f"cannot score with the method {method.card.name}: {reason(error)}") from error
-    return (*(("raw",) if method.card.lower_is_better else ()), *terms)
 
 
-def _open_table(
-    args: argparse.Namespace, pipe, terms: tuple[str, ...], calibration, tried_again: Callable[[str], bool]
-) -> ScoreTable:
-    from ..labelling.labeller import fingerprint
+def _open_table(args: argparse.Namespace, pipe, terms: tuple[str, ...], calibration, files: list[str]) -> ScoreTable:
+    from ..fingerprints import fingerprint
 
+    key = FileKeys()
+    given = {key(file) for file in files} if args.resume else ()
     settings = {"method": args.method, "weights": fingerprint(pipe)}
     if args.method == "diffiqa":
         settings["pipeline"] = {name: value for name, value in pipe.config.items() if not name.startswith("_")}
@@ -286,12 +313,12 @@ def _open_table(
         "iso": args.iso or None,
         "face_check": None if pipe.face_check is None else pipe.face_check.action,
     }
-    described = {"diffiqa_hf": __version__, "model": args.model, "fr_model": args.fr_model}
+    described = {"diffiqa_hf": __version__, "model": args.model, "fr_model": args.fr_model, "engine": pipe.engine}
     if calibration is not None:
         described["calibration_data"] = calibration.data
     measures = [*(["percentile"] if calibration is not None else []), *(["iso"] if args.iso else [])]
     measures += ["face_probability"] if args.face_check in ("mark", "lower", "refuse") else []
-    return ScoreTable(args.output, settings, described, args.resume, terms, measures, tried_again)
+    return ScoreTable(args.output, settings, described, args.resume, terms, measures, lambda file: key(file) in given)
 
 
 def _digest(calibration) -> str:
@@ -313,8 +340,6 @@ def _score(
     pipe, files: list[str], args: argparse.Namespace, terms: tuple[str, ...], calibration
 ) -> Iterator[list[dict]]:
     """The rows of one file after the other."""
-    from tqdm import tqdm
-
     if args.align:
         pipe.image_processor.do_align = True
         pipe.image_processor.multiple_faces = args.faces or "largest"
@@ -328,9 +353,9 @@ def _score(
     def row(record) -> dict:
         return _row(files[record.index], record, terms, calibration, args.iso, args.face_check not in (None, "off"))
 
+    pipe.reading_threads = args.threads
     records = pipe.stream(files, batch_size=args.batch_size, seed=args.seed, **settings)
-    # `disable=None`: no bar where stderr is not a terminal.
-    with tqdm(total=len(files), unit="image", file=sys.stderr, disable=True if args.quiet else None) as bar:
+    with progress_bar(len(files), not args.quiet) as bar:
         if args.faces != "all":
             for record in records:
                 yield [row(record)]
@@ -363,8 +388,6 @@ def _number(value: float | None) -> float | None:
 
 
 def _print_row(row: dict, width: int) -> None:
-    from tqdm import tqdm
-
     name = printable(row["file"])
     score = "-" if row["error"] is not None else _shown(row["score"])
     line = f"{name:<{width}}  {score:>7}"
@@ -376,7 +399,7 @@ def _print_row(row: dict, width: int) -> None:
         line += f"  face probability {row['face_probability']:.2f}"
     if row["face"]:
         line += f"  face {row['face']}"
-    tqdm.write(line, file=sys.stdout)
+    write_line(line, sys.stdout)
     sys.stdout.flush()
 
 
@@ -385,8 +408,8 @@ def _shown(score: float) -> str:
     return f"{score:.4f}" if score == 0 or 0.01 <= abs(score) < 10_000 else f"{score:.4g}"
 
 
-def _summarise(rows: list[dict], scores: list[float]) -> None:
-    failed = len(rows) - len(scores)
+def _summarise(count: int, scores: Sequence[float]) -> None:
+    failed = count - len(scores)
     line = f"{len(scores)} faces scored, {failed} failed"
     if scores:
         ends = {"min": min(scores), "median": statistics.median(scores), "max": max(scores)}
@@ -394,17 +417,20 @@ def _summarise(rows: list[dict], scores: list[float]) -> None:
     print(line, file=sys.stderr)
 
 
-def _plot(path: Path, pipe, files: list[str], rows: list[dict]) -> None:
+def _plot(path: Path, pipe, files: list[str], scored: list[dict]) -> None:
+    from PIL import Image
+
+    from ..images.extraction import face_to_pixels
     from .score_plot import choose, draw
 
-    scored = sorted((row for row in rows if row["error"] is None), key=lambda row: -row["score"])
+    scored.sort(key=lambda row: -row["score"])
     chosen = choose(scored)
     file_of = {row_name(file): file for file in files}
     faces = []
     for row in chosen:
         # Scored faces are not kept: a long run would fill the memory with them.
         crops = pipe.image_processor.extract_faces(file_of.get(row["file"], row["file"]))
-        faces += pipe.image_processor.postprocess(crops[row["face"]].pixel_values[None])
+        faces.append(Image.fromarray(face_to_pixels(crops[row["face"]].pixel_values)))
     picture = draw(faces, chosen, len(scored), pipe.card.title if hasattr(pipe, "card") else "DifFIQA")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,11 +1,12 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
-"""The table of scores on disk: CSV, JSON lines or Parquet, written row by row, and taken up again after a kill."""
+"""The table of scores on disk: CSV, JSON lines or Parquet, written as rows come, and taken up again after a kill."""
 
 import csv
 import importlib.util
 import io
 import json
 import os
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -25,10 +26,13 @@ def table_columns(terms: Iterable[str] = TERMS, measures: Iterable[str] = ()) ->
 
 COLUMNS = table_columns()
 FORMATS = (".csv", ".jsonl", ".parquet")
+# Rows wait for others at most so long and so many.
+FLUSH_SECONDS = 0.5
+FLUSH_ROWS = 256
 
 
 class ScoreTable:
-    """Rows on disk, each there as soon as it has been appended.
+    """Rows on disk, at most half a second after they have been appended and the next ones come, and always whole ones.
 
     CSV and JSON lines are appended to in place. A Parquet file cannot be: its rows go to `<path>.partial.jsonl`, and
     [`close`] makes the Parquet file out of them. `<path>.settings.json` holds what the scores depend on.
@@ -42,6 +46,9 @@ class ScoreTable:
         measures: Those of `percentile`, `iso` and `face_probability` that the table has: what a calibration makes of
             a score, and what a face check says.
         tried_again: Whether a file of this name is scored again if it failed: its rows go.
+
+    Attributes:
+        rows (`list[dict]`): Those that were there already. The ones that are appended are not kept in memory.
 
     Raises:
         CommandError: There is a table and `resume` is not set, or it was made with other settings or is not readable.
@@ -62,6 +69,9 @@ class ScoreTable:
         self._rows_path = path if path.suffix != ".parquet" else _beside(path, ".partial.jsonl")
         self._settings_path = _beside(path, ".settings.json")
         self.rows: list[dict] = []
+        self.added = 0
+        self._waiting: list[dict] = []
+        self._flushed = time.monotonic()
         try:
             if path.exists() or self._rows_path.exists():
                 if not resume:
@@ -80,18 +90,30 @@ class ScoreTable:
     def append(self, rows: Iterable[dict]) -> None:
         """Adds rows (the keys are the columns, `None` for what is missing); all the rows of one image in one call."""
         rows = list(rows)
+        self._waiting += rows
+        self.added += len(rows)
+        if len(self._waiting) >= FLUSH_ROWS or time.monotonic() - self._flushed >= FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes the rows that wait."""
+        rows, self._waiting = self._waiting, []
         # Unbuffered and in one piece: a kill comes before all of these rows or after all of them.
         self._file.write(_lines(rows, self._rows_path.suffix, self._columns).encode("utf-8"))
-        self.rows += rows
+        self._flushed = time.monotonic()
 
     def close(self) -> None:
         """Finishes the file; one without rows is removed. Until then a Parquet file's rows are in a file beside it."""
-        self._file.close()
-        if not self.rows:
+        try:
+            self.flush()
+        finally:
+            self._file.close()
+        if not self.rows and not self.added:
             self._rows_path.unlink()
             self._settings_path.unlink()
         elif self.path.suffix == ".parquet":
-            _replace(self.path, lambda p: _write_parquet(p, self.rows, self._columns))
+            rows, _ = _read_rows(self._rows_path, self._columns)
+            _replace(self.path, lambda p: _write_parquet(p, rows, self._columns))
             self._rows_path.unlink()
 
     def _check_settings(self, settings: dict) -> None:

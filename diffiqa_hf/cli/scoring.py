@@ -2,11 +2,14 @@
 """What the commands that score faces share: their options, the model, and who or what a face belongs to."""
 
 import argparse
+import importlib.util
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ..default_weights import QUALITY_MODEL
 from ..scoring.image_files import find_images
@@ -26,11 +29,36 @@ def positive(text: str) -> int:
     return value
 
 
-def say(line: str) -> None:
-    """One line on stderr, above a progress bar."""
+class _NoBar:
+    def update(self) -> None:
+        pass
+
+
+@contextmanager
+def progress_bar(total: int, wanted: bool = True) -> Iterator[Any]:
+    """A bar that counts images on stderr, where that is a terminal."""
+    if not wanted or not sys.stderr.isatty():
+        yield _NoBar()
+        return
     from tqdm import tqdm
 
-    tqdm.write(f"diffiqa: {printable(line)}", file=sys.stderr)
+    with tqdm(total=total, unit="image", file=sys.stderr) as bar:
+        yield bar
+
+
+def write_line(line: str, file: TextIO) -> None:
+    """One line, above a progress bar, if there is one."""
+    if "tqdm" in sys.modules:
+        from tqdm import tqdm
+
+        tqdm.write(line, file=file)
+    else:
+        print(line, file=file)
+
+
+def say(line: str) -> None:
+    """One line on stderr, above a progress bar."""
+    write_line(f"diffiqa: {printable(line)}", sys.stderr)
 
 
 def add_call_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +71,18 @@ def add_call_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the noise (0)")
     parser.add_argument("--device", help="such as cpu, cuda, cuda:1 (default: an accelerator if there is one)")
     parser.add_argument("--batch-size", type=positive, metavar="N", help="images at a time (from the free memory)")
+    parser.add_argument("--threads", type=positive, metavar="N", help="that read images (as many as processors)")
+
+
+def add_engine_argument(parser: argparse.ArgumentParser) -> None:
+    """`--engine`, of the commands that only score."""
+    parser.add_argument(
+        "--engine",
+        choices=("auto", "torch", "onnx"),
+        default="auto",
+        help="what runs a network that looks at a face once: torch; onnx, ONNX Runtime, whose form of the network is "
+        "made once if need be; auto, ONNX Runtime on a CPU where the form is there or many images are scored (auto)",
+    )
 
 
 def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,20 +129,11 @@ def load_scorer(args: argparse.Namespace):
     What `--model` names, on its device: a [`DifFIQAPipeline`], or the [`~diffiqa_hf.methods.FaceQualityMethod`] of
     a face quality model such as DifFIQA(R). Both have `stream` and `image_processor`.
     """
-    from transformers.utils import cached_file
-
-    from ..models.loading import named_faults
-
-    quiet = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
     try:
-        is_model = os.path.isfile(args.model)
-        if not is_model and args.model != "default" and not os.path.exists(Path(args.model) / "model_index.json"):
-            with named_faults(args.model):
-                is_model = cached_file(args.model, "model_index.json", **quiet) is None
-                is_model = is_model and cached_file(args.model, "config.json", **quiet) is not None
+        is_model = _is_quality_model(args.model)
     except Exception as error:  # a name that is no repository, no permission, ...
         raise CommandError(f"cannot load the model {args.model}: {reason(error)}") from error
-    scorer = placed(_load_method(args) if is_model else load_pipeline(args), args.device)
+    scorer = _load_method(args) if is_model else placed(load_pipeline(args), args.device)
     if args.align:
         scorer.image_processor.do_align = True
         if args.detector:
@@ -110,28 +141,63 @@ def load_scorer(args: argparse.Namespace):
     return scorer
 
 
+def _is_quality_model(name: str) -> bool:
+    """Whether a name is that of a quality model or its file, and not of a pipeline."""
+    if name == "default" or os.path.isfile(name) or os.path.exists(Path(name) / "model_index.json"):
+        return os.path.isfile(name)
+    if os.path.exists(Path(name) / "config.json"):
+        return True
+    from transformers.utils import cached_file
+
+    from ..models.loading import named_faults
+
+    quiet = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+    with named_faults(name):
+        is_pipeline = cached_file(name, "model_index.json", **quiet) is not None
+        return not is_pipeline and cached_file(name, "config.json", **quiet) is not None
+
+
 def _load_method(args: argparse.Namespace):
-    be_quiet()
+    from ..methods import onnx_method
+
+    def in_torch():
+        be_quiet()
+        return _load_in_torch(args.model)
+
+    try:
+        device = place(args.device)
+        engine = getattr(args, "engine", "torch")
+        method = onnx_method.load_unnamed(args.model, engine, device, in_torch)
+    except Exception as error:  # whatever the libraries raise for what is none
+        raise CommandError(f"cannot load the model {args.model}: {reason(error)}") from error
+    method = method or placed(_named_faults(args.model, in_torch), device)
+    check_taken(method, args)
+    return method
+
+
+def _named_faults(model: str, load: Callable):
+    try:
+        return load()
+    except Exception as error:  # whatever the libraries raise for what is none
+        raise CommandError(f"cannot load the model {model}: {reason(error)}") from error
+
+
+def _load_in_torch(model: str):
     from ..calibration import find_calibration
     from ..conversion.networks import load_quality_model
     from ..image_processing_face import FaceImageProcessor
     from ..methods.regression import method_of
     from ..models.loading import named_faults
 
-    try:
-        model = load_quality_model(args.model)
-        if os.path.isfile(args.model):  # as its authors share it
-            method = method_of(model)
-        else:
-            processor = None
-            if os.path.exists(Path(args.model) / "preprocessor_config.json") or not os.path.isdir(args.model):
-                with named_faults(args.model):
-                    processor = FaceImageProcessor.from_pretrained(args.model)
-            method = method_of(model, processor)
-            method.calibration = find_calibration(args.model)
-    except Exception as error:  # whatever the libraries raise for what is none
-        raise CommandError(f"cannot load the model {args.model}: {reason(error)}") from error
-    check_taken(method, args)
+    network = load_quality_model(model)
+    if os.path.isfile(model):  # as its authors share it
+        return method_of(network)
+    processor = None
+    if os.path.exists(Path(model) / "preprocessor_config.json") or not os.path.isdir(model):
+        with named_faults(model):
+            processor = FaceImageProcessor.from_pretrained(model)
+    method = method_of(network, processor)
+    method.calibration = find_calibration(model)
     return method
 
 
@@ -159,11 +225,41 @@ def be_quiet() -> None:
         logging.disable_progress_bar()
 
 
-def placed(scorer, device: str | None, dtype: str | None = None):
-    """A pipeline or method on a device, an accelerator where there is one, and in a dtype if one is named."""
+def place(device: str | None) -> str:
+    """Where to compute: the device that is named, or an accelerator where there is one, or the CPU."""
+    if device is not None or not _may_have_accelerator():
+        return device or "cpu"
     import torch
 
-    device = device or torch.accelerator.current_accelerator(check_available=True) or "cpu"
+    return str(torch.accelerator.current_accelerator(check_available=True) or "cpu")
+
+
+def _may_have_accelerator() -> bool:
+    # To ask torch takes longer than to score some hundred faces, so what can be told without it is told so.
+    if (torch := sys.modules.get("torch")) is not None:
+        return torch.accelerator.is_available()
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return False
+    try:
+        said = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
+    except OSError:
+        said = ""
+    build = re.search(r"\+(\w+)", said)
+    build = build[1] if build else ""
+    if build == "cpu":
+        return False
+    nodes = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # of NVIDIA, of it under Windows, and of AMD
+    return build == "xpu" or not sys.platform.startswith("linux") or any(map(os.path.exists, nodes))
+
+
+def placed(scorer, device: str | None, dtype: str | None = None):
+    """A pipeline or method on a device, an accelerator where there is one, and in a dtype if one is named."""
+    device = place(device)
+    if getattr(scorer, "engine", "torch") == "onnx" and device == "cpu" and dtype in (None, "float32"):
+        return scorer
+    import torch
+
     try:
         scorer.to(device, *(() if dtype is None else (getattr(torch, dtype),)))
     except (RuntimeError, AssertionError) as error:  # a name that is no device; a torch built without that device
@@ -195,12 +291,14 @@ def usable_calibration(scorer, **settings: Any):
 
 def stream_records(scorer, files: Sequence[str], args: argparse.Namespace) -> Iterator:
     """The records of the files, without percentiles, with a bar where stderr is a terminal."""
-    from tqdm import tqdm
-
     scorer.calibration = None
+    scorer.reading_threads = args.threads
     records = scorer.stream(files, batch_size=args.batch_size, seed=args.seed, **scorer_settings(scorer, args))
     try:
-        yield from tqdm(records, total=len(files), unit="image", file=sys.stderr, disable=None)
+        with progress_bar(len(files)) as bar:
+            for record in records:
+                yield record
+                bar.update()
     except (OSError, ValueError, RuntimeError) as error:  # no detector, no memory, settings that make no sense
         raise CommandError(reason(error)) from error
 

@@ -3,19 +3,26 @@
 
 import importlib.util
 import json
+import math
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
 from torch import nn
 
 from ..alignment import arcface_template
+from ..calibration import weights_digest
 from ..file_utils import replace_file
+from ..fingerprints import fingerprint
+from ..images.extraction import FaceExtractor
+from ..models.clib_fiqa.modeling_clib_fiqa import good_probabilities
 from ..models.modeling_face import FacePreTrainedModel
 from ..version import __version__
 from .folding import fold
-from .network_views import for_inference, output_of
+from .network_views import for_inference
+from .onnx_session import OnnxNetwork
 
 
 # What a runtime of 2024 reads: ONNX Runtime 1.17 and later.
@@ -23,20 +30,46 @@ OPSET = 18
 NEEDED = ("onnx", "onnxscript")
 
 
+class _GELU(nn.Module):
+    """GELU in the order of operations that OpenCV's dnn knows; in that of torch's exporter it ends the process."""
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return hidden_states * (1 + torch.erf(hidden_states / math.sqrt(2))) * 0.5
+
+
 class _Scores(nn.Module):
+    """What a file gives: the scores, and what else belongs to them."""
+
     def __init__(self, model: FacePreTrainedModel):
         super().__init__()
         self.model = model
 
-    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        return self.model(pixel_values, return_dict=True).scores
+    def named(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
+        output = self.model(pixel_values, return_dict=True)
+        if hasattr(output, "scores"):
+            found = {"scores": output.scores}
+        else:
+            norms = output.norms
+            found = {"scores": torch.linalg.vector_norm(output.embeddings, dim=1) if norms is None else norms}
+        if getattr(output, "face_logits", None) is not None:
+            found["face_logits"] = output.face_logits
+        if getattr(output, "probabilities", None) is not None:
+            found |= good_probabilities(output.probabilities)
+        return found
+
+    def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(self.named(pixel_values).values())
 
 
-def export_onnx(model: FacePreTrainedModel, path: str | os.PathLike) -> Path:
+def export_onnx(
+    model: FacePreTrainedModel, path: str | os.PathLike, *, norms: bool = False, source: str | None = None
+) -> Path:
     """
     Writes a face quality model as ONNX: `pixel_values` (batch, 3, height, width) float32 to `scores` (batch,) float32,
-    higher is better, for any batch. Normalisations are folded into the convolutions ([`~diffiqa_hf.fold`]);
-    what the model itself does to canonical faces (crop, channel order, mean) is in the graph.
+    higher is better, for any batch; and to `face_logits` (batch,) where the model tells faces from what is none, and
+    to CLIB-FIQA's terms. Normalisations are folded into the convolutions ([`~diffiqa_hf.inference.folding.fold`]);
+    what the model itself does to canonical faces (crop, channel order, mean) is in the graph. ONNX Runtime and
+    OpenCV's dnn read it.
 
     The metadata of the file says what the input is, so that a program without this package can make it: see
     [`onnx_metadata`].
@@ -44,6 +77,9 @@ def export_onnx(model: FacePreTrainedModel, path: str | os.PathLike) -> Path:
     Args:
         model: One that [`AutoModelForFaceQuality`] loads; left as it is.
         path: The file; it is written beside and renamed.
+        norms (*optional*, defaults to `False`): The model is an FR model, and the score the L2 norm of its embedding.
+        source (*optional*): Digits that the weights are known by
+            ([`~diffiqa_hf.scoring.onnx_forms.source_digest`]).
 
     Returns:
         `Path`: the file.
@@ -54,19 +90,26 @@ def export_onnx(model: FacePreTrainedModel, path: str | os.PathLike) -> Path:
     """
     if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
         raise ImportError(f'export to ONNX needs {" and ".join(missing)}: pip install "diffiqa_hf[onnx]"')
-    if not isinstance(model, FacePreTrainedModel) or not type(model).__name__.endswith("ForFaceQuality"):
-        raise TypeError(f"{type(model).__name__} is no face quality model")
+    if not isinstance(model, FacePreTrainedModel) or type(model).__name__.endswith("ForFaceQuality") == norms:
+        raise TypeError(f"{type(model).__name__} is no {'FR' if norms else 'face quality'} model")
     import onnx
 
     path = Path(path)
     # In the plain order of memory: that of fold(), channels last, would leave transpositions in the graph.
     network = _Scores(fold(model).float().to("cpu", memory_format=torch.contiguous_format)).eval()
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if type(child) is nn.GELU:
+                setattr(module, name, _GELU())
+    faces = torch.zeros(2, 3, *face_size(model))  # two: a batch of one would be taken for a constant
+    with torch.no_grad():
+        terms = {name: name.replace(" ", "_") for name in network.named(faces)}
     program = torch.onnx.export(
         network,
-        (torch.zeros(2, 3, *face_size(model)),),  # two: a batch of one would be taken for a constant
+        (faces,),
         dynamo=True,
         input_names=["pixel_values"],
-        output_names=["scores"],
+        output_names=list(terms.values()),
         dynamic_shapes=({0: torch.export.Dim("batch")},),
         opset_version=OPSET,
         external_data=False,
@@ -79,7 +122,9 @@ def export_onnx(model: FacePreTrainedModel, path: str | os.PathLike) -> Path:
         entry.ClearField("doc_string")
     exported.graph.ClearField("metadata_props")
     exported.ClearField("metadata_props")
-    onnx.helper.set_model_props(exported, onnx_metadata(model))
+    terms = {name: output for name, output in terms.items() if name not in ("scores", "face_logits")}
+    metadata = onnx_metadata(model) | {"terms": json.dumps(terms)} | ({} if source is None else {"source": source})
+    onnx.helper.set_model_props(exported, metadata)
     exported.producer_name, exported.producer_version = "diffiqa_hf", __version__
     onnx.checker.check_model(exported, full_check=True)
     return replace_file(path, lambda beside: beside.write_bytes(exported.SerializeToString()))
@@ -123,6 +168,9 @@ def onnx_metadata(model: FacePreTrainedModel) -> dict[str, str]:
         "license": model.config.weights_license or "not recorded",
         "training_data": model.config.training_data or "not recorded",
         "config": json.dumps(config, sort_keys=True),
+        "weights": weights_digest(model) or "not in single precision",
+        # Of a method with this network, and faces of this size.
+        "fingerprint": fingerprint(SimpleNamespace(model=model, image_processor=FaceExtractor((height, width)))),
         "diffiqa_hf": __version__,
     }
 
@@ -135,14 +183,11 @@ def largest_difference(model: FacePreTrainedModel, path: str | os.PathLike, batc
     Raises:
         ImportError: ONNX Runtime is missing (`pip install "diffiqa_hf[onnx]"`).
     """
-    import onnxruntime
-
     faces = np.random.default_rng(0).uniform(-1, 1, (batch, 3, *face_size(model))).astype(np.float32)
-    session = onnxruntime.InferenceSession(os.fspath(path), providers=["CPUExecutionProvider"])
-    ours = session.run(["scores"], {"pixel_values": faces})[0]
+    ours = OnnxNetwork(path).run(faces)["scores"]
     faces = torch.from_numpy(faces).to(model.device, model.dtype)
     with torch.no_grad():
-        theirs = output_of(for_inference(model), faces, "scores").float().cpu().numpy()
+        theirs = _Scores(for_inference(model))(faces)[0].float().cpu().numpy()
     return float(np.abs(ours - theirs).max() / max(1.0, np.abs(theirs).max()))
 
 

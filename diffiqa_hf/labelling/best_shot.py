@@ -5,11 +5,11 @@ import math
 from collections.abc import Hashable, Iterable
 from typing import TYPE_CHECKING
 
-from .labeller import QualityLabeller, labelled_features
-
 
 if TYPE_CHECKING:
     import datasets
+
+    from .labeller import QualityLabeller
 
 
 def best_of_groups(
@@ -55,7 +55,7 @@ def best_faces(
     top: int = 1,
     *,
     quality_column: str = "quality",
-    labeller: QualityLabeller | None = None,
+    labeller: "QualityLabeller | None" = None,
     batch_size: int = 64,
 ) -> "datasets.Dataset":
     """
@@ -94,6 +94,8 @@ def best_faces(
     if group_column not in dataset.column_names:
         raise ValueError(f"there is no column {group_column!r}; there are {', '.join(dataset.column_names)}")
     if quality_column not in dataset.column_names:
+        from .labeller import QualityLabeller, labelled_features
+
         labeller = labeller or QualityLabeller()
         if quality_column != "quality":
             raise ValueError(f"there is no column {quality_column!r}; there are {', '.join(dataset.column_names)}")

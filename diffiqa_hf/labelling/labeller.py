@@ -4,8 +4,6 @@ Quality labels for batches of rows of a dataset: what `training/label_quality.py
 `datasets`, Ray Data (see `diffiqa_hf.labelling.ray`) and Spark can map over theirs.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from ..fingerprints import fingerprint
 from ..pipeline_output import TERMS, FaceQualityOutput
 from ..scoring.image_columns import DEGRADED_COLUMN, as_image
 
@@ -27,9 +26,6 @@ TERM_COLUMNS = tuple(f"quality_{term}" for term in TERMS)
 ERROR_COLUMN = "quality_error"
 LABEL_COLUMNS = ("quality", *TERM_COLUMNS, ERROR_COLUMN)
 ROWS_AT_A_TIME = 32  # go to the method together, counted from the first row of a batch
-# Settings of networks that came after tables and labels had been made: where one says no more than was so before, the
-# fingerprint is that of before.
-_LATER_SETTINGS = {"face_check": False}
 
 
 class QualityLabeller:
@@ -246,39 +242,11 @@ def find_sources(degraded: ArrayLike, identities: ArrayLike | None = None) -> np
     return sources
 
 
-def fingerprint(method: Any) -> str:
-    """
-    16 hexadecimal digits that change with any weight or setting of a model's parts, and with nothing else: not with
-    the place that it was loaded from, nor with the versions of the libraries.
-
-    Args:
-        method: A [`DifFIQAPipeline`], or a [`~diffiqa_hf.methods.FaceQualityMethod`].
-    """
-    pipe = getattr(method, "pipeline", method)
-    if hasattr(pipe, "components"):
-        parts = pipe.components
-    else:
-        parts = {"model": pipe.model, "image_processor": pipe.image_processor}
-    digest = hashlib.sha256()
-    for name, part in sorted(parts.items()):
-        config = getattr(part, "config", part)
-        config = config.to_dict() if hasattr(config, "to_dict") else dict(config)
-        plain = {k: v for k, v in config.items() if not k.startswith("_") and not k.endswith("_version")}
-        plain = {k: v for k, v in plain.items() if k not in _LATER_SETTINGS or v != _LATER_SETTINGS[k]}
-        digest.update(json.dumps([name, plain], sort_keys=True, default=str).encode())
-        if hasattr(part, "state_dict"):
-            for key, tensor in sorted(part.state_dict().items()):
-                digest.update(key.encode())
-                digest.update(tensor.detach().cpu().float().numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
 __all__ = [
     "ERROR_COLUMN",
     "LABEL_COLUMNS",
     "TERM_COLUMNS",
     "QualityLabeller",
     "find_sources",
-    "fingerprint",
     "labelled_features",
 ]

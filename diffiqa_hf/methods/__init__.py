@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ..image_processing_face import FaceImageProcessor
+    from ..images.extraction import FaceExtractor
     from .method import FaceQualityMethod
 
 
@@ -26,6 +27,7 @@ def load_method(
     image_processor: "FaceImageProcessor | None" = None,
     device: "str | torch.device | None" = None,
     dtype: "torch.dtype | None" = None,
+    engine: str = "auto",
     **options: Any,
 ) -> "FaceQualityMethod":
     """
@@ -43,6 +45,12 @@ def load_method(
         image_processor ([`FaceImageProcessor`], *optional*): Makes canonical faces from images. Without it images are
             taken as aligned crops.
         device, dtype (*optional*): Where and how the networks run; on the CPU in float32 when not given.
+        engine (`str`, *optional*, defaults to `"auto"`): What runs the network: `"torch"`, or `"onnx"`, ONNX Runtime,
+            for the methods that are one forward pass of one network; the scores are the same to 1e-5. `"onnx"` makes
+            the ONNX form of the weights where there is none yet, once (`pip install "diffiqa_hf[onnx]"`), and keeps
+            it in the cache. `"auto"` takes ONNX Runtime on a CPU where it is installed and the form is there, as of
+            the weights of the package. An ONNX file given as `weights`, such as OpenCV's and uniface's of eDifFIQA,
+            runs there in any case; its input is to be what the card says.
         **options: The method's own, named on its card.
 
     Returns:
@@ -81,9 +89,32 @@ def load_method(
             raise TypeError(f"{name} has no option {option!r}; it has {', '.join(card.options) or 'none'}")
     given = {"weights": weights, "fr_model": fr_model}
     given = {argument: value for argument, value in given.items() if value is not None}
-    method = card.load_class().load(card, image_processor=image_processor, **given, **options)
-    if device is not None or dtype is not None:
-        method.to(device, dtype)
+    return _load(card, given, image_processor, engine, device, dtype, options)
+
+
+def _load(
+    card: MethodCard,
+    given: dict[str, Any],
+    image_processor: "FaceExtractor | None",
+    engine: str,
+    device: "str | torch.device | None",
+    dtype: "torch.dtype | None",
+    options: dict[str, Any],
+    make: bool = False,
+) -> "FaceQualityMethod":
+    from . import onnx_method
+
+    if engine not in onnx_method.ENGINES:
+        raise ValueError(f"engine is one of {', '.join(onnx_method.ENGINES)}, not {engine!r}")
+
+    def in_torch():
+        return card.load_class().load(card, image_processor=image_processor, **given, **options)
+
+    method = onnx_method.load(card, given, image_processor, engine, device, dtype, in_torch, make)
+    if method is None:
+        method = in_torch()
+        if device is not None or dtype is not None:
+            method.to(device, dtype)
     return method
 
 

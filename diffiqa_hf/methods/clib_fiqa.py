@@ -4,7 +4,7 @@
 import torch
 
 from ..models import clib_fiqa  # noqa: F401 - makes it known to AutoModelForFaceQuality
-from ..models.clib_fiqa.configuration_clib_fiqa import PROMPT_WORDS
+from ..models.clib_fiqa.modeling_clib_fiqa import good_probabilities
 from .lightqnet import LightQNetMethod
 
 
@@ -21,11 +21,7 @@ class CLIBFIQA(LightQNetMethod):
     @torch.no_grad()
     def raw_scores(self, faces: torch.Tensor, seed: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         output = self.network(faces.to(self.device), return_dict=True)
-        terms = {}
-        for axis, words in enumerate(list(PROMPT_WORDS.values())[:-1], start=1):
-            # The last word of each is the good one.
-            terms[words[-1]] = output.probabilities.select(axis, -1).flatten(1).sum(1).float()
-        return output.scores.float(), terms
+        return output.scores.float(), good_probabilities(output.probabilities)
 
 
 __all__ = ["CLIBFIQA"]

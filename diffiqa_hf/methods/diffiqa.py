@@ -13,10 +13,10 @@ from ..image_processing_face import FaceImageProcessor
 from ..pipeline_diffiqa import DifFIQAPipeline, used_terms
 from ..pipeline_output import FaceQualityRecord
 from .cards import MethodCard
-from .method import FaceQualityMethod
+from .network_method import NetworkMethod
 
 
-class DifFIQAMethod(FaceQualityMethod):
+class DifFIQAMethod(NetworkMethod):
     """
     The score of a [`DifFIQAPipeline`].
 
@@ -70,7 +70,8 @@ class DifFIQAMethod(FaceQualityMethod):
         seed: int = 0,
         on_error: str = "nan",
     ) -> Iterator[FaceQualityRecord]:
-        """As [`~FaceQualityMethod.stream`]; `batch_size` counts the noisy copies that go through the UNet."""
+        """As [`~NetworkMethod.stream`]; `batch_size` counts the noisy copies that go through the UNet."""
+        self.pipeline.reading_threads = self.reading_threads
         return self.pipeline.stream(
             images, landmarks, batch_size=batch_size, seed=seed, on_error=on_error, **self.options
         )

@@ -10,10 +10,10 @@ from ..calibration import find_calibration
 from ..conversion.networks import load_fr_model
 from ..image_processing_face import FaceImageProcessor
 from .cards import MethodCard
-from .method import FaceQualityMethod
+from .network_method import NetworkMethod
 
 
-class EmbeddingNorm(FaceQualityMethod):
+class EmbeddingNorm(NetworkMethod):
     """The L2 norm of the embedding, of that before normalisation where the FR model gives unit embeddings."""
 
     cpu_batch_size = 32

@@ -10,10 +10,10 @@ from torch.nn.functional import cosine_similarity
 
 from ..image_processing_face import FaceImageProcessor
 from .cards import MethodCard
-from .method import FaceQualityMethod
+from .network_method import NetworkMethod
 
 
-class FaceQAN(FaceQualityMethod):
+class FaceQAN(NetworkMethod):
     r"""
     How little adversarial noise moves the embedding.
 

@@ -20,10 +20,10 @@ from ..inference.network_views import removed, uncompiled
 from ..scoring.image_files import find_images
 from ..scoring.image_stream import stream_faces
 from .cards import MethodCard
-from .method import FaceQualityMethod
+from .network_method import NetworkMethod
 
 
-class FROQ(FaceQualityMethod):
+class FROQ(NetworkMethod):
     r"""
     The mean over chosen layers of the FR model of the L2 norm of what they give.
 
@@ -108,7 +108,7 @@ class FROQ(FaceQualityMethod):
                 if face is None:
                     name = files[record.index] if files else f"image {record.index}"
                     raise FaceImageError(f"{name}: {record.error}")
-            faces = torch.stack([face for _, face in batch])
+            faces = torch.from_numpy(np.stack([face for _, face in batch]))
             norms.append(self._norms(faces, names))
             qualities.append(pseudo_quality(self.embed, faces.to(self.device), seed))
         if sum(map(len, qualities)) < 3:

@@ -10,10 +10,10 @@ from torch import nn
 from ..image_processing_face import FaceImageProcessor
 from ..inference.network_views import removed, uncompiled
 from .cards import MethodCard
-from .method import FaceQualityMethod
+from .network_method import NetworkMethod
 
 
-class GraFIQs(FaceQualityMethod):
+class GraFIQs(NetworkMethod):
     r"""
     How hard the FR model would have to be pulled for the image to look like its training data.
 

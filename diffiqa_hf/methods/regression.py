@@ -13,10 +13,10 @@ from ..default_weights import QUALITY_MODEL
 from ..image_processing_face import FaceImageProcessor
 from ..inference.network_views import output_of, uncompiled
 from .cards import CARDS, MethodCard
-from .method import FaceQualityMethod
+from .network_method import NetworkMethod
 
 
-class QualityModelMethod(FaceQualityMethod):
+class QualityModelMethod(NetworkMethod):
     """The `scores` of a `...ForFaceQuality` model."""
 
     cpu_batch_size = 32

@@ -11,10 +11,10 @@ from torch.nn.functional import normalize
 from ..image_processing_face import FaceImageProcessor
 from ..inference.network_views import output_of, removed, uncompiled
 from .cards import MethodCard
-from .method import FaceQualityMethod
+from .network_method import NetworkMethod
 
 
-class SERFIQ(FaceQualityMethod):
+class SERFIQ(NetworkMethod):
     r"""
     How little dropout moves the embedding.
 

@@ -4,32 +4,44 @@ Images of every kind, as a person gives them, to batches of canonical faces, and
 everything that scores images shares.
 """
 
+import logging
 import os
+import sys
 from collections.abc import Iterable, Iterator
-from typing import Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import PIL.Image
-import torch
-from diffusers.utils import logging
-from tqdm.auto import tqdm
 
 from ..calibration import Calibration
-from ..face_check import FaceCheck
-from ..image_processing_face import FaceImageError, FaceImageProcessor
-from ..pipeline_output import FaceQualityOutput, FaceQualityRecord
+from ..images.extraction import FaceCrop, FaceExtractor
+from ..images.loading import FaceImageError
+from ..quality_record import FaceQualityRecord
+from .threads import cores, in_order
 
 
-logger = logging.get_logger(__name__)
+if TYPE_CHECKING:
+    import torch
+
+    from ..face_check import FaceCheck
+    from ..pipeline_output import FaceQualityOutput
+
+logger = logging.getLogger(__name__)
 
 # Images that may wait for a batch to fill up: those without a face fill none.
 MAX_PENDING = 256
+# Images, of those that are all there from the beginning, that are read ahead of the batch in the making.
+READ_AHEAD = 64
+# More threads than this wait for each other to hold Python's lock.
+MAX_READING_THREADS = 16
 
 
 def as_iterable(images: Any) -> tuple[Iterable, int | None]:
     """One image or many, as an iterable, and how many where that is known."""
     one = isinstance(images, (str, os.PathLike, PIL.Image.Image, dict))
-    if isinstance(images, (np.ndarray, torch.Tensor)):
+    torch = sys.modules.get("torch")  # who has a tensor has imported it
+    if isinstance(images, np.ndarray) or (torch is not None and isinstance(images, torch.Tensor)):
         if images.ndim == 4:
             return images, len(images)
         one = True
@@ -56,14 +68,16 @@ def check_call(batch_size: int | None, seed: int, on_error: str) -> None:
 def stream_faces(
     images: Any,
     landmarks: Any,
-    image_processor: FaceImageProcessor,
+    image_processor: FaceExtractor,
     batch_size: int,
     on_error: str = "nan",
     progress_bar_config: dict[str, Any] | None = None,
-    face_check: FaceCheck | None = None,
-) -> Iterator[list[tuple[FaceQualityRecord, torch.Tensor | None]]]:
+    face_check: "FaceCheck | None" = None,
+    threads: int | None = None,
+) -> Iterator[list[tuple[FaceQualityRecord, np.ndarray | None]]]:
     """
-    Reads images as they are needed, in batches.
+    Reads images in threads beside what is done with them, in batches and in order. Of images whose number is known
+    some are read ahead; of an iterator no more than a batch needs. So memory does not grow with their number.
 
     Args:
         images: One or many, as [`DifFIQAPipeline`] takes them.
@@ -73,6 +87,8 @@ def stream_faces(
         on_error: `"nan"` gives an image that can't be read a record with the reason, `"raise"` raises it.
         progress_bar_config: Arguments of tqdm, which counts images; no bar when not given.
         face_check: Says of each whether it is a face.
+        threads: That read; as many as there are processors when not given, and with 0 the caller reads when a batch
+            is asked for. The faces do not depend on it.
 
     Yields:
         Pairs of a record without a score and its face, `(3, H, W)` float32 in [-1, 1]; the face is `None` where the
@@ -82,47 +98,80 @@ def stream_faces(
         FaceImageError: With `on_error="raise"`.
     """
     images, total = as_iterable(images)
-    landmarks = iter(landmarks) if landmarks is not None else None
-    pending: list[tuple[FaceQualityRecord, torch.Tensor | None]] = []
+    points = iter(landmarks) if landmarks is not None else None
+    threads = min(cores() if threads is None else threads, MAX_READING_THREADS)
+    threads = 0 if total is not None and total < 2 else threads
+    pending: list[tuple[FaceQualityRecord, np.ndarray | None]] = []
     faces = 0
-    progress_bar_config = {"disable": True} if progress_bar_config is None else progress_bar_config
-    with tqdm(total=total, unit="image", **progress_bar_config) as progress:
-        for index, image in enumerate(images):
-            points = next(landmarks, None) if landmarks is not None else None
-            try:
-                crops = image_processor.extract_faces(image, points)
-            except FaceImageError as error:
+
+    def read(item: tuple[Any, Any]) -> list[FaceCrop] | FaceImageError:
+        try:
+            return image_processor.extract_faces(*item)
+        except FaceImageError as error:
+            return error
+
+    def window() -> int:
+        return READ_AHEAD if total is not None else min(batch_size - faces, MAX_PENDING - len(pending))
+
+    items = ((image, None if points is None else next(points, None)) for image in images)
+    found = in_order(read, items, threads, window)
+    with _progress(total, progress_bar_config) as progress:
+        for index, crops in enumerate(found):
+            if isinstance(crops, FaceImageError):
                 if on_error == "raise":
-                    raise
-                pending.append((FaceQualityRecord(index, error=str(error)), None))
+                    raise crops
+                pending.append((FaceQualityRecord(index, error=str(crops)), None))
                 crops = []
             for number, crop in enumerate(crops):
                 record = FaceQualityRecord(index, number, box=crop.box, landmarks=crop.landmarks)
-                pending.append((record, torch.from_numpy(crop.pixel_values)))
+                pending.append((record, crop.pixel_values))
                 faces += 1
             progress.update()
             if faces >= batch_size or len(pending) >= MAX_PENDING:
-                yield pending if face_check is None else face_check(pending)
-                pending, faces = [], 0
+                batch, pending, faces = pending, [], 0
+                yield batch if face_check is None else face_check(batch)
         if pending:
             yield pending if face_check is None else face_check(pending)
 
 
+class _NoProgress:
+    def update(self) -> None:
+        pass
+
+
+@contextmanager
+def _progress(total: int | None, config: dict[str, Any] | None) -> Iterator[Any]:
+    if config is None:
+        yield _NoProgress()
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(total=total, unit="image", **config) as progress:
+        yield progress
+
+
 def with_percentiles(
-    records: Iterable[FaceQualityRecord], calibration: Calibration | None
+    batches: Iterable[Iterable[FaceQualityRecord]], calibration: Calibration | None
 ) -> Iterator[FaceQualityRecord]:
     """The records one by one, with their percentiles where there is a calibration."""
-    for record in records:
+    for batch in batches:
+        records = list(batch)
         if calibration is not None:
-            record.percentile = float(calibration.percentiles(record.score))
-        yield record
+            percentiles = calibration.percentiles([record.score for record in records]).tolist()
+            for record, percentile in zip(records, percentiles, strict=True):
+                record.percentile = percentile
+        yield from records
 
 
-def collect(records: list[FaceQualityRecord], terms: Iterable[str], **images: torch.Tensor) -> FaceQualityOutput:
+def collect(records: list[FaceQualityRecord], terms: Iterable[str], **images: "torch.Tensor") -> "FaceQualityOutput":
     """
     The records as one output, with these of their terms (NaN where a record lacks one), their percentiles where they
     have some, and the images that are given. Warns of failed ones.
     """
+    import torch
+
+    from ..pipeline_output import FaceQualityOutput
+
     if failed := [record for record in records if record.error]:
         first = f"image {failed[0].index}: {failed[0].error}"
         logger.warning(f"{len(failed)} of {len(records)} faces could not be scored and are NaN ({first})")
@@ -139,7 +188,9 @@ def collect(records: list[FaceQualityRecord], terms: Iterable[str], **images: to
     )
 
 
-def _face_probabilities(records: list[FaceQualityRecord]) -> torch.Tensor:
+def _face_probabilities(records: list[FaceQualityRecord]) -> "torch.Tensor":
+    import torch
+
     found = [record.face_probability for record in records]
     return torch.tensor([float("nan") if value is None else value for value in found])
 

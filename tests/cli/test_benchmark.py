@@ -214,7 +214,7 @@ def test_scores_are_those_of_load_method(every_method, name):
 
 def test_the_size_of_faces_is_a_part_of_the_key(setup, every_method):
     from diffiqa_hf import FaceImageProcessor
-    from diffiqa_hf.labelling.labeller import fingerprint
+    from diffiqa_hf.fingerprints import fingerprint
 
     _, _, methods = every_method
     method = load_method("lightqnet", methods["lightqnet"]["weights"])

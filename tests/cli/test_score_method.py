@@ -148,7 +148,9 @@ def test_resume_refuses_another_method_and_other_options(network_of, tmp_path, c
 
 def test_a_record_without_a_method_is_of_diffiqa(tmp_path):
     path = tmp_path / "s.csv"
-    ScoreTable(path, {"seed": 0}, {}, resume=False).append([dict.fromkeys(COLUMNS) | {"file": "a", "face": 0}])
+    table = ScoreTable(path, {"seed": 0}, {}, resume=False)
+    table.append([dict.fromkeys(COLUMNS) | {"file": "a", "face": 0}])
+    table.close()
     assert len(ScoreTable(path, {"seed": 0, "method": "diffiqa"}, {}, resume=True).rows) == 1
     with pytest.raises(CommandError, match="method was diffiqa, is cr-fiqa"):
         ScoreTable(path, {"seed": 0, "method": "cr-fiqa"}, {}, resume=True, terms=())

@@ -22,8 +22,20 @@ from diffusers import DDPMScheduler, UNet2DModel
 from fixtures.hub import LocalHub, Repository
 from fixtures.scripts import ROOT, load_script, run_on_two_processes
 
-from diffiqa_hf import DifFIQAPipeline, FaceImageProcessor, FaceQualityOutput, MobileFaceNetConfig, MobileFaceNetModel
-from diffiqa_hf.labelling.labeller import LABEL_COLUMNS, TERM_COLUMNS, QualityLabeller, fingerprint, labelled_features
+from diffiqa_hf import (
+    DifFIQAPipeline,
+    FaceImageProcessor,
+    FaceQualityOutput,
+    MobileFaceNetConfig,
+    MobileFaceNetModel,
+)
+from diffiqa_hf.fingerprints import fingerprint
+from diffiqa_hf.labelling.labeller import (
+    LABEL_COLUMNS,
+    TERM_COLUMNS,
+    QualityLabeller,
+    labelled_features,
+)
 from diffiqa_hf.labelling.shards import LabelFolder, ParquetStream, Share, find_share
 from diffiqa_hf.methods import load_method
 

@@ -58,7 +58,7 @@ def embed_images(
             found = [(record.index, face) for record, face in batch if face is not None]
             for start in range(0, len(found), batch_size):
                 part = found[start : start + batch_size]
-                faces = torch.stack([face for _, face in part]).to(parameter.device, parameter.dtype)
+                faces = torch.from_numpy(np.stack([face for _, face in part])).to(parameter.device, parameter.dtype)
                 found_rows = output_of(model, faces, "embeddings").float().cpu().numpy()
                 for (index, _), row in zip(part, found_rows, strict=True):
                     rows[index] = row

@@ -150,8 +150,8 @@ class StudyRunner:
         import torch
 
         from ...conversion.networks import load_fr_model
+        from ...fingerprints import fingerprint
         from ...image_processing_face import FaceImageProcessor
-        from ...labelling.labeller import fingerprint
 
         processor = FaceImageProcessor(do_align=self.align[name])
         model = self._load(fr_model.name, lambda: load_fr_model(fr_model.model)).eval()
@@ -195,8 +195,8 @@ class StudyRunner:
         import datasets
 
         from ...conversion.networks import load_fr_model
+        from ...fingerprints import fingerprint
         from ...image_processing_face import FaceImageProcessor
-        from ...labelling.labeller import fingerprint
         from ...methods import load_method
 
         model = load_fr_model("default" if fr_model is None else fr_model)
@@ -233,7 +233,7 @@ class StudyRunner:
         if config.scores is not None:
             self.entries[self._key(config.name, fr_model, name)] = self._given(config, fr_model, name)
             return
-        from ...labelling.labeller import fingerprint
+        from ...fingerprints import fingerprint
 
         method = self._load_method(config, fr_model, name)
         settings = {

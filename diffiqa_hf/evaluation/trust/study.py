@@ -195,7 +195,7 @@ def run_study(
     Returns:
         The results by name, and the counts `faces`, `people` and `pictures` that show no face.
     """
-    from ...labelling.labeller import fingerprint
+    from ...fingerprints import fingerprint
 
     faces, people = read_faces(config.faces)
     pictures = non_faces()

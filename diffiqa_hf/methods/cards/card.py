@@ -38,6 +38,7 @@ class MethodCard:
         method (`str`): `"module:class"` in this package.
         dialect (`str`, *optional*): How `diffiqa_hf.conversion` calls the published files.
         networks (`tuple[str, ...]`): Classes that weights of the method can be of; any FR model where empty.
+        one_pass (`bool`): Whether one network gives the score, in one forward pass, so that ONNX Runtime can run it.
         head (`str`, *optional*): The quality head of those that come with several: `"linear"` or `"mlp"`.
     """
 
@@ -64,6 +65,7 @@ class MethodCard:
     dialect: str | None = None
     networks: tuple[str, ...] = ()
     head: str | None = None
+    one_pass: bool = False
 
     @property
     def needed(self) -> tuple[str, ...]:

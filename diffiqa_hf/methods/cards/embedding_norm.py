@@ -17,6 +17,7 @@ CARD = MethodCard(
     checked_against="NumPy (tests/methods/test_formulas.py)",
     notes=("means little for FR models whose loss does not tie the norm to quality",),
     method="embedding_norm:EmbeddingNorm",
+    one_pass=True,
     **PROBING,
 )
 

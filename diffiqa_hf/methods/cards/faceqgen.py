@@ -39,7 +39,7 @@ CARD = MethodCard(
     ),
     networks=("FaceQgenForFaceQuality",),
     options=("measure",),
-    **{**REGRESSION, "kind": "analytical", "method": "faceqgen:FaceQgen"},
+    **{**REGRESSION, "kind": "analytical", "method": "faceqgen:FaceQgen", "one_pass": False},
 )
 
 __all__ = ["CARD"]

@@ -38,6 +38,7 @@ CARD = MethodCard(
     ),
     method="embedding_norm:EmbeddingNorm",
     dialect="magface",
+    one_pass=True,
 )
 
 __all__ = ["CARD"]

@@ -48,6 +48,7 @@ CARD = MethodCard(
     networks=("PFEForFaceQuality",),
     dialect="pfe",
     method="pfe:PFEMethod",
+    one_pass=True,
 )
 
 __all__ = ["CARD"]

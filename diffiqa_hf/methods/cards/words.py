@@ -19,6 +19,7 @@ REGRESSION = {
     "needs": ("weights",),
     "determinism": DETERMINISTIC,
     "method": "regression:QualityModelMethod",
+    "one_pass": True,
 }
 IRESNET_HEAD = ("IResNetForFaceQuality", "MobileFaceNetForFaceQuality")
 ON_LFW = "of LFW with a MobileFaceNet trained on CASIA-WebFace (benchmarks/bug_effects.py)"

@@ -27,6 +27,15 @@ from ..modeling_face_quality import AutoModelForFaceQuality, FaceQualityModelOut
 from .configuration_clib_fiqa import NUM_PROMPTS, PROMPT_WORDS, CLIBFIQAConfig
 
 
+def good_probabilities(probabilities: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Of the probabilities of all sentences, those of what is good in a face, by its name, each `(B,)` float32."""
+    good = {}
+    for axis, words in enumerate(list(PROMPT_WORDS.values())[:-1], start=1):
+        # The last word of each is the good one.
+        good[words[-1]] = probabilities.select(axis, -1).flatten(1).sum(1).float()
+    return good
+
+
 class CLIBFIQABlock(GradientCheckpointingLayer):
     """Bottleneck of CLIP's ResNet: the resolution is halved by pooling."""
 

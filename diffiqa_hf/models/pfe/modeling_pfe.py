@@ -7,11 +7,12 @@ comes from a small module that reads what the FR model's last layer reads.
 SphereNet, the authors' FR model: Liu et al., "SphereFace", CVPR 2017: convolutions and PReLU without normalisation.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn.functional import normalize, pad
+from torch.nn.functional import normalize, pad, softplus
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -150,7 +151,13 @@ class PFEUncertaintyModule(nn.Module):
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         hidden_states = self.norm2(self.fc2(self.norm1(self.fc1(hidden_states)).relu()))
-        return (self.eps + (self.scale * hidden_states + self.shift).exp()).log()
+        log_variances = self.scale * hidden_states + self.shift
+        if not self.eps:
+            return log_variances
+        # log(eps + exp(x)) by the softplus: OpenCV 5.0.0 takes what is written out for log(1 + exp(x)), in an exported
+        # graph.
+        least = math.log(self.eps)
+        return least + softplus(log_variances - least)
 
 
 @dataclass
