@@ -104,20 +104,35 @@ def estimate_yaw(landmarks: np.ndarray) -> np.ndarray:
         `np.ndarray` of shape (N,) or (): degrees from -90 to 90, positive where the nose points to the right of the
         picture; NaN where a point is not finite.
     """
+    return estimate_pose(landmarks)[0]
+
+
+def estimate_pose(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Yaw and pitch of faces by their five landmarks alone, as [`estimate_yaw`] finds the first.
+
+    Args:
+        landmarks (`np.ndarray` of shape (N, 5, 2) or (5, 2)): As there.
+
+    Returns:
+        Two `np.ndarray` of shape (N,) or (): yaw as there; pitch in steps of five degrees from -40 to 40, above 0
+        where the nose points down. Of a face that is turned far to a side the pitch is a guess.
+    """
     points = np.asarray(landmarks, dtype=np.float64)
     if points.shape[-2:] != (5, 2):
         raise ValueError(f"landmarks must be (N, 5, 2) or (5, 2), not {points.shape}")
-    yaws, views = _turned_templates()
+    yaws, pitches, views = _turned_templates()
     # As complex numbers a rotation and a scale are one factor, and the closest view is that of the largest product.
     places = points[..., 0] + 1j * points[..., 1]
     places = places - places.mean(-1, keepdims=True)
-    products = np.abs(places @ views.conj().T)
-    return np.where(np.isfinite(places).all(-1), yaws[products.argmax(-1)], np.nan)
+    closest = np.abs(places @ views.conj().T).argmax(-1)
+    known = np.isfinite(places).all(-1)
+    return np.where(known, yaws[closest], np.nan), np.where(known, pitches[closest], np.nan)
 
 
 @lru_cache(maxsize=1)
-def _turned_templates() -> tuple[np.ndarray, np.ndarray]:
-    """Yaw (V,) and the five points (V, 5), complex, centred and of unit length, of the views of [`estimate_yaw`]."""
+def _turned_templates() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Yaw and pitch (V,), and the five points (V, 5), complex, centred and of unit length, of the views."""
     # From the middle of the range outwards, so that of equal views the least turned one comes first.
     degrees = np.array(sorted(range(-90, 91), key=abs), dtype=float)
     yaw, pitch = (part.ravel()[:, None] for part in np.meshgrid(degrees, np.arange(-40.0, 41, 5), indexing="ij"))
@@ -128,11 +143,14 @@ def _turned_templates() -> tuple[np.ndarray, np.ndarray]:
     down = np.cos(np.radians(pitch)) * y + np.sin(np.radians(pitch)) * ahead
     views = across + 1j * down
     views -= views.mean(1, keepdims=True)
-    return yaw[:, 0], views / np.linalg.norm(views, axis=1, keepdims=True)
+    return yaw[:, 0], pitch[:, 0], views / np.linalg.norm(views, axis=1, keepdims=True)
 
 
 def align_face(
-    image: Image.Image | np.ndarray, landmarks: np.ndarray, size: tuple[int, int] = (TEMPLATE_SIZE, TEMPLATE_SIZE)
+    image: Image.Image | np.ndarray,
+    landmarks: np.ndarray,
+    size: tuple[int, int] = (TEMPLATE_SIZE, TEMPLATE_SIZE),
+    margin: int = 0,
 ) -> np.ndarray:
     """
     Cuts out one face so that its five points lie on the ArcFace template.
@@ -145,6 +163,7 @@ def align_face(
         image (`PIL.Image.Image` or `np.ndarray` of shape (H, W, 3)): RGB, uint8.
         landmarks (`np.ndarray` of shape (5, 2)): x, y in pixels, in the order of `ARCFACE_TEMPLATE`.
         size (`tuple[int, int]`): Height and width of the crop.
+        margin (`int`): Pixels that the crop has on each side besides.
 
     Returns:
         `np.ndarray` of shape (height, width, 3), RGB, uint8.
@@ -154,8 +173,8 @@ def align_face(
     """
     import cv2
 
-    height, width = size
-    matrix = similarity_transform(landmarks, arcface_template(size))
+    height, width = (side + 2 * margin for side in size)
+    matrix = similarity_transform(landmarks, arcface_template(size) + margin)
     image = np.asarray(image)
     factor = int(1.0 / np.sqrt(np.linalg.det(matrix[:, :2])) + 1e-6)  # 3, not 2, for 2.9999999
     if factor > 1:
@@ -199,6 +218,19 @@ def _quiet_opencv():
             cv2.utils.logging.setLogLevel(level)
 
 
+class MissingDetectorError(OSError):
+    """The detector's file is not on this machine, and can't be had from the Hub."""
+
+    def __init__(self, repository: str, reason: str):
+        self.what = (
+            f"the face detector {DETECTOR_FILE} could not be had from the Hub repository {repository} ({reason})"
+        )
+        super().__init__(
+            f"{self.what}. Without a connection: download the file once, and give its path as `detector`; or give "
+            "landmarks; or score faces that are already aligned, without alignment"
+        )
+
+
 class YuNetFaceDetector:
     """
     YuNet (Wu et al. 2023) through OpenCV's `FaceDetectorYN`: finds faces and their five landmarks.
@@ -233,11 +265,7 @@ class YuNetFaceDetector:
         try:
             return hf_hub_download(self.model, DETECTOR_FILE)
         except (OSError, ValueError) as error:
-            raise OSError(
-                f"the face detector {DETECTOR_FILE} could not be had from the Hub repository {self.model} "
-                f"({type(error).__name__}). Without a connection: download the file once, and give its path as "
-                "`detector`; or give landmarks; or score faces that are already aligned, without alignment"
-            ) from error
+            raise MissingDetectorError(self.model, type(error).__name__) from error
 
     def _open(self) -> Any:
         import cv2
@@ -250,6 +278,16 @@ class YuNetFaceDetector:
                 return cv2.FaceDetectorYN.create(path, "", (320, 320), self.threshold)
         except cv2.error as error:
             raise OSError(f"the face detector {path} is not a network that OpenCV can read") from error
+
+    def prepare(self) -> None:
+        """
+        Opens the network, so that what is wrong is known before the first picture.
+
+        Raises:
+            OSError: The detector's file can't be had or read.
+        """
+        if not self._idle:
+            self._idle.append(self._open())
 
     def detect(self, image: np.ndarray) -> list[FaceDetection]:
         """

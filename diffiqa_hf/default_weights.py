@@ -7,5 +7,6 @@ from pathlib import Path
 PIPELINE = Path(__file__).parent / "checkpoints" / "default"  # a DifFIQAPipeline
 FR_MODEL = PIPELINE / "fr_model"
 QUALITY_MODEL = Path(__file__).parent / "checkpoints" / "diffiqa_r"  # DifFIQA(R)
+DEFAULT_METHOD = "diffiqa-r"  # what scores where no method is named
 
-__all__ = ["FR_MODEL", "PIPELINE", "QUALITY_MODEL"]
+__all__ = ["DEFAULT_METHOD", "FR_MODEL", "PIPELINE", "QUALITY_MODEL"]

@@ -28,7 +28,7 @@ class FaceImageProcessorKwargs(TypedDict, total=False):
 
     size: int | tuple[int, int] | dict[str, int]
     resample: int
-    do_align: bool
+    do_align: bool | str
     multiple_faces: str
     detector: str
     detector_threshold: float
@@ -48,8 +48,11 @@ class FaceImageProcessor(FaceExtractor, BaseImageProcessor):
             Of the canonical face, in pixels; one number is both sides, two are height and width.
         resample (`int`, *optional*, defaults to 2, bilinear):
             Pillow's filter for the resizing of crops.
-        do_align (`bool`, *optional*, defaults to `False`):
-            Whether an image without landmarks goes through the face detector.
+        do_align (`bool` or `"auto"`, *optional*, defaults to `False`):
+            Whether an image without landmarks goes through the face detector and is aligned. With `"auto"` those do
+            that are no aligned crops: crops of 112x112 and 96x112 pixels (width, height) are taken as they are, and
+            others if the detector finds the face where the template has it
+            ([`~diffiqa_hf.images.extraction.looks_aligned`]).
         multiple_faces (`str`, *optional*, defaults to `"largest"`):
             Which of several detected faces count: `"largest"` or `"all"`, largest first.
         detector (`str`, *optional*, defaults to `"opencv/face_detection_yunet"`):
@@ -65,7 +68,7 @@ class FaceImageProcessor(FaceExtractor, BaseImageProcessor):
         self,
         size: int | tuple[int, int] | dict[str, int] | None = None,
         resample: int = Image.Resampling.BILINEAR,
-        do_align: bool = False,
+        do_align: bool | str = False,
         multiple_faces: str = "largest",
         detector: str | os.PathLike = DEFAULT_DETECTOR,
         detector_threshold: float = 0.6,
@@ -76,7 +79,8 @@ class FaceImageProcessor(FaceExtractor, BaseImageProcessor):
 
     def to_dict(self) -> dict[str, Any]:
         state = BaseImageProcessor.to_dict(self)
-        state.pop("_detectors", None)
+        for name in ("_detectors", "measuring"):
+            state.pop(name, None)
         return state
 
     def preprocess(
@@ -104,7 +108,7 @@ class FaceImageProcessor(FaceExtractor, BaseImageProcessor):
         points = [None] * len(images) if landmarks is None else list(landmarks)
         if len(points) != len(images):
             raise ValueError(f"there are {len(images)} images and landmarks for {len(points)}")
-        processor = self._overridden(overrides)
+        processor = self.with_changes(**overrides)
         faces = [
             crop.pixel_values
             for image, point in zip(images, points, strict=True)

@@ -28,6 +28,10 @@ class FaceQualityRecord:
         percentile (`float`, *optional*): With a calibration, the per cent of its faces that score lower, in [0, 100];
             NaN where the score is.
         face_probability (`float`, *optional*): With a face check, of the picture being one of a face, in [0, 1].
+        num_faces (`int`, *optional*): How many faces the detector found in the picture.
+        measures (`dict[str, float]`, *optional*): What else was measured of the face, by the names in
+            [`~diffiqa_hf.images.measures.MEASURES`]; `None` where there is none. Only where the image processor's
+            `measuring` is set.
         box, landmarks: Where the face was found, in pixels of the image: (x, y, width, height) and (5, 2).
         noisy, restored (`torch.FloatTensor`, *optional*): With `output_images`, the first noisy and restored image of
             the face, (3, H, W) in [-1, 1].
@@ -44,6 +48,8 @@ class FaceQualityRecord:
     restored: "torch.Tensor | None" = None
     percentile: float | None = None
     face_probability: float | None = None
+    num_faces: int | None = None
+    measures: dict[str, float | None] | None = None
 
 
 __all__ = ["TERMS", "FaceQualityRecord"]

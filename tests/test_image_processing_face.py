@@ -245,7 +245,7 @@ def test_a_transparent_array():
         (Image.new("I", SIZE, -1), "outside of 0 to 65535"),
         (Image.new("I", SIZE, 65536), "outside of 0 to 65535"),
         (None, "NoneType is no image"),
-        (b"bytes", "bytes is no image"),
+        (12, "int is no image"),
         ({"name": "a"}, "dict is no image"),
         ({"bytes": None, "path": None}, "NoneType is no image"),
     ],

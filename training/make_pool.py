@@ -163,7 +163,7 @@ def main(argv: list[str] | None = None) -> None:
         if args.mirrored:
             arrays[name + MIRRORED] = open_array(output_dir / f"{name}{MIRRORED}.npy", arrays[name].shape, np.float32)
     if args.lightqnet:
-        lightqnet = load_method("lightqnet", args.lightqnet)
+        lightqnet = load_method("lightqnet", args.lightqnet, align=False)
         lightqnet.enable_folding(winograd=True)
         models["lightqnet"] = lightqnet.model
         arrays["lightqnet"] = open_array(output_dir / "lightqnet.npy", (len(table), 1), np.float32)

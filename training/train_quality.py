@@ -359,7 +359,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
 
     torch.manual_seed(args.seed)
     model = make_model(args, fr_model).to(memory_format=torch.channels_last)
-    faces.processor = load_method(args.recipe, weights=model).image_processor
+    faces.processor = load_method(args.recipe, weights=model, align=False).image_processor
     embeddings = embed(args, faces, fr_model) if args.recipe == "pcnet" and args.fr_embeddings else None
     recipe = RECIPES[args.recipe](args, model, fr_model, torch.from_numpy(people), labels, embeddings)
     ema = None
@@ -433,7 +433,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
             logged = []
         if validate is not None and is_due(state.step, args.validation_steps, last):
             trained = trained_copy(accelerator.unwrap_model(recipe).model, ema).to(accelerator.device)
-            heldout_scores = validate.scores(load_method(args.recipe, weights=trained))
+            heldout_scores = validate.scores(load_method(args.recipe, weights=trained, align=False))
             figures = {"step": state.step, **validate(heldout_scores)}
             logger.info(f"held out: {figures}")
             accelerator.log({f"heldout/{name}": value for name, value in figures.items()}, step=state.step)
@@ -443,7 +443,7 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
     if accelerator.is_main_process:
         folder = output_dir / "model"
         trained = trained_copy(accelerator.unwrap_model(recipe).model, ema).to(accelerator.device)
-        method, calibration = load_method(args.recipe, weights=trained), None
+        method, calibration = load_method(args.recipe, weights=trained, align=False), None
         if validate is not None:
             if heldout_scores is None:  # a run that had reached its end
                 heldout_scores = validate.scores(method)

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
     def load(method):
         try:
-            loaded = load_method(method.method, method.weights, method.fr_model, **method.options)
+            loaded = load_method(method.method, method.weights, method.fr_model, align=False, **method.options)
         except Exception as error:  # whatever the libraries raise for what is no such model
             raise CommandError(f"{method.name}: {reason(error)}") from error
         loaded = placed(loaded, args.device, config.dtype)

@@ -55,7 +55,8 @@ def load_image(image: Any) -> Image.Image:
     limit of Pillow on (twice `PIL.Image.MAX_IMAGE_PIXELS`, 179 million unless changed) they are refused.
 
     Args:
-        image: Path, PIL image, NumPy array, torch tensor or `{"bytes", "path"}` dictionary.
+        image: Path, the bytes of a file or an open one (read from where it is), PIL image, NumPy array, torch tensor
+            or `{"bytes", "path"}` dictionary.
 
     Returns:
         `PIL.Image.Image`: upright, mode RGB.
@@ -75,6 +76,7 @@ def read_image(image: Any, shrink: Callable[[int, int], float] | None = None) ->
     """
     if isinstance(image, dict) and ("bytes" in image or "path" in image):
         image = io.BytesIO(image["bytes"]) if image.get("bytes") is not None else image.get("path")
+    image = readable_again(image)
     if isinstance(image, (str, os.PathLike, io.BytesIO)):
         return _read(image, shrink)
     if isinstance(image, Image.Image):
@@ -87,8 +89,31 @@ def read_image(image: Any, shrink: Callable[[int, int], float] | None = None) ->
     if isinstance(image, np.ndarray):
         return _upright_rgb(_from_array(image, channels_first=False))
     raise FaceImageError(
-        f"{type(image).__name__} is no image: a path, a PIL image, a NumPy array or a torch tensor is needed"
+        f"{type(image).__name__} is no image: a path, bytes, an open file, a PIL image, a NumPy array or a torch "
+        "tensor is needed"
     )
+
+
+def readable_again(image: Any) -> Any:
+    """What can be read more than once in place of an open file, which can't, and of bytes; another image as it is."""
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return io.BytesIO(image)
+    if is_open_file(image) and not isinstance(image, io.BytesIO):
+        with _reasons():
+            return io.BytesIO(_content(image))
+    return image
+
+
+def is_open_file(image: Any) -> bool:
+    """Whether it is an open file, of any kind, and no image of another kind that can be read from."""
+    return hasattr(image, "read") and not isinstance(image, (os.PathLike, Image.Image, np.ndarray))
+
+
+def _content(file: Any) -> bytes:
+    content = file.read()
+    if not isinstance(content, bytes):
+        raise FaceImageError("the file is open as text: an image is read from one that is open as bytes ('rb')")
+    return content
 
 
 def _is_tensor(image: Any) -> bool:
@@ -117,6 +142,17 @@ def _read(file: str | os.PathLike | io.BytesIO, shrink: Callable[[int, int], flo
             drafted = round(width / picture.width)
             rgb, factor = _upright_rgb(picture)
             return rgb, factor * drafted
+
+
+def picture_size(path: str | os.PathLike) -> tuple[int, int] | None:
+    """Width and height of a picture by the head of its file alone; `None` of what can't be read."""
+    try:
+        if not os.path.isfile(path):  # a pipe, say, must not be opened at all, for that would block
+            return None
+        with _opened_by_pillow(path) as picture:
+            return picture.size
+    except Exception:  # Pillow's parsers raise whatever they trip over; who reads the picture learns what
+        return None
 
 
 def _jpeg_data(file: str | os.PathLike) -> bytes | None:
@@ -270,4 +306,13 @@ def _from_array(array: Any, channels_first: bool) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(array))
 
 
-__all__ = ["FaceImageError", "NoFaceError", "first_line", "load_image", "read_image"]
+__all__ = [
+    "FaceImageError",
+    "NoFaceError",
+    "first_line",
+    "is_open_file",
+    "load_image",
+    "picture_size",
+    "read_image",
+    "readable_again",
+]

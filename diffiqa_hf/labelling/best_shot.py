@@ -5,6 +5,8 @@ import math
 from collections.abc import Hashable, Iterable
 from typing import TYPE_CHECKING
 
+from ..default_weights import DEFAULT_METHOD
+
 
 if TYPE_CHECKING:
     import datasets
@@ -67,7 +69,8 @@ def best_faces(
         top: Rows of each group, at most.
         quality_column: Column of scores, higher is better. Where the dataset has none of this name, the faces are
             scored, and the result has the columns of [`QualityLabeller`].
-        labeller: Scores the faces; DifFIQA with the default weights, and images in the column `image`, when not given.
+        labeller: Scores the faces; when not given, DifFIQA(R) with the weights of the package, and images in the
+            column `image`, which are aligned where they are no aligned crops.
         batch_size: Rows that are handed to the labeller at a time.
 
     Returns:
@@ -96,7 +99,7 @@ def best_faces(
     if quality_column not in dataset.column_names:
         from .labeller import QualityLabeller, labelled_features
 
-        labeller = labeller or QualityLabeller()
+        labeller = labeller or QualityLabeller(DEFAULT_METHOD, align="auto")
         if quality_column != "quality":
             raise ValueError(f"there is no column {quality_column!r}; there are {', '.join(dataset.column_names)}")
         if labeller.image_column not in dataset.column_names:

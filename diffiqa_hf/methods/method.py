@@ -1,6 +1,7 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 """What all methods share: how they are called. Imported without torch."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +106,22 @@ class FaceQualityMethod(CalibrationMixin):
         )
         scored = self._score_batches(batches, seed, as_iterable(images)[1])
         return with_percentiles(scored, self.usable_calibration())
+
+    def set_alignment(self, align: bool | str, detector: "str | os.PathLike | None" = None) -> None:
+        """
+        Whether faces are looked for and aligned, as [`load_method`] has it.
+
+        A processor that aligns already goes on with it where `align` is `"auto"`. The processor that the method had
+        stays as it is.
+        """
+        aligns = self.image_processor.do_align
+        processor = self.image_processor.with_changes(
+            do_align=True if align == "auto" and aligns is True else align, detector=detector
+        )
+        self._set_image_processor(processor)
+
+    def _set_image_processor(self, processor: FaceExtractor) -> None:
+        self.image_processor = processor
 
     def enable_folding(self, winograd: bool = False) -> None:
         """Makes the networks faster, where torch runs them and the method allows it; the scores are the same."""

@@ -16,7 +16,7 @@ import PIL.Image
 
 from ..calibration import Calibration
 from ..images.extraction import FaceCrop, FaceExtractor
-from ..images.loading import FaceImageError
+from ..images.loading import FaceImageError, is_open_file
 from ..quality_record import FaceQualityRecord
 from .threads import cores, in_order
 
@@ -39,7 +39,8 @@ MAX_READING_THREADS = 16
 
 def as_iterable(images: Any) -> tuple[Iterable, int | None]:
     """One image or many, as an iterable, and how many where that is known."""
-    one = isinstance(images, (str, os.PathLike, PIL.Image.Image, dict))
+    one = isinstance(images, (str, bytes, bytearray, memoryview, os.PathLike, PIL.Image.Image, dict))
+    one = one or is_open_file(images)
     torch = sys.modules.get("torch")  # who has a tensor has imported it
     if isinstance(images, np.ndarray) or (torch is not None and isinstance(images, torch.Tensor)):
         if images.ndim == 4:
@@ -124,6 +125,7 @@ def stream_faces(
                 crops = []
             for number, crop in enumerate(crops):
                 record = FaceQualityRecord(index, number, box=crop.box, landmarks=crop.landmarks)
+                record.num_faces, record.measures = crop.num_faces, crop.measures
                 pending.append((record, crop.pixel_values))
                 faces += 1
             progress.update()
