@@ -227,7 +227,7 @@ CELLS = {
 }
 
 
-def draw_explanation(explanation: FaceExplanation, title: str = "") -> Image.Image:
+def draw_explanation(explanation: FaceExplanation, title: str = "", note: str = "") -> Image.Image:
     """
     One picture of it: the images with their numbers, the score, and the map over the face.
 
@@ -236,6 +236,7 @@ def draw_explanation(explanation: FaceExplanation, title: str = "") -> Image.Ima
 
     Args:
         title: Its first line, ASCII (Pillow's own font has no more).
+        note: What the line of the score begins with, such as the score of another method.
     """
     diffiqa = "restored" in explanation.images
     names = [name for name in CELLS if name in explanation.images]
@@ -249,7 +250,8 @@ def draw_explanation(explanation: FaceExplanation, title: str = "") -> Image.Ima
     canvas = ImageDraw.Draw(picture)
     fonts = {size: ImageFont.load_default(size) for size in (12, 14, 17, 19)}
     canvas.text((MARGIN, 14), _fitted(title, fonts[19], width - 2 * MARGIN), INK, fonts[19])
-    canvas.text((MARGIN, 44), _fitted(_headline(explanation), fonts[14], width - 2 * MARGIN), GREY, fonts[14])
+    headline = f"{note}   |   {_headline(explanation)}" if note else _headline(explanation)
+    canvas.text((MARGIN, 44), _fitted(headline, fonts[14], width - 2 * MARGIN), GREY, fonts[14])
 
     for i, name in enumerate(names):
         x = MARGIN + (i % columns) * (FACE + GAP)

@@ -1,5 +1,5 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
-"""`diffiqa best`: the best faces of each person or track."""
+"""`diffiqa best`: the best photographs of each person or track, and who must come again."""
 
 import argparse
 import math
@@ -9,22 +9,25 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from ..scoring.names import existing_file
-from ..scoring.people import HOW
-from ..scoring.score_files import read_scores
-from ..scoring.tables import TableError, as_text, column_of
+from ..file_utils import write_text
+from ..images.measures import MEASURES
+from ..scoring.names import FileKeys, existing_file
+from ..scoring.people import HOW, People
+from ..scoring.score_files import SAME_SCORE, read_scores
+from ..scoring.tables import TableError, as_text, column_of, numbers
+from .decisions import Decision, Threshold, again_csv, chosen_csv, decide, summary
 from .errors import CommandError, printable, reason
+from .images import add_image_arguments, all_images_of, looks_into_folders, people_rule, several_faces, take_list
 from .scoring import (
-    IMAGES_HELP,
+    add_calibration_argument,
     add_engine_argument,
     add_scoring_arguments,
     check_scoring,
     given_options,
-    images_of,
     load_scorer,
-    looks_into_folders,
-    people_rule,
+    percentiles_of,
     positive,
     say,
     stream_records,
@@ -32,17 +35,28 @@ from .scoring import (
 
 
 DESCRIPTION = """\
-Picks the best faces of each group, such as a person or a track. Scores the images, or takes the scores of a table
-that `diffiqa score` wrote. Lists what it picked, a line each: group, rank, score, file, with tabs between them; or
-copies or links the files into a folder for each group. Exit status: 0 all scored, 1 some failed (the reasons are on
-stderr), 2 nothing could be picked, 130 interrupted."""
+Picks the best photographs of each group, such as a person or a track, and with --min-percentile or --min-score says
+who has none that is good enough and must come again. Scores the images, or takes the scores of a table that `diffiqa
+score` wrote. Lists what it picked, a line each: group, rank, score, file, with tabs between them; or copies or links
+the files into a folder for each group. --again, --output and --report write the decisions. Exit status: 0 all scored,
+1 some failed (the reasons are on stderr), 2 nothing could be picked, 130 interrupted."""
+EXAMPLES = """\
+examples:
+  diffiqa best people/ --group-by folder --copy-to best/
+  diffiqa best people/ --group-by folder --min-percentile 10 --again again.csv --report best.html"""
 
 
 def add_parser(commands: "argparse._SubParsersAction") -> None:
     """Adds `best` to the commands of `diffiqa`."""
-    parser = commands.add_parser("best", help="pick the best faces of each person or track", description=DESCRIPTION)
+    parser = commands.add_parser(
+        "best",
+        help="pick the best photographs of each person, and who must come again",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.set_defaults(run=run)
-    parser.add_argument("paths", nargs="*", metavar="FOLDER_OR_FILE", help=IMAGES_HELP)
+    add_image_arguments(parser)
     parser.add_argument(
         "--group-by",
         required=True,
@@ -51,8 +65,34 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
         "first group, in the path; a table: with the columns file and identity",
     )
     parser.add_argument("--top", type=positive, default=1, metavar="K", help="how many of each group (1)")
+    least = parser.add_mutually_exclusive_group()
+    least.add_argument(
+        "--min-percentile",
+        type=float,
+        metavar="P",
+        help="pick only photographs at or above this percentile, from 0 to 100, of the calibration",
+    )
+    least.add_argument("--min-score", type=float, metavar="X", help="pick only photographs with this score or more")
     parser.add_argument(
-        "--scores", type=Path, metavar="FILE", help="table (.csv, .txt, .jsonl, .parquet) of scores; no scoring"
+        "--again",
+        type=Path,
+        metavar="FILE.csv",
+        help="table to write of the groups without a photograph that is good enough: who must come again, and why",
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE.csv", help="table to write of what was picked")
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE.html",
+        help="page to write, one file that needs nothing else: who must come again first, with the reasons, then the "
+        "picked photographs, and what was left out",
+    )
+    parser.add_argument(
+        "--scores",
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help="table (.csv, .txt, .jsonl, .parquet) of scores; no scoring; can be repeated, for tables of shards",
     )
     parser.add_argument("--name-column", metavar="COLUMN", help="of --scores: names of the images (file)")
     parser.add_argument("--score-column", metavar="COLUMN", help="of --scores: higher is better (score)")
@@ -61,75 +101,179 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
     where.add_argument("--list", action="store_true", help="list them (what is done without --copy-to and --link-to)")
     where.add_argument("--copy-to", type=Path, metavar="DIR", help="copy them into DIR/<group>/; DIR is new or empty")
     where.add_argument("--link-to", type=Path, metavar="DIR", help="the same with symbolic links")
+    _add_scoring(parser)
+
+
+def _add_scoring(parser: argparse.ArgumentParser) -> None:
     add_scoring_arguments(parser)
+    add_calibration_argument(parser)
     add_engine_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs `diffiqa best`; returns its exit status."""
+    column = _check_usage(args)
+    rule = people_rule(args.group_by, "--group-by", args.paths, one_is_enough=True) if column is None else None
+    folder = args.copy_to or args.link_to
+    _check_folder(folder)
+    threshold = _threshold(args)
+    if args.scores is not None:
+        rows, facts = _read_scores(args, column)
+        if rule is not None:
+            labels = rule([row["file"] for row in rows]).labels
+            rows = [row | {"group": label} for row, label in zip(rows, labels, strict=True)]
+        left_out, empty, failed = [], [], False
+    else:
+        found = all_images_of(args.paths, args.recursive or looks_into_folders(args.group_by))
+        if not found.files:
+            return 2
+        # Before anything is computed: the folders may not say what belongs together.
+        groups = rule(found.files).labels
+        empty = _people_without(found.empty, found.files, groups, rule)
+        left_out, failed = [*found.problems, *found.notes], bool(found.problems)
+        rows, facts = _score(args, found.files, groups)
+    failed = _say_what_is_wrong(rows, args) or failed
+
+    from ..labelling.best_shot import best_of_groups
+
+    scores = [None if row["error"] is not None else row["score"] for row in rows]
+    best = best_of_groups([row["group"] for row in rows], scores, top=max(len(rows), 1))
+    best |= {person: [] for person in empty}
+    decisions = decide(rows, best, args.top, threshold)
+    for decision in decisions:
+        if not decision.usable:
+            say(f"{decision.person}: {'none of its faces could be scored' if decision.failed else 'no images'}")
+    _write(args, decisions, rows, threshold, facts, left_out)
+    if threshold.name is not None:
+        say(summary(decisions, threshold))
+    if not any(best.values()):
+        return 2
+    if folder is None:
+        for decision in decisions:
+            for rank, row in enumerate(decision.chosen, 1):
+                line = (printable(decision.person), str(rank), f"{row['score']:.4f}", printable(row["file"]))
+                print("\t".join(line))
+        return int(failed)
+    chosen = {decision.person: [row["file"] for row in decision.chosen] for decision in decisions}
+    done, wanted = _place(folder, chosen, shutil.copy2 if args.copy_to else _link)
+    verb = "copied" if args.copy_to else "linked"
+    print(f"{done} files of {len(best)} groups {verb} to {printable(str(folder))}", file=sys.stderr)
+    return 2 if done == 0 < wanted else int(failed or done < wanted)
+
+
+def _check_usage(args: argparse.Namespace) -> str | None:
+    """All that can be known before anything is loaded; the column of `--group-by column:NAME`."""
     check_scoring(args)
+    take_list(args, others=True)
     column = args.group_by.removeprefix("column:") if args.group_by.startswith("column:") else None
     if column is not None and args.scores is None:
         raise CommandError("--group-by column:NAME goes with --scores")
     if bool(args.paths) == (args.scores is not None):
         raise CommandError("give images and folders, or --scores, one of the two")
-    if args.scores is not None and (given := given_options(args, add_scoring_arguments)):
+    if args.scores is not None and (given := given_options(args, _add_scoring)):
         raise CommandError(f"{given[0]} is for scoring images; the scores of --scores are there already")
     if args.scores is not None and args.recursive:
         raise CommandError("--recursive is for folders; --scores names its files")
     if args.scores is None and (args.name_column or args.score_column):
         raise CommandError("--name-column and --score-column go with --scores")
-    rule = people_rule(args.group_by, "--group-by", args.paths, one_is_enough=True) if column is None else None
-    folder = args.copy_to or args.link_to
-    _check_folder(folder)
+    for option, path, endings in (
+        ("--again", args.again, (".csv",)),
+        ("--output", args.output, (".csv",)),
+        ("--report", args.report, (".html", ".htm")),
+    ):
+        if path is not None and path.suffix.lower() not in endings:
+            raise CommandError(f"{option} {path}: the ending is {endings[0]}")
+    return column
+
+
+def _threshold(args: argparse.Namespace) -> Threshold:
+    if args.min_percentile is not None:
+        if not 0 <= args.min_percentile <= 100:
+            raise CommandError(f"--min-percentile {args.min_percentile:g}: a percentile lies between 0 and 100")
+        return Threshold("percentile", args.min_percentile)
+    if args.min_score is not None:
+        if math.isnan(args.min_score):
+            raise CommandError("--min-score is not a number")
+        return Threshold("score", args.min_score)
+    return Threshold()
+
+
+def _people_without(
+    folders: list[str], files: list[str], groups: list[str | None], rule: Callable[..., People]
+) -> list[str]:
+    """The people of folders without images, where they change nothing about whose the images are."""
+    if not folders:
+        return []
+    try:
+        labels = rule([*files, *(os.path.join(folder, "none.jpg") for folder in folders)], said=False).labels
+    except CommandError:
+        return []
+    if labels[: len(files)] != groups:
+        return []
+    return [name for name in dict.fromkeys(labels[len(files) :]) if name is not None and name not in set(groups)]
+
+
+def _score(
+    args: argparse.Namespace, files: list[str], groups: list[str | None]
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The rows of the files, and what scored them."""
+    scorer = load_scorer(args, files)
+    calibration = percentiles_of(scorer, args, "--min-percentile" if args.min_percentile is not None else None)
+    scorer.image_processor.measuring = bool(args.again or args.output or args.report)
+    rows = []
+    for record in stream_records(scorer, files, args):
+        row = {"file": files[record.index], "group": groups[record.index], "face": record.face}
+        row |= {"score": record.score, "error": record.error, "percentile": None}
+        if calibration is not None and record.error is None:
+            row["percentile"] = float(calibration.percentiles(record.score))
+        row |= {"measures": record.measures, "num_faces": record.num_faces, "box": record.box}
+        rows.append(row)
+    facts = {
+        "method": getattr(getattr(scorer, "card", None), "title", "DifFIQA"),
+        "model": args.model or "of the package",
+        "percentiles": "" if calibration is None else f"of {calibration.num_faces:,} faces: {calibration.data}",
+    }
+    return rows, facts
+
+
+def _say_what_is_wrong(rows: list[dict[str, Any]], args: argparse.Namespace) -> bool:
     failed = False
-    if args.scores is not None:
-        rows = _read_scores(args, column)
-    else:
-        files, problems = images_of(args.paths, args.recursive or looks_into_folders(args.group_by))
-        failed = bool(problems)
-        if not files:
-            return 2
-        # Before anything is computed: the folders may not say what belongs together.
-        groups_of = dict(zip(files, rule(files).labels, strict=True))
-        rows = [
-            {
-                "file": files[record.index],
-                "score": record.score,
-                "error": record.error,
-                "group": groups_of[files[record.index]],
-            }
-            for record in stream_records(load_scorer(args), files, args)
-        ]
-    files = [row["file"] for row in rows]
-    if args.scores is not None and rule is not None:
-        for row, label in zip(rows, rule(files).labels, strict=True):
-            row["group"] = label
-    groups = [row["group"] for row in rows]
-    for row, group in zip(rows, groups, strict=True):
+    several = [row for row in rows if (row.get("num_faces") or 0) > 1]
+    for row in rows:
         if row["error"] is not None:
             say(f"{row['file']}: {row['error']}")
-        elif group is None:
+        elif row["group"] is None:
             say(f"{row['file']}: --group-by {args.group_by} gives it no group")
-        failed = failed or row["error"] is not None or group is None
+        failed = failed or row["error"] is not None or row["group"] is None
+    if several:
+        say(several_faces(len(several), several[0]["file"], several[0]["num_faces"]))
+    return failed
 
-    from ..labelling.best_shot import best_of_groups
 
-    best = best_of_groups(groups, [None if row["error"] is not None else row["score"] for row in rows], args.top)
-    for group, positions in best.items():
-        if not positions:
-            say(f"{group}: none of its faces could be scored")
-    if not any(best.values()):
-        return 2
-    if folder is None:
-        for group, positions in best.items():
-            for rank, at in enumerate(positions, 1):
-                print("\t".join((printable(group), str(rank), f"{rows[at]['score']:.4f}", printable(files[at]))))
-        return 1 if failed else 0
-    done, wanted = _place(folder, best, files, shutil.copy2 if args.copy_to else _link)
-    verb = "copied" if args.copy_to else "linked"
-    print(f"{done} files of {len(best)} groups {verb} to {printable(str(folder))}", file=sys.stderr)
-    return 2 if done == 0 else int(failed or done < wanted)
+def _write(
+    args: argparse.Namespace,
+    decisions: list[Decision],
+    rows: list[dict[str, Any]],
+    threshold: Threshold,
+    facts: dict[str, str],
+    left_out: list[str],
+) -> None:
+    pages = []
+    if args.again:
+        pages.append((args.again, again_csv(decisions, threshold)))
+    if args.output:
+        pages.append((args.output, chosen_csv(decisions)))
+    if args.report:
+        from .best_report import report_page
+
+        facts = {"threshold": "" if threshold.name is None else str(threshold), **facts, "groups": args.group_by}
+        pages.append((args.report, report_page(decisions, rows, threshold, facts, left_out)))
+    for path, text in pages:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_text(path, text)
+        except OSError as error:
+            raise CommandError(f"cannot write {path}: {reason(error)}") from error
 
 
 def _check_folder(folder: Path | None) -> None:
@@ -141,36 +285,71 @@ def _check_folder(folder: Path | None) -> None:
         raise CommandError(f"cannot use the folder {folder}: {reason(error)}") from error
 
 
-def _read_scores(args: argparse.Namespace, column: str | None) -> list[dict]:
+def _read_scores(args: argparse.Namespace, column: str | None) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The rows of all tables; one of a face that another has as well counts once."""
+    rows: list[dict[str, Any]] = []
+    keys = FileKeys()
+    known: dict[tuple[str, Any], dict[str, Any]] = {}
+    for path in args.scores:
+        for row in _read_table(path, args, column):
+            if len(args.scores) == 1:
+                rows.append(row)
+                continue
+            first = known.setdefault((keys(row["file"]), row["face"]), row)
+            if first is row:
+                rows.append(row)
+            elif first["error"] is not None:
+                first.update(row)
+            elif row["error"] is None and not math.isclose(first["score"], row["score"], rel_tol=SAME_SCORE):
+                scores = f"{first['score']:g} and {row['score']:g}"
+                raise CommandError(f"{path}: {row['file']} is in another table too, with the scores {scores}")
+    return rows, {"scores": ", ".join(map(str, args.scores))}
+
+
+def _read_table(path: Path, args: argparse.Namespace, column: str | None) -> list[dict[str, Any]]:
     name, score = args.name_column or "file", args.score_column or "score"
     try:
         hints = (" (--name-column)", " (--score-column)")
-        read = read_scores(args.scores, name, (score,), several_faces=True, hints=hints)
+        read = read_scores(path, name, (score,), several_faces=True, hints=hints)
         groups = read.names if column is None else column_of(read.columns, column, read.source)
+        known = read.columns
+        if args.min_percentile is not None:
+            column_of(known, "percentile", read.source, " (--min-percentile)")
+        nothing = [None] * len(read.names)
+        percentiles = numbers(known.get("percentile", nothing), f"{read.source}: column percentile").tolist()
+        measures = {
+            measure: numbers(known[measure], f"{read.source}: column {measure}").tolist()
+            for measure in MEASURES
+            if measure in known
+        }
     except TableError as error:
         raise CommandError(str(error)) from error
     for note in read.notes:
         say(note)
     rows = []
-    for file, value, error, group in zip(read.names, read.scores[score], read.errors, groups, strict=True):
+    faces = map(as_text, known.get("face", nothing))
+    cells = zip(read.names, faces, read.scores[score], read.errors, groups, percentiles, strict=True)
+    for at, (file, face, value, error, group, percentile) in enumerate(cells):
         error = error or ("no score" if math.isnan(value) else None)
-        rows.append({"file": file, "score": value, "error": error, "group": as_text(group)})
+        row = {"file": file, "face": face, "score": value, "error": error, "group": as_text(group)}
+        row["percentile"] = None if math.isnan(percentile) else percentile
+        row["measures"] = {name: values[at] for name, values in measures.items() if not math.isnan(values[at])}
+        row["num_faces"] = row["measures"].get("faces")
+        rows.append(row)
     return rows
 
 
-def _place(
-    folder: Path, best: dict[str, list[int]], files: list[str], place: Callable[[str, Path], object]
-) -> tuple[int, int]:
-    """Copies or links the files; how many that were and should have been."""
+def _place(folder: Path, chosen: dict[str, list[str]], place: Callable[[str, Path], object]) -> tuple[int, int]:
+    """Copies or links the files of each group; how many that were and should have been."""
     done = wanted = 0
     taken: set[str] = set()
-    for group, positions in best.items():
-        if not positions:
+    for group, files in chosen.items():
+        if not files:
             continue
         inside = folder / _free_name(_safe_name(group), taken)
         names: set[str] = set()
         # Several faces of one photograph are one file.
-        for file in dict.fromkeys(files[at] for at in positions):
+        for file in dict.fromkeys(files):
             wanted += 1
             try:
                 inside.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 """`diffiqa calibrate`: from a person's own faces, what a score means."""
 
 import argparse
+import math
 import os
 import sys
 import warnings
@@ -9,21 +10,19 @@ from pathlib import Path
 
 from ..scoring.people import HOW
 from .errors import CommandError, printable, reason
+from .images import add_image_arguments, images_of, looks_into_folders, people_rule, take_list
 from .scoring import (
-    IMAGES_HELP,
     add_engine_argument,
     add_scoring_arguments,
     check_scoring,
-    images_of,
     load_scorer,
-    looks_into_folders,
-    people_rule,
     say,
     scorer_settings,
     stream_records,
 )
 
 
+MOST_ALIKE = 5  # pairs of names that have a line of their own
 DESCRIPTION = """\
 Measures on your faces what a score means: scores alone give percentiles; with --identities the expected FNMR at an
 FMR of 1e-3 as well, of pairs whose worse image is at or above a percentile. Prints the table, with the pairs that
@@ -38,7 +37,7 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
         "calibrate", help="measure on your own faces what a score means", description=DESCRIPTION
     )
     parser.set_defaults(run=run)
-    parser.add_argument("paths", nargs="+", metavar="FOLDER_OR_FILE", help=IMAGES_HELP)
+    add_image_arguments(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="FILE.json", help="the calibration to write")
     parser.add_argument(
         "--identities",
@@ -55,6 +54,7 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs `diffiqa calibrate`; returns its exit status."""
     check_scoring(args)
+    take_list(args)
     if args.output.exists():
         raise CommandError(f"{args.output} is there already: remove it first")
     if args.output.suffix != ".json":
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
             if identity is None:
                 problems.append(f"{file}: --identities {args.identities} does not say who it is")
                 say(f"{problems[-1]}; it counts for the percentiles alone")
-    scorer = load_scorer(args)
+    scorer = load_scorer(args, files)
     scores, failed = _score(scorer, files, args)
     if len(scores) < 2:
         raise CommandError(f"a calibration needs two faces or more, and {len(scores)} could be scored")
@@ -80,6 +80,8 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         raise CommandError(f"cannot write {args.output}: {reason(error)}") from error
     print(table(calibration))
+    if identities is not None:
+        print(_whose(scorer, args))
     print(f"{args.output}: percentiles of {calibration.num_faces:,} faces", file=sys.stderr)
     return 1 if problems or failed else 0
 
@@ -132,12 +134,46 @@ def _fit(scorer, files: list[str], scores: dict[int, float], identities: list[st
     if identities is not None:
         embeddings = _embed(scorer, [files[index] for index in scores], args)
         people = [identities[index] for index in scores]
+        _say_who_is_alike(embeddings, people, [files[index] for index in scores])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         calibration = fit_calibration(list(scores.values()), embeddings, people, settings=settings, data=data)
     for warning in caught:
         say(str(warning.message))
+    if people is not None and not calibration.levels:
+        needed = math.ceil((1 + math.sqrt(1 + 8 / calibration.fmr)) / 2)
+        say(f"for an FNMR {needed:,} people or more with two photographs each do; there are {len(set(people)):,}")
     return calibration
+
+
+def _whose(scorer, args: argparse.Namespace) -> str:
+    """Whose scores and whose FNMR they are."""
+    title = getattr(getattr(scorer, "card", None), "title", "DifFIQA")
+    own = "the one in the pipeline" if hasattr(scorer, "unet") else "the small one of this package"
+    fr_model = args.fr_model or own
+    hint = (
+        ""
+        if args.fr_model
+        else "; yours has another FNMR: --fr-model"
+        + ("" if hasattr(scorer, "unet") else f" with --method {scorer.card.name}")
+    )
+    return f"scores of {title}; FNMR of the FR model {printable(fr_model)}{hint}"
+
+
+def _say_who_is_alike(embeddings, people: list[str | None], files: list[str]) -> None:
+    from ..evaluation.alike import alike_people
+
+    alike = alike_people(embeddings, people)
+    for pair in alike[:MOST_ALIKE]:
+        first, second = pair.names
+        where = " and ".join(files[at] for at in pair.images)
+        say(f"{first} and {second} look like one person (similarity {pair.similarity:.3f}), such as in {where}")
+    if alike:
+        more = f"{len(alike):,} pairs of names look" if len(alike) > 1 else "1 pair of names looks"
+        say(
+            f"{more} like one person: if it is one, all comparisons between them count as false matches, and the "
+            "threshold and the FNMR are too high; give a person one name"
+        )
 
 
 def _embed(scorer, files: list[str], args: argparse.Namespace):
@@ -152,7 +188,8 @@ def _embed(scorer, files: list[str], args: argparse.Namespace):
     processor, embed = scorer.image_processor, getattr(scorer, "embed", None)
     if not hasattr(scorer, "unet"):
         # A quality model's own embedding is not for comparing faces.
-        processor = FaceImageProcessor(do_align=args.align, detector=scorer.image_processor.detector)
+        its = scorer.image_processor
+        processor = FaceImageProcessor(do_align=its.do_align, detector=its.detector)
         try:
             fr_model = load_fr_model(args.fr_model or "default").eval().to(scorer.device)
         except Exception as error:  # whatever the libraries raise for what is none

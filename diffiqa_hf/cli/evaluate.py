@@ -9,7 +9,8 @@ from pathlib import Path
 
 from .errors import CommandError, printable, reason
 from .evaluate_options import add_arguments, check_usage, protocol_of
-from .scoring import be_quiet, people_rule, placed, say
+from .images import people_rule
+from .scoring import be_quiet, placed, say
 
 
 DESCRIPTION = """\

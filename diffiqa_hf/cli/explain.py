@@ -6,13 +6,14 @@ import os
 import unicodedata
 from pathlib import Path
 
+from ..default_weights import DEFAULT_METHOD
 from .best import _free_name
 from .errors import CommandError, printable, reason
+from .images import IMAGES_HELP, images_of
 from .scoring import (
-    IMAGES_HELP,
     add_scoring_arguments,
     check_scoring,
-    images_of,
+    chosen_method,
     load_scorer,
     say,
     scorer_settings,
@@ -21,10 +22,11 @@ from .scoring import (
 
 
 DESCRIPTION = """\
-Draws one picture for each image: the face, its mirror image, both made noisy and restored, with the five similarities
-that the score is the mean of, the percentile where the model has a calibration, and a map of where in the face the
-restoration moved the embedding. With a quality model such as DifFIQA(R): the face, the blurred face, their scores, and
-a map of where detail raised or lowered the score. Exit status: 0 all drawn, 1 some failed (the reasons are on stderr),
+Draws one picture for each image: the face, its mirror image, both made noisy and restored by DifFIQA, with the five
+similarities that its score is the mean of, and a map of where in the face the restoration moved the embedding. Beside
+them stand the score and percentile that `diffiqa score` gives, DifFIQA(R)'s, which restores nothing. With a quality
+network, --method diffiqa-r or another's: the face, the blurred face, their scores, and a map of where detail raised or
+lowered the score. Exit status: 0 all drawn, 1 some failed (the reasons are on stderr),
 2 nothing could be drawn, 130 interrupted."""
 
 
@@ -54,7 +56,13 @@ def run(args: argparse.Namespace) -> int:
         args.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CommandError(f"cannot write {args.output}: {reason(error)}") from error
-    scorer = load_scorer(args)
+    beside = None
+    if args.model is None and chosen_method(args) == DEFAULT_METHOD and args.method is None:
+        beside = load_scorer(args, files)
+        usable_calibration(beside)
+        args.method = "diffiqa"
+    _check_method(chosen_method(args))
+    scorer = load_scorer(args, files)
 
     settings = scorer_settings(scorer, args)
     calibration = usable_calibration(scorer, **settings)
@@ -71,15 +79,40 @@ def run(args: argparse.Namespace) -> int:
         path = args.output / _free_name(f"{Path(file).stem}_explained.png", names)
         try:
             explanation = explain(model, file, **known)
-            draw_explanation(explanation, _ascii(os.path.basename(file))).save(path)
+            score, note = explanation.score, ""
+            if beside is not None:
+                record = next(beside.stream([file], on_error="raise"))
+                score, note = record.score, _note(record)
+            draw_explanation(explanation, _ascii(os.path.basename(file)), note).save(path)
         except (OSError, ValueError, RuntimeError) as error:
             say(f"{file}: {reason(error)}")
             continue
         done += 1
-        print(printable(f"{path}  {explanation.score:.4f}"))
+        print(printable(f"{path}  {score:.4f}{f'  DifFIQA {explanation.score:.4f}' if note else ''}"))
     if done == 0:
         return 2
     return 1 if problems or done < len(files) else 0
+
+
+def _check_method(name: str | None) -> None:
+    if name in (None, "diffiqa"):
+        return
+    from ..methods import get_card
+    from ..methods.regression import QualityModelMethod
+
+    try:
+        drawn = issubclass(get_card(name).load_class(), QualityModelMethod)
+    except ValueError as error:
+        raise CommandError(f"--method {name}: {error}") from error
+    if not drawn:
+        raise CommandError(f"--method {name}: there are pictures of diffiqa, and of networks that give a score alone")
+
+
+def _note(record) -> str:
+    if record.error is not None:
+        return ""
+    percentile = "" if record.percentile is None else f", percentile {record.percentile:.0f}"
+    return f"DifFIQA(R) {record.score:.4f}{percentile}"
 
 
 def _ascii(name: str) -> str:

@@ -27,7 +27,9 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
-    parser.add_argument("model", metavar="MODEL", help="folder, Hub id or published file of a face quality model")
+    parser.add_argument(
+        "model", metavar="MODEL", help="folder, Hub id or published file of a face quality model; default"
+    )
     parser.add_argument("output", type=Path, metavar="FILE.onnx", help="the file to write; one that is there goes")
     parser.add_argument("--revision", help="of a model on the Hub: branch, tag or commit")
 
@@ -44,12 +46,12 @@ def run(args: argparse.Namespace) -> int:
     from ..scoring.onnx_forms import quiet_export, source_digest
 
     try:
-        model = load_quality_model(args.model, revision=args.revision).eval()
+        folder = QUALITY_MODEL if args.model == "default" else args.model
+        model = load_quality_model(folder, revision=args.revision).eval()
     except Exception as error:  # whatever the libraries trip over in a folder that is none
         raise CommandError(f"cannot load the model {args.model}: {reason(error)}") from error
     try:
         with quiet_export():
-            folder = QUALITY_MODEL if args.model == "default" else args.model
             export_onnx(model, args.output, source=source_digest(folder))
     except (ImportError, OSError) as error:
         print(f"diffiqa: {printable(f'cannot write {args.output}: {reason(error)}')}", file=sys.stderr)

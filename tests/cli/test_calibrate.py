@@ -160,7 +160,7 @@ def test_no_calibration_is_status_2(pipeline, tmp_path, capsys):
             ["--output", "x.json", "--identities", "columns.csv"],
             "columns.csv: has no column 'identity'",
         ),
-        (["--output", "x.json", "--detector", "y.onnx"], "--detector goes with --align"),
+        (["--output", "x.json", "--detector", "y.onnx", "--no-align"], "--detector is for faces that are aligned"),
     ],
 )
 def test_bad_usage_is_one_line_before_anything_is_loaded(tmp_path, monkeypatch, arguments, message, capsys):
@@ -184,7 +184,7 @@ def test_models_that_are_none(quality_model, tmp_path, capsys):
         assert err.startswith(f"diffiqa: cannot load the model {model}: ") and err.count("\n") == 1
     args = ["--model", quality_model, "--output", str(tmp_path / "x.json"), "--num-repeats", "2"]
     assert main(["calibrate", str(tmp_path), *args]) == 2
-    assert "--num-repeats goes with a pipeline" in capsys.readouterr().err
+    assert "--num-repeats goes with --method diffiqa" in capsys.readouterr().err
 
 
 def test_a_detector_that_is_not_there_is_one_line(pipeline, tmp_path, capsys):

@@ -66,7 +66,7 @@ def test_percentiles_of_a_quality_model_with_a_calibration(model, tmp_path, caps
     from diffiqa_hf import explanation
 
     draw = explanation.draw_explanation
-    monkeypatch.setattr(explanation, "draw_explanation", lambda e, title: (drawn.append(e), draw(e, title))[1])
+    monkeypatch.setattr(explanation, "draw_explanation", lambda e, *texts: (drawn.append(e), draw(e, *texts))[1])
     args = [str(EXAMPLES / "astronaut.jpg"), "--model", model, "--device", "cpu", "--output", str(tmp_path / "out")]
     settings = {"method": "diffiqa-r", "weights": {"model": weights_digest(make_model())}}
     fit_calibration([-1e6, 1e6], settings=settings).save_pretrained(model)

@@ -154,7 +154,8 @@ def test_bad_input_has_a_line_each_and_the_rest_is_scored(model, tmp_path, capsy
     save_face(faces / "x.png").rename(faces / undecodable)
     output = tmp_path / "scores.csv"
 
-    status = main(["score", str(faces), "--recursive", "--model", model, "--output", str(output), *QUICK])
+    args = ["--recursive", "--no-align", "--model", model, "--output", str(output), *QUICK]
+    status = main(["score", str(faces), *args])
 
     captured = capsys.readouterr()
     assert status == 1
@@ -233,8 +234,8 @@ def test_a_device_that_is_not_there_is_one_line(model, tmp_path, capsys):
     "arguments",
     [
         ["--resume"],
-        ["--faces", "all"],
-        ["--detector", "x.onnx"],
+        ["--faces", "all", "--no-align"],
+        ["--detector", "x.onnx", "--no-align"],
         ["--output", "scores.xlsx"],
         ["--plot", "faces.txt"],
     ],
@@ -355,7 +356,7 @@ def test_a_table_of_before_is_gone_on_with(tmp_path, capsys):
     save_face(tmp_path / "faces" / "b.png", 1)
     output.write_text(f"{','.join(COLUMNS)}\n{known},0,0.5{',0.5' * 5},\n")
     (tmp_path / "scores.csv.settings.json").write_text(json.dumps(record))
-    args = ["score", str(known.parent), "--output", str(output), "--model", str(folder), *QUICK]
+    args = ["score", str(known.parent), "--output", str(output), "--model", str(folder), "--no-align", *QUICK]
     assert main([*args, "--resume"]) == 0, capsys.readouterr().err
     assert [row["score"] == 0.5 for row in read_rows(output)] == [True, False]
     # The setting counts where it says something else.

@@ -214,7 +214,7 @@ def test_fast_is_the_distilled_network(faces, tmp_path, capsys):
     capsys.readouterr()
     for command in (
         ["score", "--fast", "--method", "faceqan"],
-        ["best", "--fast", "--model", "x", "--group-by", "folder"],
+        ["best", "--fast", "--method", "x", "--group-by", "folder"],
     ):
         with pytest.raises(SystemExit) as stop:
             main([*command, *files])
