@@ -1,19 +1,22 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 """What several cards say in the same words."""
 
+from typing import Any
+
+
 CANONICAL = "112x112 on the ArcFace template, RGB, [-1, 1]"
 OF_THE_FR_MODEL = "what the FR model takes: canonical faces (112x112 on the ArcFace template) by its configuration"
 FR_LICENSE = "those of the FR model"
 FR_SOURCE = "any FR model: the small one in this package, a folder made by `diffiqa convert`, or a published file"
 DETERMINISTIC = "none: the same pixels give the same score"
 SEEDED = "seed: the random numbers of a face are made of the seed and its pixels alone, whatever batch it is in"
-PROBING = {
+PROBING: dict[str, Any] = {
     "takes": ("fr_model",),
     "input": OF_THE_FR_MODEL,
     "weights_license": FR_LICENSE,
     "weights_source": FR_SOURCE,
 }
-REGRESSION = {
+REGRESSION: dict[str, Any] = {
     "kind": "regression",
     "takes": ("weights",),
     "needs": ("weights",),
