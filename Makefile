@@ -2,7 +2,12 @@
 PYTHON ?= python3
 WORKERS ?= 2
 
+ifeq ($(OS),Windows_NT)
+SHELL := bash
+BIN := .venv/Scripts
+else
 BIN := .venv/bin
+endif
 # One thread for each worker: torch would otherwise start as many as there are cores, in each of them.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 
@@ -12,7 +17,7 @@ help:
 	@echo "make demo      score the faces in examples/faces/; writes demo/scores.csv and demo/faces.png"
 	@echo "make test      run the tests"
 	@echo "make test-all  run the slow tests too, and with DIFFIQA_SHARED set those that need the shared data"
-	@echo "make lint      check the code with ruff"
+	@echo "make lint      check the code with ruff, and its types with mypy"
 	@echo "make docs      build the documentation into site/; open site/index.html"
 	@echo "make wheel     build the wheel into dist/"
 	@echo "make clean     remove what these commands made, .venv included"
@@ -42,6 +47,7 @@ test-all: .venv/.test
 lint: .venv/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 docs: .venv/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
@@ -51,4 +57,4 @@ wheel: .venv/.core
 	$(BIN)/python -m pip wheel --disable-pip-version-check --quiet --no-deps --wheel-dir dist .
 
 clean:
-	rm -rf .venv build dist demo site *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist demo site *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -64,13 +64,15 @@ def file_digest(path: str | os.PathLike) -> str:
     return digest.hexdigest()[:16]
 
 
-def fingerprint(method: Any) -> str:
+def fingerprint(method: Any, later_settings: bool = False) -> str:
     """
     16 hexadecimal digits that change with any weight or setting of a model's parts, and with nothing else: not with
     the place that it was loaded from, nor with the versions of the libraries, nor with what runs it.
 
     Args:
         method: A [`DifFIQAPipeline`], or a [`~diffiqa_hf.methods.FaceQualityMethod`].
+        later_settings (`bool`, *optional*, defaults to `False`): With those settings that are left out, as it was
+            before they were.
     """
     # Of a method whose network torch has not loaded.
     if (known := getattr(method, "known_fingerprint", None)) is not None:
@@ -85,7 +87,8 @@ def fingerprint(method: Any) -> str:
         config = getattr(part, "config", part)
         config = config.to_dict() if hasattr(config, "to_dict") else dict(config)
         plain = {k: v for k, v in config.items() if not k.startswith("_") and not k.endswith("_version")}
-        plain = {k: v for k, v in plain.items() if k not in _LATER_SETTINGS or v != _LATER_SETTINGS[k]}
+        if not later_settings:
+            plain = {k: v for k, v in plain.items() if k not in _LATER_SETTINGS or v != _LATER_SETTINGS[k]}
         digest.update(json.dumps([name, plain], sort_keys=True, default=str).encode())
         if hasattr(part, "state_dict"):
             for key, tensor in sorted(part.state_dict().items()):

@@ -1,7 +1,7 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 """
-What an earlier build (commit 080801e, 1 December 2026) saved loads and gives what it gave: a pipeline, a quality model,
-their calibrations, a study's cache and a folder of labels, of networks of a few thousand random weights.
+What an earlier build (commit 080801e, 1 December 2026) saved loads and gives what it gave: a pipeline, a quality
+model, their calibrations, a study's cache and a folder of labels, of networks of a few thousand random weights.
 """
 
 import json

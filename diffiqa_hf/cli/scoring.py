@@ -313,7 +313,7 @@ def _load_in_torch(model: str):
 def load_pipeline(args: argparse.Namespace):
     """The [`DifFIQAPipeline`] of `--model`, with the FR model of `--fr-model`."""
     be_quiet()
-    from .. import DifFIQAPipeline
+    from ..pipeline_diffiqa import DifFIQAPipeline
 
     model = args.model or "default"
     replaced = {"fr_model": _load_fr_model(args.fr_model)} if args.fr_model else {}

@@ -155,13 +155,14 @@ class StudyRunner:
 
         processor = FaceImageProcessor(do_align=self.align[name])
         model = self._load(fr_model.name, lambda: load_fr_model(fr_model.model)).eval()
+        parts = SimpleNamespace(model=model, image_processor=processor)
         settings = {
             "kind": "embeddings",
-            "weights": fingerprint(SimpleNamespace(model=model, image_processor=processor)),
+            "weights": fingerprint(parts),
             "images": self.images[name].digest(self._bar),
             "dtype": self.config.dtype,
         }
-        entry = self._entry("embeddings", settings, self.images[name], f"{fr_model.name}, {name}")
+        entry = self._entry("embeddings", settings, self.images[name], f"{fr_model.name}, {name}", parts)
         self.entries["embeddings", fr_model.name, name] = entry
         if only_find or not entry.missing():
             return
@@ -249,7 +250,7 @@ class StudyRunner:
         if hasattr(method, "pipeline"):
             pipe = method.pipeline.config
             settings["pipeline"] = {k: v for k, v in pipe.items() if isinstance(v, int | float | None)}
-        entry = self._entry("scores", settings, self.scored[name], f"{config.name}, {name}")
+        entry = self._entry("scores", settings, self.scored[name], f"{config.name}, {name}", method)
         self.entries[self._key(config.name, fr_model, name)] = entry
         if only_find or not entry.missing():
             return
@@ -292,9 +293,15 @@ class StudyRunner:
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise ConfigError(f"{name}: {lines[0]}") from error
 
-    def _entry(self, kind: str, settings: dict, images: StudyImages, what: str) -> CacheEntry:
+    def _entry(self, kind: str, settings: dict, images: StudyImages, what: str, model: Any) -> CacheEntry:
+        from ...fingerprints import fingerprint
+
         # What is only said to people is no part of the key.
         entry = CacheEntry(self.cache / kind, settings, len(images), self.config.shard_size)
+        if not entry.folder.exists():
+            earlier = {**settings, "weights": fingerprint(model, later_settings=True)}
+            before = CacheEntry(self.cache / kind, earlier, len(images), self.config.shard_size)
+            entry = before if before.folder.exists() else entry
         entry.settings = {"what": what, **settings}
         return entry
 
