@@ -18,6 +18,7 @@ from .errors import CommandError, printable
 COMMANDS = (
     "score",
     "best",
+    "tracks",
     "explain",
     "calibrate",
     "evaluate",

@@ -16,6 +16,7 @@ from .names import FileKeys
 # (Some need programs that are not there, and `.fit` is what a sports watch writes.)
 NO_PHOTOGRAPHS = frozenset("BUFR CUR EPS FITS FLI GBR GRIB HDF5 ICNS ICO IPTC MPEG PALM PDF WMF XVTHUMB".split())
 HEIF_ENDINGS = frozenset((".heic", ".heics", ".heif", ".heifs", ".hif"))
+VIDEO_ENDINGS = frozenset((".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"))
 
 # Of systems, file servers and programs, in small letters; what begins with a point is hidden besides.
 TOOL_NAMES = frozenset(
@@ -119,15 +120,18 @@ def find_images(paths: Iterable[str], recursive: bool = False) -> FoundImages:
     """The images that files and folders stand for.
 
     A file that is named is taken whatever its ending is (and whether or not it is there: scoring it says what is wrong
-    with it). In a folder those with the ending of a photograph are taken ([`image_endings`]), in the order of their
-    names, but nothing that is hidden or a tool's ([`is_hidden`]). Symbolic links are followed; a folder is looked into
-    once, however many links lead to it, and a file that is there under two spellings or by a link counts once.
+    with it); a video is not, and has a line among the problems. In a folder those with the ending of a photograph are
+    taken ([`image_endings`]), in the order of their names, but nothing that is hidden or a tool's ([`is_hidden`]).
+    Symbolic links are followed; a folder is looked into once, however many links lead to it, and a file that is there
+    under two spellings or by a link counts once.
     """
     found = FoundImages()
     walk = _Walk(recursive)
     for argument in paths:
         if os.path.isdir(argument):
             walk.folder(argument, found)
+        elif os.path.splitext(argument)[1].lower() in VIDEO_ENDINGS and os.path.isfile(argument):
+            found.problems.append(f"{argument} is a video: `diffiqa tracks` makes crops of its faces, to be scored")
         else:
             walk.add(argument)
     found.files = list(walk.files.values())
