@@ -30,7 +30,7 @@ class FaceQualityRecord:
         face_probability (`float`, *optional*): With a face check, of the picture being one of a face, in [0, 1].
         num_faces (`int`, *optional*): How many faces the detector found in the picture.
         measures (`dict[str, float]`, *optional*): What else was measured of the face, by the names in
-            [`~diffiqa_hf.images.measures.MEASURES`]; `None` where there is none. Only where the image processor's
+            [`~diffiqa_hf.images.reasons.MEASURES`]; `None` where there is none. Only where the image processor's
             `measuring` is set.
         box, landmarks: Where the face was found, in pixels of the image: (x, y, width, height) and (5, 2).
         noisy, restored (`torch.FloatTensor`, *optional*): With `output_images`, the first noisy and restored image of

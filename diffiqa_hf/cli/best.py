@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..file_utils import write_text
-from ..images.measures import MEASURES
+from ..images.reasons import MEASURES
 from ..scoring.names import FileKeys, existing_file
 from ..scoring.people import HOW, People
 from ..scoring.score_files import SAME_SCORE, read_scores

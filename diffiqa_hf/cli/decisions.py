@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..images.measures import reasons
+from ..images.reasons import reasons
 
 
 @dataclass

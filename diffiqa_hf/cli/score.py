@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..images.measures import MEASURES, reasons
+from ..images.reasons import MEASURES, reasons
 from ..methods.cards import get_card
 from ..scoring.names import FileKeys, row_name
 from ..version import __version__

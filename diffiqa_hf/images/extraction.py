@@ -61,7 +61,7 @@ class FaceCrop:
         detection_score (`float`, *optional*): The detector's score in [0, 1].
         num_faces (`int`, *optional*): How many faces the detector found in the picture.
         measures (`dict`, *optional*): What else was measured of it, by the names in
-            [`~diffiqa_hf.images.measures.MEASURES`]; where the processor was asked to.
+            [`~diffiqa_hf.images.reasons.MEASURES`]; where the processor was asked to.
     """
 
     pixel_values: np.ndarray

@@ -8,37 +8,10 @@ centres times the secant of the yaw), with a yaw of ours. The standard measures 
 means, so that its names are not used for them.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from ..alignment import arcface_template, estimate_pose, similarity_transform
-
-
-# Name: what it is, and in what unit.
-MEASURES: dict[str, str] = {
-    "faces": "faces that the detector found in the photograph",
-    "inter_eye_distance": "distance of the eyes in the photograph, in pixels, times the secant of the yaw",
-    "brightness": "mean of the luma of the face, in per cent of white",
-    "contrast": "standard deviation of the luma of the face, in per cent of white",
-    "sharpness": "detail of one to two pixels of the aligned face, in per cent of its contrast",
-    "underexposed": "pixels of the face with a luma of at most 25 of 255, in per cent",
-    "overexposed": "pixels of the face with a luma of at least 247 of 255, in per cent",
-    "yaw": "turn to a side by the five points, in degrees, positive where the nose points to the right of the picture",
-    "pitch": "nod by the five points, in degrees, positive where the nose points down",
-    "roll": "slope of the line through the eyes, in degrees, positive clockwise",
-    "cut": "part of the aligned face that lies outside of the photograph, in per cent",
-}
-
-# From here on a measure is named as a reason. The limits are ours: what hardly any photograph of LFW has.
-LEAST_EYE_DISTANCE = 25.0
-LEAST_BRIGHTNESS, MOST_BRIGHTNESS = 18.0, 80.0
-LEAST_CONTRAST = 8.0
-LEAST_SHARPNESS = 6.0
-MOST_UNDEREXPOSED, MOST_OVEREXPOSED = 40.0, 15.0
-MOST_YAW, MOST_PITCH, MOST_ROLL = 30.0, 25.0, 30.0
-MOST_CUT = 4.0
+from .reasons import MEASURES
 
 
 def measure_face(
@@ -55,7 +28,8 @@ def measure_face(
         faces: How many were found in it, if they were looked for.
 
     Returns:
-        By the names in `MEASURES`. Those that need a photograph are `None` of an aligned crop.
+        By the names in [`~diffiqa_hf.images.reasons.MEASURES`]. Those that need a photograph are `None` of an aligned
+        crop.
     """
     import cv2
 
@@ -103,38 +77,4 @@ def _outside(landmarks: np.ndarray, picture_size: tuple[int, int], size: tuple[i
     return float(np.mean(((places < -0.5) | (places > np.array(picture_size) - 0.5)).any(1)))
 
 
-def reasons(measures: Mapping[str, Any]) -> list[str]:
-    """
-    What of the measures is likely to lower a score, in words, each with its figure; empty where none stands out.
-
-    Args:
-        measures: By the names in `MEASURES`; what is missing or `None` gives no reason.
-    """
-    known = {name: value for name in MEASURES if (value := measures.get(name)) is not None}
-    found = []
-
-    def low(name: str, least: float, words: str) -> None:
-        if name in known and known[name] < least:
-            found.append(words.format(known[name]))
-
-    def high(name: str, most: float, words: str) -> None:
-        if name in known and abs(known[name]) > most:
-            found.append(words.format(abs(known[name])))
-
-    low("inter_eye_distance", LEAST_EYE_DISTANCE, "small: {:.0f} pixels between the eyes")
-    low("brightness", LEAST_BRIGHTNESS, "dark: brightness {:.0f} %")
-    high("brightness", MOST_BRIGHTNESS, "bright: brightness {:.0f} %")
-    if not found or not found[-1].startswith(("dark", "bright")):  # which have little contrast by nature
-        low("contrast", LEAST_CONTRAST, "flat: contrast {:.0f} %")
-    low("sharpness", LEAST_SHARPNESS, "blurred: sharpness {:.0f} %")
-    high("underexposed", MOST_UNDEREXPOSED, "{:.0f} % underexposed")
-    high("overexposed", MOST_OVEREXPOSED, "{:.0f} % overexposed")
-    high("yaw", MOST_YAW, "turned to a side by {:.0f} degrees")
-    high("pitch", MOST_PITCH, "nodding by {:.0f} degrees")
-    high("roll", MOST_ROLL, "tilted by {:.0f} degrees")
-    high("cut", MOST_CUT, "{:.0f} % cut off by the border")
-    high("faces", 1, "one of {:.0f} faces in the picture, the largest")
-    return found
-
-
-__all__ = ["MEASURES", "measure_face", "reasons"]
+__all__ = ["measure_face"]

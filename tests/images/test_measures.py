@@ -9,7 +9,8 @@ from PIL import Image, ImageFilter
 
 from diffiqa_hf import load_method
 from diffiqa_hf.alignment import ARCFACE_TEMPLATE, arcface_template
-from diffiqa_hf.images.measures import MEASURES, measure_face, reasons
+from diffiqa_hf.images.measures import measure_face
+from diffiqa_hf.images.reasons import MEASURES, reasons
 
 
 FACE = Path(__file__).parents[2] / "examples" / "faces" / "astronaut.jpg"
