@@ -65,14 +65,15 @@ def report_page(
         facts: What was done, by what it is called: the method, the calibration, ...
         left_out: Lines on files and folders that have no row.
     """
-    below = sorted((d for d in decisions if d.usable and not d.chosen), key=lambda d: d.best["score"])
+    below = [(d, d.best) for d in decisions if d.best is not None and not d.chosen]
+    below.sort(key=lambda item: item[1]["score"])
     none = [d for d in decisions if not d.usable]
     chosen = [d for d in decisions if d.chosen]
     pictures = _Pictures(rows)
     parts = [_counts(decisions, below, none, chosen, rows)]
     if below:
         parts.append(f"<h2>Must come again: the best photograph is below {_text(str(threshold))}</h2>")
-        cards = [_card(d, d.best, why_low(d.best) or NOTHING, pictures) for d in below]
+        cards = [_card(d, best, why_low(best) or NOTHING, pictures) for d, best in below]
         parts.append(f'<div class="people again">{"".join(cards)}</div>')
     if none:
         parts.append("<h2>Must come again: no usable photograph</h2>")

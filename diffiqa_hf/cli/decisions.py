@@ -95,7 +95,7 @@ def decide(
 
 def why_again(decision: Decision, threshold: Threshold) -> str:
     """Why a person must come again, in one line; empty where there is no need."""
-    if not decision.usable:
+    if decision.best is None:
         if not decision.failed:
             return "no photograph"
         return f"no usable photograph of {decision.failed}: {'; '.join(decision.why_failed)}"

@@ -379,7 +379,7 @@ class _Several:
     faces: int = 0
 
     def notice(self, file: str, faces: int | None) -> None:
-        if (faces or 0) > 1:
+        if faces is not None and faces > 1:
             self.count += 1
             self.file, self.faces = self.file or file, self.faces or faces
 

@@ -139,8 +139,8 @@ class ScoreTable:
         try:
             count, failed, whole = _look_through(source, self._columns, tried_again)
             if failed or not whole or source != self._rows_path:
-                rows = itertools.islice(_iterate(source, self._columns), count)
-                rows = (row for row in rows if row["error"] is None or row["file"] not in failed)
+                all_rows = itertools.islice(_iterate(source, self._columns), count)
+                rows = (row for row in all_rows if row["error"] is None or row["file"] not in failed)
                 _replace(self._rows_path, lambda p: _write_rows(p, rows, self._columns))
                 count, _, _ = _look_through(self._rows_path, self._columns, lambda file: False)
         except (ValueError, KeyError, csv.Error) as error:
