@@ -5,9 +5,13 @@ import argparse
 import re
 import shutil
 import textwrap
+from typing import TYPE_CHECKING
 
-from ..methods.cards import CARDS, MethodCard, get_card
 from .errors import CommandError
+
+
+if TYPE_CHECKING:
+    from ..methods.cards import MethodCard
 
 
 DESCRIPTION = """\
@@ -27,6 +31,8 @@ def run(args: argparse.Namespace) -> int:
     if args.name is None:
         print(table())
         return 0
+    from ..methods.cards import get_card
+
     try:
         card = get_card(args.name)
     except ValueError as error:
@@ -38,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
 
 def table() -> str:
     """One line for each method: name, kind, what it takes, whether it draws random numbers, licence of the code."""
+    from ..methods.cards import CARDS
+
     rows = [("method", "kind", "needs (takes)", "random", "code licence", "title")]
     for card in CARDS:
         needs = [*card.needed, *([f"({', '.join(card.optional)})"] if card.optional else [])]
@@ -49,7 +57,7 @@ def table() -> str:
     return "\n".join("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows)
 
 
-def text(card: MethodCard, columns: int = 100) -> str:
+def text(card: "MethodCard", columns: int = 100) -> str:
     """A card as text of two columns, that many characters wide."""
     rows = card.rows()
     width = max(len(heading) for heading, _ in rows) + 2

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from ..images.reasons import MEASURES, reasons
-from ..methods.cards import get_card
 from ..scoring.names import FileKeys, row_name
 from ..version import __version__
 from .errors import CommandError, printable, reason
@@ -214,6 +213,8 @@ def _check_usage(args: argparse.Namespace) -> None:
 
 
 def _check_method(args: argparse.Namespace) -> None:
+    from ..methods.cards import get_card
+
     # Of what is known of the method.
     try:
         card = get_card(args.method)
@@ -280,7 +281,7 @@ def _load(args: argparse.Namespace, files: list[str]):
 
 
 def _load_method(args: argparse.Namespace, count: int):
-    from ..methods import load_method, onnx_method
+    from ..methods import get_card, load_method, onnx_method
 
     def in_torch():
         be_quiet()
