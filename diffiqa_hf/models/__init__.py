@@ -6,7 +6,6 @@ both to `AutoImageProcessor`, and the task "face-image-quality-assessment" to `t
 """
 
 from transformers import AutoConfig, AutoModel
-from transformers.pipelines import PIPELINE_REGISTRY
 
 from .. import image_processing_face  # noqa: F401 - makes AutoImageProcessor know it
 from .clib_fiqa import CLIBFIQAConfig, CLIBFIQAForFaceQuality
@@ -19,7 +18,6 @@ from .mobilefacenet import MobileFaceNetConfig, MobileFaceNetModel
 from .modeling_face import FaceEmbeddingOutput, FaceModelConfig, FacePreTrainedModel
 from .modeling_face_quality import (
     AutoModelForFaceQuality,
-    CompleteModel,
     DifFIQARModel,
     FaceQualityModelOutput,
     IResNetForFaceQuality,
@@ -29,6 +27,7 @@ from .modeling_face_quality import (
 )
 from .pcnet import PCNetConfig, PCNetForFaceQuality
 from .pfe import PFEConfig, PFEForFaceQuality, SphereNetConfig, SphereNetModel
+from .task import register_task
 from .unet_diffiqa import DifFIQAUNetModel
 
 
@@ -40,16 +39,7 @@ for _config, _model in (
     AutoConfig.register(_config.model_type, _config, exist_ok=True)
     AutoModel.register(_config, _model, exist_ok=True)
 
-# The class of the pipeline stands far above the models. It is registered by its name, as transformers' own are, and
-# imported by the first who asks for the task.
-PIPELINE_REGISTRY.supported_tasks.setdefault(
-    "face-image-quality-assessment",
-    {
-        "impl": f"{__name__.partition('.')[0]}.transformers_pipeline.FaceQualityPipeline",
-        "pt": (CompleteModel,),
-        "type": "image",
-    },
-)
+register_task()
 
 
 __all__ = [
