@@ -326,12 +326,27 @@ def _terms(method) -> tuple[str, ...]:
         raise CommandError(f"cannot score with the method {method.card.name}: {reason(error)}") from error
 
 
-def _open_table(args: argparse.Namespace, pipe, terms: tuple[str, ...], calibration, files: list[str]) -> ScoreTable:
+def _fingerprint(pipe) -> str:
+    """Of the networks and what makes faces for them; how images are aligned has entries of its own in the record."""
+    from ..alignment import DEFAULT_DETECTOR
     from ..fingerprints import fingerprint
 
+    processor = pipe.image_processor
+    usual = {"do_align": False, "multiple_faces": "largest", "detector": DEFAULT_DETECTOR}
+    own = {name: getattr(processor, name) for name in usual}
+    try:
+        for name, value in usual.items():
+            setattr(processor, name, value)
+        return fingerprint(pipe)
+    finally:
+        for name, value in own.items():
+            setattr(processor, name, value)
+
+
+def _open_table(args: argparse.Namespace, pipe, terms: tuple[str, ...], calibration, files: list[str]) -> ScoreTable:
     key = FileKeys()
     given = {key(file) for file in files} if args.resume else ()
-    settings = {"method": args.method, "weights": fingerprint(pipe)}
+    settings = {"method": args.method, "weights": _fingerprint(pipe)}
     if args.method == "diffiqa":
         settings["pipeline"] = {name: value for name, value in pipe.config.items() if not name.startswith("_")}
         settings |= pipeline_settings(args)
