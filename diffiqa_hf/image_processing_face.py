@@ -50,8 +50,8 @@ class FaceImageProcessor(FaceExtractor, BaseImageProcessor):
             Pillow's filter for the resizing of crops.
         do_align (`bool` or `"auto"`, *optional*, defaults to `False`):
             Whether an image without landmarks goes through the face detector and is aligned. With `"auto"` those do
-            that are no aligned crops: crops of 112x112 and 96x112 pixels (width, height) are taken as they are, and
-            others if the detector finds the face where the template has it
+            that are no aligned crops: pictures with no side above 112 pixels are taken as they are, and others if the
+            detector finds the face where the template has it
             ([`~diffiqa_hf.images.extraction.looks_aligned`]).
         multiple_faces (`str`, *optional*, defaults to `"largest"`):
             Which of several detected faces count: `"largest"` or `"all"`, largest first.

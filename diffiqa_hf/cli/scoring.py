@@ -197,12 +197,13 @@ def set_alignment(scorer, args: argparse.Namespace, files: Sequence[str]) -> Non
 
 def _no_crops(files: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Of some of the files, evenly spread, those that have not the size of an aligned crop, with their size."""
-    from ..images.extraction import CROP_SIZES, MIN_SIDE
+    from ..alignment import TEMPLATE_SIZE
+    from ..images.extraction import MIN_SIDE
     from ..images.loading import picture_size
 
     for file in files[:: -(-len(files) // MOST_LOOKED_AT) or 1]:
         size = picture_size(file)
-        if size is not None and size not in CROP_SIZES and min(size) >= MIN_SIDE:
+        if size is not None and max(size) > TEMPLATE_SIZE and min(size) >= MIN_SIDE:
             yield file, f"{size[0]}x{size[1]}"
 
 

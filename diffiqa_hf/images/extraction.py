@@ -37,8 +37,6 @@ MIN_SIDE = 16
 # Farthest that an aligned landmark may lie from the template, in pixels of a 112x112 crop. It is 14.5 at most over LFW
 # and 23.9 where a profile hides the far half; with the eyes in the wrong order it is 24.8 or more.
 MAX_LANDMARK_DISTANCE = 24.0
-# Width and height of the crops that are aligned by convention: the template's own, and its middle columns.
-CROP_SIZES = ((112, 112), (96, 112))
 # How a face lies in an aligned crop, by the points that the detector finds in it: enlarged by so much it has the size
 # of the template, and it is at most turned by these degrees and off by these pixels of a 112x112 crop. The detector
 # alone makes .90 to 1.18, 12 and 7 of LFW's crops at 112 to 400 pixels; LFW's photographs have 1.57 or more.
@@ -239,7 +237,7 @@ class FaceExtractor:
         picture, factor = read_image(image, lambda width, height: max(width, height) / DETECTION_SIDE)
         _check_size(picture, factor)
         undecided = self.do_align == "auto"
-        if undecided and picture.size in CROP_SIZES:
+        if undecided and max(picture.size) * factor <= TEMPLATE_SIZE:  # too small to look for a face in
             return [self._whole(picture)]
         detector = self._face_detector()
         found = find_faces(detector, np.asarray(picture))
@@ -374,4 +372,4 @@ def face_to_pixels(face: np.ndarray) -> np.ndarray:
     return np.round((face.transpose(1, 2, 0) + 1) * 127.5).astype(np.uint8)
 
 
-__all__ = ["CROP_SIZES", "FaceCrop", "FaceExtractor", "face_to_pixels", "looks_aligned", "pixels_to_face"]
+__all__ = ["FaceCrop", "FaceExtractor", "face_to_pixels", "looks_aligned", "pixels_to_face"]

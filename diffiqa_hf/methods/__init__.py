@@ -49,8 +49,8 @@ def load_method(
         image_processor ([`FaceImageProcessor`], *optional*): Makes canonical faces from images, and says itself
             whether they are aligned.
         align (`bool` or `"auto"`, *optional*, defaults to `"auto"`): Whether the face is looked for and aligned.
-            `"auto"`: in what is no aligned crop ([`FaceImageProcessor`] has the rule); crops of 112x112 pixels stay
-            as they are, and need no detector.
+            `"auto"`: in what is no aligned crop ([`FaceImageProcessor`] has the rule); pictures with no side above
+            112 pixels stay as they are, and need no detector.
         detector (*optional*): The file of the YuNet face detector, or a Hub repository that has it.
         device, dtype (*optional*): Where and how the networks run; on the CPU in float32 when not given.
         engine (`str`, *optional*, defaults to `"auto"`): What runs the network: `"torch"`, or `"onnx"`, ONNX Runtime,
