@@ -124,6 +124,7 @@ def chosen_method(args: argparse.Namespace) -> str | None:
         except Exception as error:  # a name that is no repository, no permission, ...
             raise CommandError(f"cannot load the model {args.model}: {reason(error)}") from error
     of_diffiqa = args.fr_model or any(getattr(args, name) is not None for name in PIPELINE_SETTINGS)
+    of_diffiqa = of_diffiqa or getattr(args, "option", None)  # the default method has none
     return "diffiqa" if of_diffiqa else DEFAULT_METHOD
 
 
