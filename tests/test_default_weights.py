@@ -34,8 +34,10 @@ def pipe() -> DifFIQAPipeline:
 
 def test_small_and_safe():
     files = [path for path in FOLDER.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) <= 12_000_000
-    assert {path.suffix for path in files} == {".json", ".md", ".safetensors"}
+    # Weights that are learnt; beside them lies DifFIQA(R) in the form of ONNX Runtime, which is made from them.
+    assert sum(path.stat().st_size for path in files if path.suffix == ".safetensors") <= 12_000_000
+    assert sum(path.stat().st_size for path in files) <= 13_000_000
+    assert {path.suffix for path in files} == {".json", ".md", ".onnx", ".safetensors"}
 
 
 def test_loads_in_full_precision(pipe):

@@ -91,6 +91,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     train.add_argument("--order_loss_weight", type=float, default=0.5, help="within a series (default: 0.5)")
     train.add_argument("--twice_loss_weight", type=float, default=1.0, help="of those twice there (default: 1)")
     train.add_argument("--face_loss_weight", type=float, default=0.1, help="of telling faces (default: 0.1)")
+    train.add_argument(
+        "--only_face_check", action="store_true", help="train the output that tells faces; the scores stay as they are"
+    )
+    train.add_argument(
+        "--lower_face_logits",
+        type=float,
+        default=0.0,
+        help="what the output that tells faces is lowered by at the end: faces may lie far above 0 and other pictures "
+        "close below (default: 0)",
+    )
     train.add_argument("--max_train_steps", type=positive, default=1000, help="default: %(default)s")
     train.add_argument("--learning_rate", type=float, default=2e-3, help="cosine schedule (default: %(default)s)")
     train.add_argument("--warmup_steps", type=int, default=50, help="default: %(default)s")
@@ -236,7 +246,12 @@ def train(args: argparse.Namespace) -> None:
     model = make_model(args).to(memory_format=torch.channels_last)
     ema = EMAModel(model.parameters(), decay=args.ema_decay)
     ema.to(accelerator.device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=args.learning_rate, weight_decay=0.01)
+    if args.only_face_check:
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name.startswith("head.face."))
+    optimizer = torch.optim.AdamW(
+        [value for value in model.parameters() if value.requires_grad], lr=args.learning_rate, weight_decay=0.01
+    )
     model, optimizer = accelerator.prepare(model, optimizer)
     state = TrainingState(ema, fixed={"seed": args.seed})
     accelerator.register_for_checkpointing(state)
@@ -251,7 +266,7 @@ def train(args: argparse.Namespace) -> None:
     in_series = args.series_per_batch * (batches.copies + 1)
     progress = tqdm(total=args.max_train_steps, initial=state.step, unit="step")
     while state.step < args.max_train_steps:
-        model.train()
+        model.train(not args.only_face_check)
         rate = min(1.0, (state.step + 1) / max(args.warmup_steps, 1))
         rate *= 0.5 * (1 + math.cos(math.pi * state.step / args.max_train_steps))
         for group in optimizer.param_groups:
@@ -302,6 +317,7 @@ def train(args: argparse.Namespace) -> None:
     progress.close()
     if accelerator.is_main_process:
         trained = trained_copy(accelerator.unwrap_model(model), ema)
+        trained.head.face.bias.data -= args.lower_face_logits
 
         def save(folder: Path) -> None:
             trained.save_pretrained(folder)

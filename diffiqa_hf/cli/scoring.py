@@ -271,14 +271,21 @@ def _load_unnamed(model: str, args: argparse.Namespace):
 
 def _load_named(name: str, args: argparse.Namespace):
     """A method other than DifFIQA, by its name."""
-    be_quiet()
-    from ..methods import get_card, load_method
+    from ..methods import get_card, load_method, onnx_method
 
     try:
         card = get_card(name)
         # With people, `diffiqa calibrate` compares faces by the other model.
         fr_model = args.fr_model if "fr_model" in card.takes or not getattr(args, "identities", None) else None
-        method = load_method(name, args.model, fr_model, engine=getattr(args, "engine", "torch"))
+
+        def in_torch():
+            be_quiet()
+            return load_method(name, args.model, fr_model, engine="torch")
+
+        given = {"weights": args.model, "fr_model": fr_model}
+        given = {option: value for option, value in given.items() if value is not None}
+        engine, device = getattr(args, "engine", "torch"), place(args.device)
+        method = onnx_method.load(card, given, None, engine, device, "torch.float32", in_torch) or in_torch()
     except Exception as error:  # whatever the libraries raise for what is none
         raise CommandError(f"cannot load the method {name}: {reason(error)}") from error
     method = placed(method, args.device)

@@ -8,7 +8,7 @@ import torch
 from fixtures.scripts import ROOT, load_script
 from PIL import Image
 
-from diffiqa_hf import AutoModelForFaceQuality, MobileFaceNetConfig, MobileFaceNetModel
+from diffiqa_hf import AutoModelForFaceQuality, MobileFaceNetConfig, MobileFaceNetForFaceQuality, MobileFaceNetModel
 from diffiqa_hf.image_processing_face import pixels_to_face
 from diffiqa_hf.training.pool import Pool, leave_one_out, quality_labels, ranks, unit
 
@@ -152,6 +152,20 @@ def test_training_makes_a_model_that_tells_faces(folder, tmp_path):
     faces = Pool.open(folder / "pool", ["teacher"]).images[:4]
     found = [train_on_pool.score(model, faces, "cpu") for model in models]
     np.testing.assert_allclose(found[0], found[1], rtol=0, atol=1e-5 * np.abs(found[0]).max())
+
+
+def test_the_face_check_alone_is_trained_and_the_scores_stay(folder, tmp_path):
+    config = MobileFaceNetConfig(**SMALL, face_check=True)
+    MobileFaceNetForFaceQuality(config).save_pretrained(tmp_path / "start")
+    args = ["--pool", str(folder / "pool"), "--fr_model", "teacher", "--model_name_or_path", str(tmp_path / "start")]
+    args += ["--series_per_batch", "2", "--faces_per_batch", "2", "--non_faces_per_batch", "2"]
+    args += ["--twice_per_batch", "2", "--validation_steps", "0", "--output_dir", str(tmp_path / "run")]
+    train_on_pool.main([*args, "--only_face_check", "--max_train_steps", "3", "--warmup_steps", "1"])
+    faces = Pool.open(folder / "pool", ["teacher"]).images[:4]
+    models = [AutoModelForFaceQuality.from_pretrained(tmp_path / name).eval() for name in ("start", "run/model")]
+    (scores, logits), (scores_then, logits_then) = (train_on_pool.score(model, faces, "cpu") for model in models)
+    np.testing.assert_allclose(scores_then, scores, rtol=0, atol=1e-5 * np.abs(scores).max())
+    assert (np.abs(logits_then - logits) > 1e-4).all()
 
 
 def test_the_order_of_a_series_is_a_loss():
