@@ -1,7 +1,7 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 """
-Makes docs/images/scores.jpg, the picture of the README: example faces in the order of their scores by the default
-pipeline, below each its noisy and its restored image.
+Makes docs/images/scores.jpg, the picture of the README: example faces in the order of their scores by DifFIQA(R), the
+default method, below each what DifFIQA makes of it, its noisy and its restored image.
 
     python docs/make_scores_picture.py
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from diffiqa_hf import DifFIQAPipeline
+from diffiqa_hf import DifFIQAPipeline, load_method
 
 
 ROOT = Path(__file__).parent.parent
@@ -21,7 +21,8 @@ COLUMNS, SIDE, GAP, MARGIN = 10, 112, 6, 92
 def main() -> None:
     pipe = DifFIQAPipeline.from_pretrained("default")
     files = sorted((ROOT / "examples" / "faces").glob("*.jpg"))
-    records = sorted(pipe.stream(files, output_images=True), key=lambda record: -record.score)
+    scores = load_method("diffiqa-r")(files).scores.tolist()
+    records = sorted(pipe.stream(files, output_images=True), key=lambda record: -scores[record.index])
     # Evenly spaced ranks, best and worst among them.
     chosen = [records[round(i * (len(records) - 1) / (COLUMNS - 1))] for i in range(COLUMNS)]
     font = ImageFont.load_default(size=15)
@@ -37,7 +38,7 @@ def main() -> None:
         for row, picture in enumerate((Image.open(files[record.index]).convert("RGB"), noisy, restored)):
             sheet.paste(picture.resize((SIDE, SIDE)), (x, row * (SIDE + GAP)))
         middle = (x + SIDE // 2, 3 * (SIDE + GAP) + 10)
-        draw.text(middle, f"{record.score:.3f}", fill="black", font=font, anchor="mm")
+        draw.text(middle, f"{scores[record.index]:.3f}", fill="black", font=font, anchor="mm")
     sheet.save(ROOT / "docs" / "images" / "scores.jpg", quality=90)
 
 
