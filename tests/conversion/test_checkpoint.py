@@ -97,7 +97,7 @@ def test_the_folder_of_a_quality_model_says_what_is_true_of_it(tmp_path, monkeyp
     converted = ConvertedCheckpoint(network, get_dialect(dialect), "theirs.pth", "0" * 64, None, [])
     save_converted(converted, tmp_path / "this folder")
     small = Image.effect_noise((9, 9), 90).convert("RGB")
-    small.resize((150, 150), Image.Resampling.BICUBIC).save(tmp_path / "face.png")
+    small.resize((112, 112), Image.Resampling.BICUBIC).save(tmp_path / "face.png")
 
     text = (tmp_path / "this folder" / "README.md").read_text()
     for heading, fact in (("input", card.input), ("range", card.raw_range), ("direction", card.direction)):

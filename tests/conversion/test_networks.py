@@ -361,7 +361,7 @@ def test_published_and_onnx_files(tmp_path, capsys):
     assert main(["best", FACE, "--group-by", "folder", "--model", file, "--list", "--device", "cpu"]) == 0
     assert FACE in capsys.readouterr().out
     assert main(["score", FACE, "--model", file]) == 2  # it is no pipeline
-    assert "`diffiqa convert` makes a folder" in capsys.readouterr().err
+    assert "a file does not say whose network it is; --method NAME does" in capsys.readouterr().err
     for command in (
         ["score", FACE, "--fr-model"],
         ["score", FACE, "--model"],

@@ -185,7 +185,7 @@ def make_recipe(setup: Path, recipe: str, *extra: str):
     labels = torch.from_numpy(np.nan_to_num(found["labels"]).astype(np.float32)) if "labels" in found else None
     torch.manual_seed(0)
     model = script.make_model(args, fr_model)
-    faces.processor = load_method(recipe, weights=model).image_processor
+    faces.processor = load_method(recipe, weights=model, align=False).image_processor
     return script.RECIPES[recipe](args, model, fr_model, torch.from_numpy(people), labels).train(), faces
 
 
@@ -344,7 +344,7 @@ def test_faces_are_made_at_the_size_at_which_the_method_scores(setup, recipe):
     sharp = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8))
     faces.dataset = Dataset.from_dict({"image": [sharp]}).cast_column("image", ImageFeature())
     faces.rows = np.arange(2)
-    processor = load_method(recipe, weights=module.model).image_processor
+    processor = load_method(recipe, weights=module.model, align=False).image_processor
     assert [*module.model.config.crop_size] == [*processor.size.values()] != [112, 112]
     face, beside, _ = faces[0, 0]
     # From the picture at once: by way of 112x112 what the network is given would be another.

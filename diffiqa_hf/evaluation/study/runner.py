@@ -214,7 +214,7 @@ class StudyRunner:
         }
         path = self.cache / "layers" / f"{key_of(settings)}.json"
         if not path.exists():
-            layers = load_method(config.method, config.weights, model, **options).layers
+            layers = load_method(config.method, config.weights, model, align=False, **options).layers
             write_text(path, json.dumps({**settings, "layers": layers}, indent=2, default=str) + "\n")
         return {**others, "layers": json.loads(path.read_text(encoding="utf-8"))["layers"]}
 

@@ -217,7 +217,7 @@ def test_a_checkpoint_becomes_the_same_network(state_dict, checkpoint):
     faces = np.random.default_rng(1).integers(0, 256, (2, 7, 7, 3), dtype=np.uint8)
     faces = faces.repeat(32, 1).repeat(32, 2)
     faces[1] //= 4
-    method = load_method("clib-fiqa", weights=checkpoint)
+    method = load_method("clib-fiqa", weights=checkpoint, align=False)
     output = method(list(faces))
     weights, prompts = as_arrays(state_dict), method.model.prompts.numpy().astype(np.float64)
     for i, face in enumerate(faces):
