@@ -251,7 +251,7 @@ def test_froq_goes_by_the_layers_that_a_folder_chose(setup, every_method, tmp_pa
     }
     runner = StudyRunner(StudyConfig.from_dict(values))
     assert runner.compute() == 0
-    method = load_method("froq", fr_model=fr_model, calibration=EXAMPLES)
+    method = load_method("froq", fr_model=fr_model, calibration=EXAMPLES, align=False)
     scores, _ = runner.scores("by images", None, "x")
     np.testing.assert_allclose(scores, method(files).scores, rtol=1e-5)
     (path,) = (tmp_path / "out").glob("cache/scores/*/settings.json")
