@@ -1,6 +1,7 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 """
-Faces per second of every quality method of the package and, in the same run, of the originals that run here.
+Faces per second of every quality method of the package and, in the same run, of the originals that run here. Longer
+than other files, for it has a route for each method and its original.
 
     python benchmarks/methods.py [--methods faceqan,ser-fiq] [--fr iresnet100] [--batches 1,32] [--threads N] \
         [--rounds 3] [--device cpu] [--faceqan DIR] [--ser-fiq DIR] [--grafiqs DIR] [--clib-fiqa DIR] \

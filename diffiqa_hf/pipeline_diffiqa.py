@@ -2,6 +2,8 @@
 """
 DifFIQA: Babnik, Peer and Štruc, "DifFIQA: Face Image Quality Assessment Using Denoising Diffusion Probabilistic
 Models", IJCB 2023.
+
+Longer than other files: a pipeline is read in one file, as those of diffusers are.
 """
 
 import copy

@@ -28,15 +28,15 @@ from .scoring import (
     add_call_arguments,
     add_engine_argument,
     add_method_arguments,
-    be_quiet,
     check_scoring,
+    load_named,
     load_pipeline,
     named_method,
     pipeline_settings,
-    place,
     placed,
     say,
     set_alignment,
+    take_calibration,
     usable_calibration,
     write_line,
 )
@@ -262,14 +262,7 @@ def _load(args: argparse.Namespace, files: list[str]):
             pipe.set_preset(args.options["preset"])
         except ValueError as error:
             raise CommandError(f"--option preset: {error}") from error
-    if args.calibration:
-        from ..calibration import Calibration
-
-        # Before a change to half precision, in which weights can't be compared.
-        try:
-            pipe.calibration = Calibration.from_pretrained(args.calibration)
-        except (OSError, ValueError) as error:
-            raise CommandError(f"--calibration: {reason(error)}") from error
+    take_calibration(pipe, args)  # before a change to half precision, in which weights can't be compared
     if args.face_check is not None:
         from ..face_check import FaceCheck
 
@@ -281,24 +274,10 @@ def _load(args: argparse.Namespace, files: list[str]):
 
 
 def _load_method(args: argparse.Namespace, count: int):
-    from ..methods import get_card, load_method, onnx_method
-
-    def in_torch():
-        be_quiet()
-        return load_method(args.method, args.model, args.fr_model, engine="torch", **args.options)
-
-    given = {"weights": args.model, "fr_model": args.fr_model}
-    given = {name: value for name, value in given.items() if value is not None}
-    card = get_card(args.method)
     # The form is worth its making where many images are scored, and where what makes it is installed.
     make = count >= MAKES_FORM and all(map(importlib.util.find_spec, ("onnx", "onnxscript")))
-    try:
-        method = onnx_method.load(
-            card, given, None, args.engine, place(args.device), f"torch.{args.dtype}", in_torch, make
-        )
-        return method or in_torch()
-    except Exception as error:  # whatever the libraries raise for a folder or file that is not what it should be
-        raise CommandError(f"cannot load the method {args.method}: {reason(error)}") from error
+    given = (args.method, args.model, args.fr_model, args.device, args.engine)
+    return load_named(*given, args.dtype, make, **args.options)
 
 
 def _calibration(args: argparse.Namespace, pipe):

@@ -271,26 +271,49 @@ def _load_unnamed(model: str, args: argparse.Namespace):
 
 def _load_named(name: str, args: argparse.Namespace):
     """A method other than DifFIQA, by its name."""
-    from ..methods import get_card, load_method, onnx_method
+    from ..methods import get_card
 
     try:
-        card = get_card(name)
         # With people, `diffiqa calibrate` compares faces by the other model.
-        fr_model = args.fr_model if "fr_model" in card.takes or not getattr(args, "identities", None) else None
-
-        def in_torch():
-            be_quiet()
-            return load_method(name, args.model, fr_model, engine="torch")
-
-        given = {"weights": args.model, "fr_model": fr_model}
-        given = {option: value for option, value in given.items() if value is not None}
-        engine, device = getattr(args, "engine", "torch"), place(args.device)
-        method = onnx_method.load(card, given, None, engine, device, "torch.float32", in_torch) or in_torch()
-    except Exception as error:  # whatever the libraries raise for what is none
+        takes_fr_model = "fr_model" in get_card(name).takes or not getattr(args, "identities", None)
+    except Exception as error:  # there is none of this name
         raise CommandError(f"cannot load the method {name}: {reason(error)}") from error
-    method = placed(method, args.device)
+    fr_model = args.fr_model if takes_fr_model else None
+    method = placed(load_named(name, args.model, fr_model, args.device, getattr(args, "engine", "torch")), args.device)
     check_taken(method, args)
     return method
+
+
+def load_named(
+    name: str,
+    weights: str | None,
+    fr_model: str | None,
+    device: str | None,
+    engine: str,
+    dtype: str = "float32",
+    make: bool = False,
+    **options: Any,
+):
+    """
+    A method other than DifFIQA, in ONNX Runtime or in torch, which is not loaded before it is needed.
+
+    Args:
+        make: Whether its ONNX form is made where there is none.
+    """
+    from ..methods import get_card, load_method, onnx_method
+
+    def in_torch():
+        be_quiet()
+        return load_method(name, weights, fr_model, engine="torch", **options)
+
+    given = {"weights": weights, "fr_model": fr_model}
+    given = {option: value for option, value in given.items() if value is not None}
+    try:
+        card = get_card(name)
+        method = onnx_method.load(card, given, None, engine, place(device), f"torch.{dtype}", in_torch, make)
+        return method or in_torch()
+    except Exception as error:  # whatever the libraries raise for a folder or file that is not what it should be
+        raise CommandError(f"cannot load the method {name}: {reason(error)}") from error
 
 
 def _named_faults(model: str, load: Callable):
@@ -424,6 +447,17 @@ def stream_records(scorer, files: Sequence[str], args: argparse.Namespace) -> It
         raise CommandError(reason(error)) from error
 
 
+def take_calibration(scorer, args: argparse.Namespace) -> None:
+    """Has a scorer the calibration of `--calibration`, where one is given."""
+    if args.calibration:
+        from ..calibration import Calibration
+
+        try:
+            scorer.calibration = Calibration.from_pretrained(args.calibration)
+        except (OSError, ValueError) as error:
+            raise CommandError(f"--calibration: {reason(error)}") from error
+
+
 def percentiles_of(scorer, args: argparse.Namespace, needed_by: str | None):
     """
     The [`Calibration`] that the percentiles of a run are of: that of `--calibration`, or the one beside the model;
@@ -435,13 +469,7 @@ def percentiles_of(scorer, args: argparse.Namespace, needed_by: str | None):
     Raises:
         CommandError: The file of `--calibration` is none; there is none that holds, and it is needed.
     """
-    if args.calibration:
-        from ..calibration import Calibration
-
-        try:
-            scorer.calibration = Calibration.from_pretrained(args.calibration)
-        except (OSError, ValueError) as error:
-            raise CommandError(f"--calibration: {reason(error)}") from error
+    take_calibration(scorer, args)
     needed_by = "--calibration" if args.calibration else needed_by
     calibration = scorer.calibration
     why = "there is none beside the model"

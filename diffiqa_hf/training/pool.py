@@ -122,7 +122,8 @@ def quality_labels(
         raw = np.asarray(pool.embeddings[name], dtype=np.float64)
         # dlib's embeddings lie to one side of the origin: their angles are told from their mean.
         middle = raw[:count][known_faces].mean(0)
-        clean = unit(raw[:count] - middle)
+        placed = unit(raw - middle)
+        clean = placed[:count]
         centres, has_centre = leave_one_out(clean, people[:count])
         similarity = (clean * centres).sum(1)
         known = has_centre & known_faces
@@ -139,14 +140,14 @@ def quality_labels(
         values = np.zeros(len(table))
         values[:count] = similarity
         own = face[is_copy]
-        copies = unit(raw[is_copy] - middle)
+        copies = placed[is_copy]
         by_face = similarity[own] * (copies * clean[own]).sum(1)
         by_centre = (copies * centres[own]).sum(1)
         values[is_copy] = np.where(has_centre[own], 0.5 * (by_face + by_centre), by_face)
         total += ranks(values, values[learnt_from])
         if mirrored_weight:
             mirrored = unit(np.asarray(pool.embeddings[name + MIRRORED], dtype=np.float64) - middle)
-            similarity = (unit(raw - middle) * mirrored).sum(1)
+            similarity = (placed * mirrored).sum(1)
             stays += ranks(similarity, similarity[learnt_from]) / len(models)
     labels = total / len(models)
     parts = []
