@@ -41,6 +41,10 @@ model.save_pretrained(sys.argv[1])
 """
 
 
+def whole_path(name: str) -> Path:
+    return Path(name).resolve()
+
+
 def processor() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -51,7 +55,10 @@ def run(command: list[str], checkout: Path = ROOT) -> tuple[float, float]:
     """Seconds of a process, and the MiB that it had in memory at most."""
     environment = os.environ | {"PYTHONPATH": str(checkout)}
     start = time.perf_counter()
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    # Python looks for a module of `-m` in the working folder first.
+    process = subprocess.Popen(
+        command, cwd=checkout, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     error = process.stderr.read()
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -131,12 +138,12 @@ def link_many(crops: list[Path], count: int, folder: Path) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("crops", type=Path)
-    parser.add_argument("--photographs", type=Path)
-    parser.add_argument("--large", type=Path)
-    parser.add_argument("--detector", type=Path)
-    parser.add_argument("--ediffiqa", type=Path)
-    parser.add_argument("--old", type=Path)
+    parser.add_argument("crops", type=whole_path)
+    parser.add_argument("--photographs", type=whole_path)
+    parser.add_argument("--large", type=whole_path)
+    parser.add_argument("--detector", type=whole_path)
+    parser.add_argument("--ediffiqa", type=whole_path)
+    parser.add_argument("--old", type=whole_path)
     parser.add_argument("--many", type=int, default=30_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--busy", action="store_true")

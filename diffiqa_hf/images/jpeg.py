@@ -27,6 +27,8 @@ def read_header(data: bytes) -> JpegHeader | None:
     The header of a plain JPEG file: 8 bits, grey or of three channels, one picture, upright. `None` of any other, and
     of what is damaged.
     """
+    if data[:3] != JPEG_START:
+        return None
     at, header = 2, None
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")

@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from .jpeg import JPEG_START, read_jpeg, shrink_factor
+from .jpeg import JPEG_START, read_header, read_jpeg, shrink_factor
 
 
 # Pictures with more pixels are halved (or cut to a third...) when they are read, which bounds the memory.
 LARGE_IMAGE_PIXELS = 64_000_000
+# Of a file, in which the head of a picture is looked for: past the thumbnail that a camera may put before it.
+HEAD_BYTES = 2**16
 # What a HEIC or HEIF file calls itself in its bytes 8 to 11.
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
@@ -149,6 +151,10 @@ def picture_size(path: str | os.PathLike) -> tuple[int, int] | None:
     try:
         if not os.path.isfile(path):  # a pipe, say, must not be opened at all, for that would block
             return None
+        with open(path, "rb", buffering=0) as opened:
+            header = read_header(opened.read(HEAD_BYTES))
+        if header is not None:
+            return header.width, header.height
         with _opened_by_pillow(path) as picture:
             return picture.size
     except Exception:  # Pillow's parsers raise whatever they trip over; who reads the picture learns what

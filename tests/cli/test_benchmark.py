@@ -15,6 +15,7 @@ import pytest
 import torch
 import yaml
 from fixtures.benchmark_layouts import PAIRS, jpeg, lfw_images, make_bin, make_lfw, make_nist_ijbc, write
+from fixtures.close import assert_close, is_close
 from methods.conftest import OPTIONS, SIZE, make_network
 from PIL import Image
 from tqdm import tqdm
@@ -23,7 +24,7 @@ from diffiqa_hf.cli import benchmark
 from diffiqa_hf.cli.errors import CommandError
 from diffiqa_hf.evaluation import EDCProtocol, compare_embeddings, edc_curve
 from diffiqa_hf.evaluation.pair_sampling import sample_pairs
-from diffiqa_hf.evaluation.study.cache import CacheEntry
+from diffiqa_hf.evaluation.study.cache import CacheEntry, compute_shards
 from diffiqa_hf.evaluation.study.config import BenchmarkConfig, ConfigError, StudyConfig
 from diffiqa_hf.evaluation.study.embedding import embed_images
 from diffiqa_hf.evaluation.study.images import open_benchmark
@@ -352,16 +353,59 @@ def test_processes_share_the_images_without_talking(setup, done, monkeypatch):
 def test_each_shard_is_of_one_process(tmp_path, count):
     entry = CacheEntry(tmp_path, {"what": "test"}, 23, 5)
     rows = []
+
+    def rows_of(part: range, lacking: list[int]) -> list[dict[str, np.ndarray]]:
+        rows.append(part)
+        return [{"errors": np.zeros(len(part))} for _ in lacking]
+
     for process in range(count):
-        entry.compute(lambda part: rows.append(part) or {"errors": np.zeros(len(part))}, (process, count), NO_BAR)
+        compute_shards([entry], rows_of, (process, count), NO_BAR)
     assert sorted(rows, key=min) == [range(0, 5), range(5, 10), range(10, 15), range(15, 20), range(20, 23)]
     assert not entry.missing()
     # What a process that died has left is made from the end, and no more.
     for path, _ in list(entry.shards())[1:4]:
         path.unlink()
     rows.clear()
-    entry.compute(lambda part: rows.append(part) or {"errors": np.zeros(len(part))}, None, NO_BAR)
+    compute_shards([entry], rows_of, None, NO_BAR)
     assert rows == [range(15, 20), range(10, 15), range(5, 10)]
+
+
+def test_an_image_is_restored_once_for_all_fr_models(setup, monkeypatch):
+    from diffiqa_hf import DifFIQAPipeline
+
+    restored, restore = [], DifFIQAPipeline.backward_process
+
+    def counted(self, noisy, *arguments, **options):
+        restored.append(len(noisy))
+        return restore(self, noisy, *arguments, **options)
+
+    monkeypatch.setattr(DifFIQAPipeline, "backward_process", counted)
+    options = {"num_timesteps": 2, "num_repeats": 1}
+    method = {"name": "DifFIQA", "method": "diffiqa", "weights": str(setup / "pipeline"), "options": options}
+    path = study(setup, setup / "each", methods=[{**method, "fr_model": "each"}], ablations=[])
+    assert run(path, "--no-plot") == 0
+    runner = StudyRunner(StudyConfig.from_file(path))
+    assert runner.compute(only_find=True) == 0
+    files = [str(setup / "faces" / name) for name in runner.scored["examples"].rows["file"][:]]
+    assert sum(restored) == 2 * len(files)  # each and its mirror image
+    scores = {}
+    for fr_model in runner.config.fr_models:
+        expected = load_method("diffiqa", setup / "pipeline", fr_model.model, **options)(files)
+        entry = runner.entries["scores", "DifFIQA", fr_model.name, "examples"]
+        found = entry.load()
+        scores[fr_model.name] = found["scores"]
+        assert_close(found["scores"], expected.scores)
+        assert_close(found["term_restored"], expected.terms["restored"])
+    assert not is_close(*scores.values(), relative=1e-3)
+
+    # What one of them lacks is made without the other.
+    lost, _ = next(entry.shards())
+    lost.unlink()
+    others = shards(setup / "each")
+    restored.clear()
+    assert run(path, "--no-plot") == 0
+    assert sum(restored) == 2 * 7 and lost.exists()
+    assert others.items() < shards(setup / "each").items()
 
 
 def test_a_report_of_what_there_is(setup, done, capsys):

@@ -9,13 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...file_utils import replace_file, write_text
 from ...scoring.names import Names
 from ...scoring.score_files import read_scores
+
+
+if TYPE_CHECKING:
+    from ...pipeline_output import FaceQualityRecord
 
 
 CACHE_VERSION = 1  # goes up when what is in a shard, or how it is computed, changes
@@ -43,35 +49,6 @@ class CacheEntry:
     def missing(self) -> int:
         return sum(not path.exists() for path, _ in self.shards())
 
-    def compute(self, rows_of: Callable[[range], dict[str, np.ndarray]], share: tuple[int, int] | None, bar) -> None:
-        """
-        Makes shards that aren't there: those of the process `share[0]` of `share[1]`; with `None` all, from the last
-        one on.
-        """
-        todo = list(self.shards())
-        if share is None:
-            todo.reverse()
-        else:
-            offset = int(self.folder.name, 16)  # or entries of a few shards would all fall to the first processes
-            todo = [entry for at, entry in enumerate(todo) if (at + offset) % share[1] == share[0]]
-        todo = [(path, rows) for path, rows in todo if not path.exists()]
-        if not todo:
-            return
-        write_text(self.folder / "settings.json", json.dumps(self.settings, indent=2, default=str) + "\n")
-        with bar(total=sum(len(rows) for _, rows in todo), desc=self.settings["what"], unit="image") as progress:
-            for path, rows in todo:
-                if path.exists():  # another process has made it meanwhile
-                    progress.update(len(rows))
-                    continue
-                arrays = rows_of(rows)
-
-                def write(temporary: Path, arrays=arrays) -> None:
-                    with open(temporary, "wb") as file:
-                        np.savez(file, **arrays)
-
-                replace_file(path, write)
-                progress.update(len(rows))
-
     def load(self) -> dict[str, np.ndarray]:
         """All rows. Raises `FileNotFoundError` where some aren't there."""
         parts: list[dict[str, np.ndarray]] = []
@@ -88,6 +65,48 @@ class CacheEntry:
             name: np.concatenate([part.get(name, np.full(len(part["errors"]), np.nan)) for part in parts])
             for name in names
         }
+
+
+def compute_shards(
+    entries: Sequence[CacheEntry],
+    rows_of: Callable[[range, list[int]], list[dict[str, np.ndarray]]],
+    share: tuple[int, int] | None,
+    bar,
+) -> None:
+    """
+    Makes shards that aren't there, of entries of the same images that have their work in common.
+
+    Args:
+        entries: As many as are computed together.
+        rows_of: For a range of images and the numbers of the entries that lack it, the arrays of each of these.
+        share: Process and number of processes: makes every so many-th shard. `None`: all, from the last one on.
+        bar: Makes a bar.
+    """
+    shards = list(zip(*(entry.shards() for entry in entries), strict=True))
+    if share is None:
+        shards.reverse()
+    else:
+        offset = int(entries[0].folder.name, 16)  # or entries of a few shards would all fall to the first processes
+        shards = [shard for at, shard in enumerate(shards) if (at + offset) % share[1] == share[0]]
+    shards = [shard for shard in shards if not all(path.exists() for path, _ in shard)]
+    if not shards:
+        return
+    for entry in entries:
+        write_text(entry.folder / "settings.json", json.dumps(entry.settings, indent=2, default=str) + "\n")
+    what = ", ".join(dict.fromkeys(entry.settings["what"] for entry in entries))
+    with bar(total=sum(len(shard[0][1]) for shard in shards), desc=what, unit="image") as progress:
+        for shard in shards:
+            rows = shard[0][1]
+            # Another process may have made some meanwhile.
+            lacking = [number for number, (path, _) in enumerate(shard) if not path.exists()]
+            for number, arrays in zip(lacking, rows_of(rows, lacking) if lacking else (), strict=True):
+                replace_file(shard[number][0], partial(_write_arrays, arrays=arrays))
+            progress.update(len(rows))
+
+
+def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    with open(path, "wb") as file:
+        np.savez(file, **arrays)
 
 
 class GivenScores:
@@ -108,8 +127,16 @@ class GivenScores:
         return {"scores": self.scores, "errors": texts_of(errors)}
 
 
+def arrays_of(records: Sequence[FaceQualityRecord]) -> dict[str, np.ndarray]:
+    """What a shard of scores holds: scores and terms, NaN where there is none, and reasons, or ""."""
+    names = dict.fromkeys(term for record in records for term in record.terms)
+    terms = {f"term_{name}": np.array([record.terms.get(name, np.nan) for record in records]) for name in names}
+    scores = np.array([record.score for record in records], np.float64)
+    return {"scores": scores, "errors": texts_of([record.error for record in records]), **terms}
+
+
 def texts_of(errors: Sequence[str | None]) -> np.ndarray:
     return np.array([error or "" for error in errors], dtype=np.str_)
 
 
-__all__ = ["CACHE_VERSION", "CacheEntry", "GivenScores", "key_of", "texts_of"]
+__all__ = ["CACHE_VERSION", "CacheEntry", "GivenScores", "arrays_of", "compute_shards", "key_of", "texts_of"]

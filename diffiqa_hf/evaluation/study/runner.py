@@ -23,17 +23,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...file_utils import replace_file, write_text
-from ...scoring.image_files import find_images
 from ...scoring.tables import TableError
 from ..benchmarks import Benchmark, BenchmarkWarning
 from ..comparison import Evaluation, evaluate_methods, noted
 from ..identities import is_known
 from ..protocol import EDCProtocol
-from .cache import CacheEntry, GivenScores, key_of, texts_of
+from .cache import CacheEntry, GivenScores, arrays_of, compute_shards, texts_of
 from .config import ConfigError, FRModelConfig, MethodConfig, StudyConfig
-from .embedding import embed_images
+from .embedding import embed_images_with
 from .files import StudyImages
 from .images import example_faces, open_benchmark
+from .layers import with_layers
 from .report import Study
 from .result_tables import Ablation, Runtime
 from .timing import as_timed, device_in_words, measure_runtime
@@ -112,13 +112,11 @@ class StudyRunner:
         Returns:
             How many shards are missing afterwards: 0, unless `only_find`.
         """
-        tasks = [
-            partial(self._embed, fr_model, name) for fr_model in self.config.fr_models for name in self.benchmarks
-        ]
+        tasks = [partial(self._embed, name) for name in self.benchmarks]
         tasks += [
-            partial(self._score, method, fr_model, name)
+            partial(self._score, method, fr_models, name)
             for method in self.config.all_methods
-            for fr_model in self._fr_models_of(method)
+            for fr_models in self._together(method)
             for name in self.scored
             if method.scores is None or name != FACES
         ]
@@ -136,16 +134,20 @@ class StudyRunner:
             return [None]
         return [entry for entry in self.config.fr_models if method in self.config.methods_with(entry.name)]
 
+    def _together(self, method: MethodConfig) -> list[list[FRModelConfig | None]]:
+        """The FR models that a method scores with, in groups: DifFIQA restores an image once for all of them."""
+        fr_models = self._fr_models_of(method)
+        return [fr_models] if method.method == "diffiqa" and fr_models else [[entry] for entry in fr_models]
+
     def _key(self, method: str, fr_model: FRModelConfig | None, images: str) -> tuple[str, ...]:
         return ("scores", method, "" if fr_model is None else fr_model.name, images)
 
     def _is_done(self, *key: str) -> bool:
         return key in self.entries and not self.entries[key].missing()
 
-    def _embed(
-        self, fr_model: FRModelConfig, name: str, share: tuple[int, int] | None, only_find: bool = False
-    ) -> None:
-        if self._is_done("embeddings", fr_model.name, name):
+    def _embed(self, name: str, share: tuple[int, int] | None, only_find: bool = False) -> None:
+        """By all FR models: an image is read, and aligned, once."""
+        if all(self._is_done("embeddings", entry.name, name) for entry in self.config.fr_models):
             return
         import torch
 
@@ -154,28 +156,37 @@ class StudyRunner:
         from ...image_processing_face import FaceImageProcessor
 
         processor = FaceImageProcessor(do_align=self.align[name])
-        model = self._load(fr_model.name, lambda: load_fr_model(fr_model.model)).eval()
-        parts = SimpleNamespace(model=model, image_processor=processor)
-        settings = {
-            "kind": "embeddings",
-            "weights": fingerprint(parts),
-            "images": self.images[name].digest(self._bar),
-            "dtype": self.config.dtype,
-        }
-        entry = self._entry("embeddings", settings, self.images[name], f"{fr_model.name}, {name}", parts)
-        self.entries["embeddings", fr_model.name, name] = entry
-        if only_find or not entry.missing():
+        models, entries = [], []
+        for fr_model in self.config.fr_models:
+            model = self._load(fr_model.name, lambda fr_model=fr_model: load_fr_model(fr_model.model)).eval()
+            parts = SimpleNamespace(model=model, image_processor=processor)
+            settings = {
+                "kind": "embeddings",
+                "weights": fingerprint(parts),
+                "images": self.images[name].digest(self._bar),
+                "dtype": self.config.dtype,
+            }
+            entry = self._entry("embeddings", settings, self.images[name], f"{fr_model.name}, {name}", parts)
+            self.entries["embeddings", fr_model.name, name] = entry
+            models.append(model)
+            entries.append(entry)
+        if only_find:
             return
-        model.to(self.device, getattr(torch, self.config.dtype))
+        for model in models:
+            model.to(self.device, getattr(torch, self.config.dtype))
 
-        def rows_of(rows: range) -> dict[str, np.ndarray]:
+        def rows_of(rows: range, lacking: list[int]) -> list[dict[str, np.ndarray]]:
             images, landmarks = self.images[name].take(rows)
-            embeddings, errors = embed_images(
-                model, images, landmarks, image_processor=processor, batch_size=self.config.batch_size
+            found = embed_images_with(
+                [models[number] for number in lacking],
+                images,
+                landmarks,
+                image_processor=processor,
+                batch_size=self.config.batch_size,
             )
-            return {"embeddings": embeddings, "errors": texts_of(errors)}
+            return [{"embeddings": embeddings, "errors": texts_of(errors)} for embeddings, errors in found]
 
-        entry.compute(rows_of, share, self._bar)
+        compute_shards(entries, rows_of, share, self._bar)
 
     def _load_method(self, config: MethodConfig, fr_model: FRModelConfig | None, images: str):
         from ...methods import load_method
@@ -183,7 +194,8 @@ class StudyRunner:
         probed = config.fr_model if fr_model is None else fr_model.model
         options = self._options(config, fr_model)
         if "calibration" in options:
-            options = self._load(config.name, lambda: self._with_layers(config, probed, options))
+            choose = partial(with_layers, config, probed, options, self.cache / "layers", self._bar)
+            options = self._load(config.name, choose)
             self.chosen[self._key(config.name, fr_model, "")] = options
         method = self._load(config.name, lambda: load_method(config.method, config.weights, probed, **options))
         # Of the method's own processor: it makes faces of the size that the method takes.
@@ -191,52 +203,54 @@ class StudyRunner:
         method.image_processor.multiple_faces = "largest"
         return method
 
-    def _with_layers(self, config: MethodConfig, fr_model: str | None, options: dict[str, Any]) -> dict[str, Any]:
-        """FROQ's options with the layers that its calibration chooses, which takes minutes: they are kept."""
-        import datasets
-
-        from ...conversion.networks import load_fr_model
-        from ...fingerprints import fingerprint
-        from ...image_processing_face import FaceImageProcessor
-        from ...methods import load_method
-
-        model = load_fr_model("default" if fr_model is None else fr_model)
-        given = options["calibration"]
-        files, _ = find_images([given] if isinstance(given, str) else given, recursive=True)
-        images = datasets.Dataset.from_dict({"image": files}, datasets.Features({"image": datasets.Image()}))
-        others = {name: value for name, value in options.items() if name != "calibration"}
-        settings = {
-            "kind": "layers",
-            "method": config.method,
-            "options": others,
-            "weights": fingerprint(SimpleNamespace(model=model, image_processor=FaceImageProcessor())),
-            "images": StudyImages(images).digest(self._bar),
-        }
-        path = self.cache / "layers" / f"{key_of(settings)}.json"
-        if not path.exists():
-            layers = load_method(config.method, config.weights, model, align=False, **options).layers
-            write_text(path, json.dumps({**settings, "layers": layers}, indent=2, default=str) + "\n")
-        return {**others, "layers": json.loads(path.read_text(encoding="utf-8"))["layers"]}
-
     def _options(self, config: MethodConfig, fr_model: FRModelConfig | None) -> dict[str, Any]:
         return self.chosen.get(self._key(config.name, fr_model, ""), config.options)
 
     def _score(
         self,
         config: MethodConfig,
-        fr_model: FRModelConfig | None,
+        fr_models: list[FRModelConfig | None],
         name: str,
         share: tuple[int, int] | None,
         only_find: bool = False,
     ) -> None:
-        if self._is_done(*self._key(config.name, fr_model, name)):
+        keys = [self._key(config.name, fr_model, name) for fr_model in fr_models]
+        if all(self._is_done(*key) for key in keys):
             return
         if config.scores is not None:
-            self.entries[self._key(config.name, fr_model, name)] = self._given(config, fr_model, name)
+            for key, fr_model in zip(keys, fr_models, strict=True):
+                self.entries[key] = self._given(config, fr_model, name)
             return
+        methods = [self._load_method(config, fr_model, name) for fr_model in fr_models]
+        entries = []
+        for key, fr_model, method in zip(keys, fr_models, methods, strict=True):
+            settings = self._score_settings(config, fr_model, name, method)
+            entries.append(self._entry("scores", settings, self.scored[name], f"{config.name}, {name}", method))
+            self.entries[key] = entries[-1]
+        if only_find or not any(entry.missing() for entry in entries):
+            return
+        for method in methods:
+            self._place(method)
+        call = {"batch_size": config.batch_size, "seed": config.seed}
+
+        def rows_of(rows: range, lacking: list[int]) -> list[dict[str, np.ndarray]]:
+            images, landmarks = self.scored[name].take(rows)
+            first, *others = (methods[number] for number in lacking)
+            if others:
+                fr_models = [method.pipeline.fr_model for method in (first, *others)]
+                pictures = first.pipeline.stream_with(fr_models, images, landmarks, **call, **first.options)
+            else:
+                pictures = ([record] for record in first.stream(images, landmarks, **call))
+            return [arrays_of(records) for records in zip(*pictures, strict=True)]
+
+        compute_shards(entries, rows_of, share, self._bar)
+
+    def _score_settings(
+        self, config: MethodConfig, fr_model: FRModelConfig | None, name: str, method: Any
+    ) -> dict[str, Any]:
+        """What the scores depend on."""
         from ...fingerprints import fingerprint
 
-        method = self._load_method(config, fr_model, name)
         settings = {
             "kind": "scores",
             "method": config.method,
@@ -250,21 +264,7 @@ class StudyRunner:
         if hasattr(method, "pipeline"):
             pipe = method.pipeline.config
             settings["pipeline"] = {k: v for k, v in pipe.items() if isinstance(v, int | float | None)}
-        entry = self._entry("scores", settings, self.scored[name], f"{config.name}, {name}", method)
-        self.entries[self._key(config.name, fr_model, name)] = entry
-        if only_find or not entry.missing():
-            return
-        self._place(method)
-
-        def rows_of(rows: range) -> dict[str, np.ndarray]:
-            images, landmarks = self.scored[name].take(rows)
-            records = list(method.stream(images, landmarks, batch_size=config.batch_size, seed=config.seed))
-            names = dict.fromkeys(term for record in records for term in record.terms)
-            terms = {f"term_{n}": np.array([r.terms.get(n, np.nan) for r in records]) for n in names}
-            scores = np.array([record.score for record in records], np.float64)
-            return {"scores": scores, "errors": texts_of([record.error for record in records]), **terms}
-
-        entry.compute(rows_of, share, self._bar)
+        return settings
 
     def _given(self, config: MethodConfig, fr_model: FRModelConfig | None, name: str) -> GivenScores:
         names = {"{benchmark}": name, "{fr_model}": "" if fr_model is None else fr_model.name}
