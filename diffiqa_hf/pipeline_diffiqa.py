@@ -404,8 +404,10 @@ class DifFIQAPipeline(DifFIQALoaderMixin, CalibrationMixin, DiffusionPipeline):
     ) -> tuple[int, int | None, int]:
         config = self.config
         num_timesteps = config.num_timesteps if num_timesteps is None else num_timesteps
-        if num_inference_steps is None and config.num_inference_steps is not None:
-            num_inference_steps = min(config.num_inference_steps, num_timesteps)
+        if num_inference_steps is None:
+            num_inference_steps = config.num_inference_steps
+            if isinstance(num_inference_steps, int) and isinstance(num_timesteps, int):
+                num_inference_steps = min(num_inference_steps, num_timesteps)
         return num_timesteps, num_inference_steps, config.num_repeats if num_repeats is None else num_repeats
 
     def _batches(self, images, landmarks, on_error: str, call: "_Call") -> Iterator[list[list[FaceQualityRecord]]]:

@@ -314,6 +314,14 @@ def test_senseless_settings(pipe, faces, settings):
         pipe(faces[0], **settings)
 
 
+@pytest.mark.parametrize("name", ["num_timesteps", "num_inference_steps", "num_repeats"])
+def test_a_saved_setting_that_is_no_number(faces, name):
+    pipe = make_pipeline(num_timesteps=2)
+    pipe.register_to_config(**{name: [None]})
+    with pytest.raises(ValueError, match=f"{name} has to be .*None"):
+        pipe(faces[0])
+
+
 def test_call_and_stream_take_the_same(pipe):
     call = inspect.signature(pipe.__call__).parameters
     stream = inspect.signature(pipe.stream).parameters
