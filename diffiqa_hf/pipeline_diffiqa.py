@@ -28,7 +28,7 @@ from .face_check import FaceCheck
 from .image_processing_face import FaceImageProcessor
 from .inference.folding import fold
 from .inference.network_views import for_inference, one_at_a_time, output_of
-from .models import DifFIQAUNetModel
+from .models import DifFIQADiTModel, DifFIQAUNetModel
 from .pipeline_loading import DifFIQALoaderMixin
 from .pipeline_output import TERMS, FaceQualityOutput, FaceQualityRecord
 from .schedulers import check_scheduler, scheduler_settings
@@ -58,7 +58,7 @@ class DifFIQAPipeline(DifFIQALoaderMixin, CalibrationMixin, DiffusionPipeline):
     they are in, and are left as they were.
 
     Args:
-        unet ([`UNet2DModel`] or [`DifFIQAUNetModel`]):
+        unet ([`UNet2DModel`], [`DifFIQAUNetModel`] or [`DifFIQADiTModel`]):
             Predicts the clean face from a noisy one (`prediction_type="sample"`).
         scheduler ([`DDPMScheduler`] or [`DDIMScheduler`]):
             A DDIM scheduler runs with eta = 1 and the clipped output, which is the same process. Any other is
@@ -86,7 +86,7 @@ class DifFIQAPipeline(DifFIQALoaderMixin, CalibrationMixin, DiffusionPipeline):
 
     def __init__(
         self,
-        unet: UNet2DModel | DifFIQAUNetModel,
+        unet: UNet2DModel | DifFIQAUNetModel | DifFIQADiTModel,
         scheduler: DDPMScheduler | DDIMScheduler,
         fr_model: PreTrainedModel,
         image_processor: FaceImageProcessor,

@@ -275,8 +275,10 @@ def test_centres_start_as_their_authors_do(name):
 # -- CR-FIQA ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ratio", ["paper", "official"])
-def test_crfiqa_s_formula(ratio):
+@pytest.mark.parametrize(
+    ("ratio", "margins"), [("paper", (0.5, 0.0)), ("official", (0.5, 0.0)), ("paper", (0.0, 0.4))]
+)
+def test_crfiqa_s_formula(ratio, margins):
     embeddings, centres, labels = batch(1, near=2.0)
     scores = np.array([0.1, 0.9, 0.4, 2.0, -3.0, 1.0])
     theta = angles(embeddings, centres)
@@ -286,8 +288,9 @@ def test_crfiqa_s_formula(ratio):
         targets.append(ccs / (nnccs + 1 + 1e-9) if ratio == "paper" else ccs / max(nnccs, -1e-12))
         gap = abs(scores[i] - targets[-1])
         quality += (gap**2 / (2 * 0.5) if gap < 0.5 else gap - 0.5 * 0.5) / BATCH
-        logits[i, y] = math.cos(theta[i, y] + 0.5)
-    loss = CRFIQALoss(CLASSES, SIZE, certainty_ratio=ratio).double()
+        logits[i, y] = math.cos(theta[i, y] + margins[0]) - margins[1]
+    margin, cosine_margin = margins
+    loss = CRFIQALoss(CLASSES, SIZE, margin=margin, cosine_margin=cosine_margin, certainty_ratio=ratio).double()
     loss.weight.data.copy_(torch.from_numpy(centres))
     out = loss(torch.from_numpy(embeddings), torch.from_numpy(labels), torch.from_numpy(scores))
     assert out.targets.tolist() == pytest.approx(targets, rel=1e-7)

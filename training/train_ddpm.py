@@ -8,7 +8,8 @@ UNet learns to give back the clean face.
     accelerate launch training/train_ddpm.py --train_data_dir faces/ --output_dir runs/ddpm
 
 A run that was stopped goes on with `--resume_from_checkpoint latest`. A checkpoint has the UNet as it is trained in
-`unet`, and its averaged weights in `unet_ema`, which `UNet2DModel.from_pretrained` loads.
+`unet`, and its averaged weights in `unet_ema`, which `UNet2DModel.from_pretrained` loads. `--architecture dit` trains
+a diffusion transformer in its place, a `DifFIQADiTModel`; it has the same names and the same place in the pipeline.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
-from diffiqa_hf import DifFIQAPipeline, FaceImageProcessor
+from diffiqa_hf import DifFIQADiTModel, DifFIQAPipeline, FaceImageProcessor
 from diffiqa_hf.conversion.networks import load_fr_model
 from diffiqa_hf.degradations import blend, degrade_face
 from diffiqa_hf.file_utils import replace_folder
@@ -60,13 +61,22 @@ from diffiqa_hf.training.run import (
 logger = logging.getLogger(__name__)
 
 NUM_BINS = 10  # of time steps, in the log of the loss
+ARCHITECTURES = {"unet": UNet2DModel, "dit": DifFIQADiTModel}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_arguments(parser)
     model = parser.add_argument_group("model")
-    model.add_argument("--unet_config", help="JSON file of a UNet2DModel; instead of the following two")
+    model.add_argument(
+        "--architecture",
+        choices=tuple(ARCHITECTURES),
+        default="unet",
+        help="unet: diffusers' UNet2DModel; dit: a diffusion transformer, DifFIQADiTModel (default: unet)",
+    )
+    model.add_argument(
+        "--unet_config", help="JSON file of the arguments of that class; instead of the following two for a unet"
+    )
     model.add_argument(
         "--block_out_channels", type=int, nargs="+", default=[16, 32, 64, 160], help="widths, each at half the size"
     )
@@ -146,9 +156,11 @@ class FacePairs(Dataset):
         }
 
 
-def make_unet(args: argparse.Namespace) -> UNet2DModel:
+def make_denoiser(args: argparse.Namespace) -> UNet2DModel | DifFIQADiTModel:
     if args.unet_config:
-        return UNet2DModel.from_config(json.loads(Path(args.unet_config).read_text()))
+        return ARCHITECTURES[args.architecture].from_config(json.loads(Path(args.unet_config).read_text()))
+    if args.architecture == "dit":
+        return DifFIQADiTModel(sample_size=args.resolution)
     levels = len(args.block_out_channels)
     return UNet2DModel(
         sample_size=args.resolution,
@@ -161,7 +173,18 @@ def make_unet(args: argparse.Namespace) -> UNet2DModel:
     )
 
 
-def make_ema(unet: UNet2DModel, decay: float) -> EMAModel:
+def make_scheduler() -> DDPMScheduler:
+    """The noise of DifFIQA; the network gives the clean face."""
+    return DDPMScheduler(
+        num_train_timesteps=1000,
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type="sample",
+        clip_sample=True,
+        variance_type="fixed_small",
+    )
+
+
+def make_ema(unet: UNet2DModel | DifFIQADiTModel, decay: float) -> EMAModel:
     """Warmed up as ema_pytorch does by default, which the authors' code uses: a copy of the weights until step 100."""
     return EMAModel(
         unet.parameters(),
@@ -170,12 +193,12 @@ def make_ema(unet: UNet2DModel, decay: float) -> EMAModel:
         use_ema_warmup=True,
         inv_gamma=1.0,
         power=2 / 3,
-        model_cls=UNet2DModel,
+        model_cls=type(unet),
         model_config=unet.config,
     )
 
 
-def update_ema(ema: EMAModel, unet: UNet2DModel, step: int) -> None:
+def update_ema(ema: EMAModel, unet: torch.nn.Module, step: int) -> None:
     """After optimizer step `step`, by which ema_pytorch warms up; EMAModel counts its calls, one in ten steps."""
     ema.optimization_step = step - 1
     ema.step(unet.parameters())
@@ -197,8 +220,8 @@ def save_grid(pipe: DifFIQAPipeline, batch: dict[str, torch.Tensor], args: argpa
     Image.fromarray(np.vstack(pictures)).save(path)
 
 
-def save_unets(unet: UNet2DModel, ema: EMAModel, folder: Path) -> None:
-    """The UNet of a checkpoint, and the averaged one, as folders that `UNet2DModel.from_pretrained` loads."""
+def save_unets(unet: torch.nn.Module, ema: EMAModel, folder: Path) -> None:
+    """The network of a checkpoint, and the averaged one, as folders that `from_pretrained` of its class loads."""
     for name, averages in (("unet", None), ("unet_ema", ema)):
         trained_copy(unet, averages).save_pretrained(folder / name)
 
@@ -219,14 +242,8 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
     rows = np.array(dataset[ROW])
 
     torch.manual_seed(args.seed)
-    unet = make_unet(args)
-    scheduler = DDPMScheduler(
-        num_train_timesteps=1000,
-        beta_schedule="squaredcos_cap_v2",
-        prediction_type="sample",
-        clip_sample=True,
-        variance_type="fixed_small",
-    )
+    unet = make_denoiser(args)
+    scheduler = make_scheduler()
     ema = make_ema(unet, args.ema_decay)
     ema.to(accelerator.device)
     unet.to(memory_format=torch.channels_last)

@@ -12,6 +12,7 @@ Trains a network of one of the other face quality methods, by the recipe of its 
   --fr_model, which the network is distilled from.
 - `pfe`: the mutual likelihood of mated pairs; an uncertainty module on --fr_model, which stays as it is.
 - `magface`, `cr-fiqa`: an FR network with the loss that makes its norm, or a head on it, the quality.
+- `vit-fiqa`: the same for a vision transformer with a token that the quality is read from.
 - `faceqnet`: mean squared error to the similarity, by --fr_model, to a reference face of the person.
 - `faceqgen`: a generator that restores the reference face of the person, against a discriminator.
 
@@ -111,6 +112,14 @@ DEFAULTS = {
         "train_batch_size": 512,
         "num_train_epochs": 18.0,
     },
+    # atzoriandrea/ViT-FIQA-..., configs/ms1mv2_vit_s_qs.py
+    "vit-fiqa": {
+        "optimizer": "adamw",
+        "learning_rate": 1e-3,
+        "weight_decay": 0.05,
+        "train_batch_size": 256,
+        "num_train_epochs": 20.0,
+    },
     # Not at hand.
     "faceqnet": {"optimizer": "adam", "learning_rate": 1e-4, "train_batch_size": 64, "num_train_epochs": 20.0},
     # pix2pix
@@ -123,8 +132,21 @@ MODEL_TYPES = {
     "lightqnet": "lightqnet",
     "magface": "iresnet",
     "cr-fiqa": "iresnet",
+    "vit-fiqa": "face_vit",
     "faceqnet": "faceqnet",
     "faceqgen": "faceqgen",
+}
+# What of its configuration is not the default: the authors' ViT-S.
+SETTINGS = {
+    "vit-fiqa": {
+        "patch_size": 9,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 8,
+        "intermediate_size": 2048,
+        "quality_token": True,
+        "mask_ratio": 0.1,
+        "drop_path_rate": 0.1,
+    }
 }
 
 
@@ -134,10 +156,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--recipe",
         choices=tuple(DEFAULTS),
         required=True,
-        help="sets the options as the authors have them: sdd-fiqa, pfe, magface and cr-fiqa by the configuration in "
-        "their repositories, lightqnet by its paper, pcnet by rate, steps and batch of the configuration that "
-        "LightQNet's authors compare with, which trains a MobileNetV3-Small with a teacher (its own paper was not at "
-        "hand), faceqnet and faceqgen by choices of this script (nor were theirs)",
+        help="sets the options as the authors have them: sdd-fiqa, pfe, magface, cr-fiqa and vit-fiqa by the "
+        "configuration in their repositories, lightqnet by its paper, pcnet by rate, steps and batch of the "
+        "configuration that LightQNet's authors compare with, which trains a MobileNetV3-Small with a teacher (its "
+        "own paper was not at hand), faceqnet and faceqgen by choices of this script (nor were theirs)",
     )
     add_data_arguments(parser)
     model = parser.add_argument_group("model")
@@ -198,7 +220,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--loss_arguments",
         type=json.loads,
         default={},
-        help="magface, cr-fiqa: JSON of what is not to be as in the paper: '{\"l_a\": 5}' (see diffiqa_hf.losses)",
+        help="magface, cr-fiqa, vit-fiqa: JSON of what is not to be as in the paper: '{\"l_a\": 5}' (see "
+        "diffiqa_hf.losses)",
     )
     recipe.add_argument(
         "--reference_column",
@@ -235,7 +258,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     train.add_argument("--num_train_epochs", type=float, help="default: the recipe's")
     train.add_argument("--max_train_steps", type=positive, help="instead of a number of epochs")
-    train.add_argument("--optimizer", choices=("sgd", "adam"), help="sgd has momentum 0.9 (default: the recipe's)")
+    train.add_argument(
+        "--optimizer", choices=("sgd", "adam", "adamw"), help="sgd has momentum 0.9 (default: the recipe's)"
+    )
     train.add_argument("--learning_rate", type=float, help="default: the recipe's")
     train.add_argument("--weight_decay", type=float, help="default: the recipe's, or 0")
     train.add_argument(
@@ -304,7 +329,7 @@ def make_model(args: argparse.Namespace, fr_model: FacePreTrainedModel) -> FaceP
         model = load_fr_model(name) if args.recipe == "magface" else load_quality_model(name, new_head=True)
     else:
         settings = json.loads(Path(args.model_config).read_text()) if args.model_config else {}
-        settings = {"model_type": MODEL_TYPES[args.recipe], **settings}
+        settings = {"model_type": MODEL_TYPES[args.recipe], **SETTINGS.get(args.recipe, {}), **settings}
         model = auto.from_config(AutoConfig.for_model(**settings))
     if card.networks and type(model).__name__ not in card.networks:
         raise ValueError(f"{args.recipe} is a {' or '.join(card.networks)}, this is a {type(model).__name__}")
@@ -369,6 +394,8 @@ def train(args: argparse.Namespace, argv: list[str] | None) -> None:
     parameters = [parameter for parameter in recipe.parameters() if parameter.requires_grad]
     if args.optimizer == "sgd":
         optimizer = torch.optim.SGD(parameters, args.learning_rate, momentum=0.9, weight_decay=args.weight_decay)
+    elif args.optimizer == "adamw":
+        optimizer = torch.optim.AdamW(parameters, args.learning_rate, weight_decay=args.weight_decay)
     else:
         betas = (0.5, 0.999) if args.recipe == "faceqgen" else (0.9, 0.99)  # pix2pix's, and SDD-FIQA's
         optimizer = torch.optim.Adam(parameters, args.learning_rate, betas=betas, weight_decay=args.weight_decay)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 # What MagFace's training code, and it alone, puts before the backbone's names.
 _MAGFACE_PREFIXES = ("features.module.", "module.features.")
+_VIT = ("patch_embed.proj.weight", "pos_embed", "blocks.0.attn.qkv.weight", "feature.0.weight")
 _IRESNET = ("conv1.weight", "prelu.weight", "layer1.0.bn3.weight", "fc.weight", "features.running_mean")
 
 
@@ -95,6 +96,27 @@ DIALECTS: tuple[Dialect, ...] = (
         has=("layers.0.layers.0.weight", "conv_sep.layers.0.weight", "features.layers.2.weight"),
         source="https://github.com/deepinsight/insightface",
         license="non-commercial research only (the code is MIT)",
+    ),
+    Dialect(
+        name="insightface-vit",
+        description="vision transformers of insightface's arcface_torch (vit_t to vit_h)",
+        converter="face_vit:convert_insightface_vit",
+        model_classes=("face_vit:FaceViTModel",),
+        has=(*_VIT, "mask_token"),
+        lacks=("head_qs.1.weight",),
+        source="https://github.com/deepinsight/insightface",
+        license="non-commercial research only (the code is MIT)",
+    ),
+    Dialect(
+        name="cvlface-vit",
+        description="vision transformers of CVLface, with absolute positions and with KP-RPE (model.pt)",
+        converter="face_vit:convert_cvlface_vit",
+        model_classes=("face_vit:FaceViTModel",),
+        has=_VIT,
+        lacks=("head_qs.1.weight", "mask_token"),
+        source="https://github.com/mk-minchul/CVLface",
+        license="MIT",
+        license_id="mit",
     ),
     Dialect(
         name="adaface",
@@ -198,6 +220,16 @@ DIALECTS: tuple[Dialect, ...] = (
         model_classes=("modeling_face_quality:IResNetForFaceQuality",),
         has=(*_IRESNET, "qs.weight"),
         source="https://github.com/fdbtrs/CR-FIQA",
+        license="CC BY-NC 4.0",
+        license_id="cc-by-nc-4.0",
+    ),
+    Dialect(
+        name="vit-fiqa",
+        description="ViT-FIQA (model.pt)",
+        converter="face_vit:convert_vit_fiqa",
+        model_classes=("face_vit:FaceViTForFaceQuality",),
+        has=(*_VIT, "head_qs.1.weight"),
+        source="https://github.com/atzoriandrea/ViT-FIQA-Assessing-Face-Image-Quality-using-Vision-Transformers",
         license="CC BY-NC 4.0",
         license_id="cc-by-nc-4.0",
     ),

@@ -9,7 +9,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 from torch import nn
 
-from ..models import DifFIQAUNetModel
+from ..models import DifFIQADiTModel, DifFIQAUNetModel
 from ..models.loading import LoadingError, load_pretrained, named_faults
 from .checkpoint import check_dest, written_beside
 from .errors import CheckpointError
@@ -84,8 +84,8 @@ def _load(folder: Path) -> nn.Module:
         if "_class_name" in config:
             from diffusers import UNet2DModel
 
-            ours = config["_class_name"] == DifFIQAUNetModel.__name__
-            return load_pretrained(DifFIQAUNetModel if ours else UNet2DModel, folder)
+            ours = {cls.__name__: cls for cls in (DifFIQAUNetModel, DifFIQADiTModel)}
+            return load_pretrained(ours.get(config["_class_name"], UNet2DModel), folder)
         if (config.get("architectures") or [""])[0].endswith("ForFaceQuality"):
             return load_quality_model(folder)
         return load_fr_model(folder)

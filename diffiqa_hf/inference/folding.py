@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..models.dlib_resnet.modeling_dlib_resnet import Affine, DlibResNetBlock, DlibResNetModel
+from ..models.face_vit.modeling_face_vit import FaceViTModel
 from ..models.iresnet.modeling_iresnet import IResNetBlock, IResNetModel
 from ..models.lightqnet.modeling_lightqnet import LightQNetConv
 from ..models.mobilefacenet.modeling_mobilefacenet import MobileFaceNetConv, MobileFaceNetModel
@@ -182,6 +183,9 @@ def _fold_layers(module: nn.Module) -> None:
         module.norm2 = _fold_into(module.conv2, module.norm2)
     elif isinstance(module, MobileFaceNetModel):
         module.norm = _fold_into(module.embed, module.norm)
+    elif isinstance(module, FaceViTModel):
+        module.pool_norm = _fold_into(module.pool, module.pool_norm)
+        module.embed_norm = _fold_into(module.embed, module.embed_norm)
     elif isinstance(module, Block):
         module.proj = _fold_standardization(module.proj)
     elif isinstance(module, DifFIQAUNetModel):

@@ -89,7 +89,7 @@ class CRFIQALossOutput:
 class CRFIQALoss(MarginLoss):
     """
     CR-FIQA: recognition by ArcFace, and a regression of how well the face could be classified. Boutros et al., CVPR
-    2023 (arXiv:2112.06592):
+    2023 (arXiv:2112.06592). ViT-FIQA (Atzori et al., ICCVW 2025) has CosFace's margin in its place:
 
         CCS = cos(theta_y), the similarity to the own class centre; NNCCS = max over j != y of cos(theta_j)
         CR  = CCS / (NNCCS + 1 + eps)
@@ -102,6 +102,7 @@ class CRFIQALoss(MarginLoss):
         num_classes, embedding_size, scale: See [`MarginLoss`]. All classes take part: a nearest negative among sampled
             ones would be another target.
         margin: m of ArcFace in radians.
+        cosine_margin: What is taken from the own cosine besides, as CosFace does with `margin=0`; 0.4 in ViT-FIQA.
         quality_weight: lambda of the paper (10).
         beta: Where the smooth L1 turns from a square into a line.
         certainty_ratio: `"paper"` as above, or `"official"`: the authors' code divides by NNCCS alone, which it keeps
@@ -119,15 +120,20 @@ class CRFIQALoss(MarginLoss):
         quality_weight: float = 10.0,
         beta: float = 0.5,
         certainty_ratio: str = "paper",
+        cosine_margin: float = 0.0,
     ):
         super().__init__(num_classes, embedding_size, scale)
         if certainty_ratio not in ("paper", "official"):
             raise ValueError(f"certainty_ratio is 'paper' or 'official', not {certainty_ratio!r}")
         self.margin, self.quality_weight, self.beta = margin, quality_weight, beta
+        self.cosine_margin = cosine_margin
         self.certainty_ratio = certainty_ratio
 
     def margin_cosines(self, cosine: torch.Tensor, labels: torch.Tensor, norms: torch.Tensor) -> torch.Tensor:
-        return replace_own(cosine, labels, add_angle(own_cosines(cosine, labels), self.margin))
+        own = own_cosines(cosine, labels)
+        if self.margin:
+            own = add_angle(own, self.margin)
+        return replace_own(cosine, labels, own - self.cosine_margin)
 
     @torch.no_grad()
     def targets(self, cosine: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

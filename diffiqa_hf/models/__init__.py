@@ -1,15 +1,18 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 """
-Face recognition and face quality models, and the UNet of DifFIQA's authors. Importing this module makes the first
-known to transformers' `AutoConfig` and `AutoModel`, the second to [`AutoModelForFaceQuality`], the image processor of
-both to `AutoImageProcessor`, and the task "face-image-quality-assessment" to `transformers.pipeline`.
+Face recognition and face quality models, the UNet of DifFIQA's authors, and a transformer in its place. Importing this
+module makes the first known to transformers' `AutoConfig` and `AutoModel`, the second to [`AutoModelForFaceQuality`],
+the image processor of both to `AutoImageProcessor`, and the task "face-image-quality-assessment" to
+`transformers.pipeline`.
 """
 
 from transformers import AutoConfig, AutoModel
 
 from .. import image_processing_face  # noqa: F401 - makes AutoImageProcessor know it
 from .clib_fiqa import CLIBFIQAConfig, CLIBFIQAForFaceQuality
+from .dit_diffiqa import DifFIQADiTModel
 from .dlib_resnet import DlibResNetConfig, DlibResNetModel
+from .face_vit import FaceViTConfig, FaceViTForFaceQuality, FaceViTModel
 from .faceqgen import FaceQgenConfig, FaceQgenForFaceQuality
 from .faceqnet import FaceQnetConfig, FaceQnetForFaceQuality
 from .iresnet import IResNetConfig, IResNetModel
@@ -33,6 +36,7 @@ from .unet_diffiqa import DifFIQAUNetModel
 
 for _config, _model in (
     (DlibResNetConfig, DlibResNetModel),
+    (FaceViTConfig, FaceViTModel),
     (MobileFaceNetConfig, MobileFaceNetModel),
     (IResNetConfig, IResNetModel),
 ):
@@ -46,6 +50,7 @@ __all__ = [
     "AutoModelForFaceQuality",
     "CLIBFIQAConfig",
     "CLIBFIQAForFaceQuality",
+    "DifFIQADiTModel",
     "DifFIQARModel",
     "DifFIQAUNetModel",
     "DlibResNetConfig",
@@ -58,6 +63,9 @@ __all__ = [
     "FaceQnetConfig",
     "FaceQnetForFaceQuality",
     "FaceQualityModelOutput",
+    "FaceViTConfig",
+    "FaceViTForFaceQuality",
+    "FaceViTModel",
     "IResNetConfig",
     "IResNetForFaceQuality",
     "IResNetModel",

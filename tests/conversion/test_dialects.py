@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from fixtures import face_vit
 from fixtures.fill import fill_state_dict, make_images
 
 from diffiqa_hf import DifFIQAUNetModel
@@ -84,6 +85,9 @@ LAYOUTS = {
     "ediffiqa": [{f"base_model.{k}": v for k, v in IRESNET.items()} | MLP, read_layout("ediffiqa_t_mobilefacenet")],
     "cr-fiqa": [IRESNET | {"qs.weight": [1, 512], "qs.bias": [1]}],
     "sdd-fiqa": [read_layout("sddfiqa_r50")],
+    "insightface-vit": [face_vit.layout("insightface")],
+    "cvlface-vit": [face_vit.layout(f"cvlface_{kind}") for kind in ("small", "base", "kprpe")],
+    "vit-fiqa": [face_vit.layout(f"vit_fiqa_{mode}") for mode in ("token", "full", "crfiqa")],
 }
 EVERY_LAYOUT = [(name, layout) for name, layouts in LAYOUTS.items() for layout in layouts]
 EVERY_LAYOUT += [("insightface", IRESNET), ("magface", IRESNET)]
@@ -129,8 +133,8 @@ def test_the_wrapper_tells_magface_from_insightface():
 @pytest.mark.parametrize(("name", "layout"), EVERY_LAYOUT)
 @torch.no_grad()
 def test_a_file_of_every_dialect_becomes_a_folder_that_loads(tmp_path, name, layout):
-    # An eighth as wide as the original; the UNet is small already.
-    narrow = 1 if name == "diffiqa" else 8
+    # An eighth as wide as the original; the UNet and the transformers are small already.
+    narrow = 1 if name == "diffiqa" or "vit" in name else 8
     shapes = {k: [size // narrow if size >= 64 else size for size in shape] for k, shape in layout.items()}
     torch.save({"state_dict": {f"module.{k}": v for k, v in fill_state_dict(shapes).items()}}, tmp_path / "file.pth")
     converted = load_foreign(tmp_path / "file.pth", name if name in ("insightface", "magface") else None)

@@ -10,6 +10,9 @@ from fixtures.fill import fill_state_dict
 from diffiqa_hf import (
     DifFIQAPipeline,
     FaceImageProcessor,
+    FaceViTConfig,
+    FaceViTForFaceQuality,
+    FaceViTModel,
     IResNetConfig,
     IResNetForFaceQuality,
     IResNetModel,
@@ -47,6 +50,15 @@ LIGHTQNET = {
 SPHERENET = {"depths": [1, 0, 1], "widths": [4, 6, 8], "crop_size": [SIZE, SIZE]}
 FACEQNET = {"depths": [1, 2], "widths": [4, 6], "stem_width": 4, "head_widths": [8], "crop_size": [SIZE, SIZE]}
 CLIBFIQA = {"depths": [1, 1], "width": 8, "crop_size": [SIZE, SIZE], "embedding_size": 16}
+FACE_VIT = {
+    "patch_size": 8,
+    "hidden_size": 16,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "embedding_size": 16,
+    "crop_size": [SIZE, SIZE],
+}
 FACEQGEN = {"generator_widths": [4, 6, 8], "discriminator_widths": [4, 6], "crop_size": [SIZE, SIZE]}
 OPTIONS = {
     "diffiqa": {"num_timesteps": 200, "num_inference_steps": 1, "num_repeats": 2},
@@ -61,6 +73,11 @@ def filled(model: torch.nn.Module) -> torch.nn.Module:
     tensors = fill_state_dict({name: tensor.shape for name, tensor in model.state_dict().items()})
     model.load_state_dict({name: 3 * tensor if tensor.ndim > 1 else tensor for name, tensor in tensors.items()})
     return model.eval()
+
+
+def canonical(faces: list[np.ndarray]) -> torch.Tensor:
+    """Pictures (H, W, 3) uint8 as what a network gets."""
+    return torch.from_numpy(np.stack(faces) / 127.5 - 1).float().permute(0, 3, 1, 2)
 
 
 def in_range(model: FaceQnetForFaceQuality) -> FaceQnetForFaceQuality:
@@ -113,6 +130,10 @@ def make_network(name: str) -> torch.nn.Module | DifFIQAPipeline:
         with torch.no_grad():
             model.logit_scale += 2
         return model
+    if name == "vit-fiqa":
+        return filled(FaceViTForFaceQuality(FaceViTConfig(**FACE_VIT, quality_token=True)))
+    if name == "vitnt-fiqa":
+        return filled(FaceViTModel(FaceViTConfig(**FACE_VIT)))
     if name == "magface":
         own = {"channel_order": "bgr", "image_mean": [0, 0, 0], "image_std": [1, 1, 1], "dropout_channels": True}
         return filled(IResNetModel(IResNetConfig(**IRESNET, **own)))

@@ -1,7 +1,7 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 """
-The scores and losses of PFE, PCNet, FaceQnet, FaceQgen and FROQ against their formulas, written again in NumPy and
-float64. tests/conversion has the networks of PFE and FaceQnet.
+The scores and losses of PreFIQs, PFE, PCNet, FaceQnet, FaceQgen and FROQ against their formulas, written again in
+NumPy and float64. tests/conversion has the networks of PFE and FaceQnet.
 """
 
 import math
@@ -11,11 +11,13 @@ import pytest
 import torch
 from fixtures.close import assert_close
 from fixtures.fill import fill_state_dict
+from methods.conftest import canonical
 from torch import nn
 
 from diffiqa_hf import IResNetConfig, IResNetModel, MobileFaceNetConfig, MobileFaceNetModel
 from diffiqa_hf.methods import load_method
 from diffiqa_hf.methods.froq import greedy_layers, pseudo_quality
+from diffiqa_hf.methods.prefiqs import pruned_copy
 from diffiqa_hf.models import FaceEmbeddingOutput, FaceModelConfig, FacePreTrainedModel
 from diffiqa_hf.models.clib_fiqa import CLIBFIQAConfig, CLIBFIQAForFaceQuality
 from diffiqa_hf.models.faceqgen import FaceQgenConfig, FaceQgenForFaceQuality, ssim
@@ -34,12 +36,46 @@ def as_arrays(model: nn.Module) -> dict[str, np.ndarray]:
     return {name: tensor.numpy().astype(np.float64) for name, tensor in model.state_dict().items()}
 
 
-def canonical(faces: list[np.ndarray]) -> torch.Tensor:
-    return torch.from_numpy(np.stack(faces) / 127.5 - 1).float().permute(0, 3, 1, 2)
-
-
 def cosine(a: np.ndarray, b: np.ndarray) -> float:
     return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+
+
+# -- PreFIQs ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scope", ["network", "layer"])
+@pytest.mark.parametrize("sparsity", [0.4, 0.75])
+def test_prefiqs_is_what_survives_pruning(make_method, make_network, faces, sparsity, scope):
+    model = make_network("prefiqs")
+    scores = make_method("prefiqs", model, sparsity=sparsity, scope=scope)(faces).scores
+    weights = {name: x for name, x in as_arrays(model).items() if name.endswith("weight") and x.ndim > 1}
+    groups = [list(weights)] if scope == "network" else [[name] for name in weights]
+    state = model.state_dict()
+    for names in groups:
+        sizes = np.sort(np.concatenate([np.abs(weights[name]).ravel() for name in names]))
+        largest = sizes[round(sparsity * len(sizes)) - 1]  # of those that go
+        for name in names:
+            kept = np.abs(weights[name]) > largest
+            state[name] = torch.from_numpy(weights[name] * kept).float()
+    pruned = type(model)(model.config).eval()
+    pruned.load_state_dict(state)
+    with torch.no_grad():
+        first, second = (net(canonical(faces)).embeddings.double().numpy() for net in (model, pruned))
+    for score, a, b in zip(scores, first, second, strict=True):
+        distance = np.linalg.norm(a / np.linalg.norm(a) - b / np.linalg.norm(b))
+        assert distance > 0.01
+        assert score.item() == pytest.approx(1 - distance / 2, abs=1e-5)
+
+
+def test_prefiqs_prunes_a_copy_alone(make_network):
+    model = make_network("prefiqs")
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    copied = pruned_copy(model, 0.5)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert copied.state_dict().keys() == before.keys()
+    weights = [m.weight for m in copied.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert sum((w == 0).sum().item() for w in weights) == round(0.5 * sum(w.numel() for w in weights))
+    assert torch.equal(copied.fc.bias, model.fc.bias) and not any(p.requires_grad for p in copied.parameters())
 
 
 # -- PFE -------------------------------------------------------------------------------------------------------------

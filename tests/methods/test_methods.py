@@ -68,7 +68,7 @@ def test_the_speeds_are_of_methods():
     assert set(_speeds()) <= set(NAMES)
 
 
-@pytest.mark.parametrize("name", ["ser-fiq", "grafiqs", "froq"])
+@pytest.mark.parametrize("name", ["ser-fiq", "grafiqs", "froq", "vitnt-fiqa", "prefiqs"])
 def test_a_folded_fr_model_is_refused_by_what_looks_into_it(make_network, name):
     with pytest.raises(ValueError, match="the model itself"):
         get_card(name).load_class()(get_card(name), fold(make_network(name)))
@@ -206,7 +206,7 @@ def test_folded_the_scores_are_the_same(make_method, faces, name, winograd):
     expected = method(faces).scores
     network = method.model
     method.enable_folding(winograd)
-    assert (method.model is network) == (name in ("ser-fiq", "grafiqs", "froq"))
+    assert (method.model is network) == (name in ("ser-fiq", "grafiqs", "froq", "vitnt-fiqa"))
     torch.testing.assert_close(method(faces).scores, expected, atol=20 * tolerance(expected), rtol=1e-5)
 
 
@@ -259,6 +259,11 @@ def test_settings_that_make_no_sense(method_of, faces):
         ("ser-fiq", {"layer": "no_such_layer"}),
         ("grafiqs", {"layer": "no_such_layer"}),
         ("diffiqa", {"preset": "no_such_preset"}),
+        ("vitnt-fiqa", {"num_blocks": 1}),
+        ("vitnt-fiqa", {"num_blocks": 4}),
+        ("vitnt-fiqa", {"scaling": 0.0}),
+        ("prefiqs", {"sparsity": 1.0}),
+        ("prefiqs", {"scope": "channel"}),
     ],
 )
 def test_options_that_make_no_sense(make_method, name, options):

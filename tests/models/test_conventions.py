@@ -21,6 +21,7 @@ from diffiqa_hf import (
     AutoModelForFaceQuality,
     CLIBFIQAConfig,
     CLIBFIQAForFaceQuality,
+    DifFIQADiTModel,
     DifFIQAUNetModel,
     DlibResNetConfig,
     DlibResNetModel,
@@ -28,6 +29,9 @@ from diffiqa_hf import (
     FaceQgenForFaceQuality,
     FaceQnetConfig,
     FaceQnetForFaceQuality,
+    FaceViTConfig,
+    FaceViTForFaceQuality,
+    FaceViTModel,
     IResNetConfig,
     IResNetForFaceQuality,
     IResNetModel,
@@ -57,6 +61,8 @@ MOBILE = {
     "embedding_size": 16,
 }
 SPHERENET = {"depths": [1, 0, 1], "widths": [4, 6, 8], "crop_size": [32, 32]}
+FACE_VIT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+FACE_VIT |= {"crop_size": [32, 32], "embedding_size": 16}
 FR_MODELS = {
     IResNetModel: IResNetConfig(**IRESNET),
     MobileFaceNetModel: MobileFaceNetConfig(**MOBILE),
@@ -64,6 +70,7 @@ FR_MODELS = {
     DlibResNetModel: DlibResNetConfig(
         depths=[1, 2], widths=[4, 8], chip_size=42, crop_size=[32, 32], embedding_size=16
     ),
+    FaceViTModel: FaceViTConfig(**FACE_VIT, relative_keypoints=True),
 }
 QUALITY_MODELS = {
     IResNetForFaceQuality: IResNetConfig(**IRESNET),
@@ -81,18 +88,29 @@ QUALITY_MODELS = {
         generator_widths=[4, 6, 8], discriminator_widths=[4, 6], crop_size=[32, 32]
     ),
     CLIBFIQAForFaceQuality: CLIBFIQAConfig(depths=[1, 1], width=8, crop_size=[32, 32], embedding_size=16),
+    FaceViTForFaceQuality: FaceViTConfig(**FACE_VIT, quality_token=True, mask_ratio=0.0),
 }
 MODELS = {**FR_MODELS, **QUALITY_MODELS}
 every_model = pytest.mark.parametrize("cls", list(MODELS))
 every_quality_model = pytest.mark.parametrize("cls", list(QUALITY_MODELS))
-# And the UNet, where both kinds of model have it.
-everything = pytest.mark.parametrize("cls", [*MODELS, DifFIQAUNetModel])
+# And what restores faces, where both kinds of model have it.
+DENOISERS = {
+    DifFIQAUNetModel: {"dim": 8, "dim_mults": (1, 2, 2), "sample_size": 32},
+    DifFIQADiTModel: {"hidden_size": 16, "num_layers": 2, "num_attention_heads": 2, "sample_size": 32},
+}
+everything = pytest.mark.parametrize("cls", [*MODELS, *DENOISERS])
+every_denoiser = pytest.mark.parametrize("cls", list(DENOISERS))
 
 
 def make(cls, **changes):
     torch.manual_seed(0)
-    if cls is DifFIQAUNetModel:
-        return cls(dim=8, dim_mults=(1, 2, 2), sample_size=32).eval()
+    if cls in DENOISERS:
+        model = cls(**DENOISERS[cls]).eval()
+        with torch.no_grad():
+            for parameter in model.parameters():  # the transformer begins as the identity
+                if not parameter.any():
+                    parameter.normal_(0, 0.1)
+        return model
     config = copy.deepcopy(MODELS[cls])
     for name, value in changes.items():
         setattr(config, name, value)
@@ -106,7 +124,7 @@ def make(cls, **changes):
 
 
 def inputs(cls) -> tuple:
-    return (make_images(0, 3, 32), 5) if cls is DifFIQAUNetModel else (make_images(0, 3, 32),)
+    return (make_images(0, 3, 32), 5) if cls in DENOISERS else (make_images(0, 3, 32),)
 
 
 def main_output(cls, model) -> torch.Tensor:
@@ -258,7 +276,7 @@ def test_trainer_trains(cls, tmp_path):
 
 @everything
 def test_gradient_checkpointing_changes_no_gradient(cls):
-    if cls is not DifFIQAUNetModel and not cls.supports_gradient_checkpointing:
+    if cls not in DENOISERS and not cls.supports_gradient_checkpointing:
         pytest.skip("it has no blocks to be computed twice")
     gradients = []
     for checkpointed in (False, True):
@@ -266,7 +284,7 @@ def test_gradient_checkpointing_changes_no_gradient(cls):
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout | torch.nn.Dropout2d):
                 module.p = 0.0
-        if checkpointed and cls is DifFIQAUNetModel:
+        if checkpointed and cls in DENOISERS:
             model.enable_gradient_checkpointing()
             assert model.is_gradient_checkpointing
         elif checkpointed:
@@ -336,7 +354,16 @@ def test_a_part_on_the_disk(cls, tmp_path):
     assert_close(main_output(cls, loaded), expected)
 
 
-# -- the UNet ---------------------------------------------------------------------------------------------------------
+# -- what restores faces ----------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def test_the_transformer_from_its_configuration_and_its_averages(tmp_path):
+    dit = make(DifFIQADiTModel)
+    EMAModel(dit.parameters(), model_cls=DifFIQADiTModel, model_config=dit.config).save_pretrained(tmp_path)
+    assert dict(DifFIQADiTModel.from_config(dit.config).config) == dict(dit.config)
+    loaded = EMAModel.from_pretrained(tmp_path, DifFIQADiTModel)
+    assert all(map(torch.equal, loaded.shadow_params, dit.parameters()))
 
 
 def test_the_unet_from_its_configuration(caplog, tmp_path):
@@ -352,12 +379,13 @@ def test_the_unet_from_its_configuration(caplog, tmp_path):
     assert "block_out_channels" not in caplog.text
 
 
+@every_denoiser
 @torch.no_grad()
-def test_the_unet_stored_in_eight_bits():
-    unet = make(DifFIQAUNetModel)
-    expected = unet(*inputs(DifFIQAUNetModel)).sample
-    unet.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.float32)
-    found = unet(*inputs(DifFIQAUNetModel)).sample
+def test_stored_in_eight_bits(cls):
+    model = make(cls)
+    expected = model(*inputs(cls)).sample
+    model.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.float32)
+    found = model(*inputs(cls)).sample
     assert torch.nn.functional.cosine_similarity(found.flatten(), expected.flatten(), dim=0) > 0.95
 
 

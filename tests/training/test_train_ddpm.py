@@ -1,4 +1,5 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+import json
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from fixtures.close import assert_close, is_close
 from fixtures.scripts import ROOT, load_script, run_anew, run_on_two_processes
 from PIL import Image
 
-from diffiqa_hf import DifFIQAPipeline, FaceImageError, MobileFaceNetConfig, MobileFaceNetModel
+from diffiqa_hf import DifFIQADiTModel, DifFIQAPipeline, FaceImageError, MobileFaceNetConfig, MobileFaceNetModel
 from diffiqa_hf.degradations import degrade_face
 from diffiqa_hf.image_processing_face import pixels_to_face
 from diffiqa_hf.training.batches import ShuffledKeys
@@ -51,6 +52,13 @@ def restored(output_dir: Path) -> torch.Tensor:
     """What the UNet makes of noise. (Adam makes whole steps of the rounding in gradients that should be 0.)"""
     unet = UNet2DModel.from_pretrained(output_dir / "pipeline" / "unet")
     return unet(torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)), 5).sample
+
+
+def dit_config(folder: Path) -> Path:
+    sizes = {"hidden_size": 32, "num_layers": 2, "num_attention_heads": 2, "patch_size": 4, "sample_size": 32}
+    path = folder / "dit.json"
+    path.write_text(json.dumps(sizes))
+    return path
 
 
 def test_resumed_run_equals_straight_run(faces, tmp_path):
@@ -129,11 +137,15 @@ def test_an_unreadable_face_is_named(faces, tmp_path):
         train(tmp_path / "faces", tmp_path / "run", "--max_train_steps", "8", "--train_batch_size", "6")
 
 
+def save_fr_model(folder: Path) -> Path:
+    stages = [[8, 8, 1, 2], [8, 8, 1, 2], [8, 8, 1, 2]]
+    config = MobileFaceNetConfig(crop_size=[32, 32], stem_width=8, stem_groups=8, stages=stages)
+    MobileFaceNetModel(config).save_pretrained(folder)
+    return folder
+
+
 def test_saves_a_pipeline_and_a_grid(faces, tmp_path):
-    config = MobileFaceNetConfig(
-        crop_size=[32, 32], stem_width=8, stem_groups=8, stages=[[8, 8, 1, 2], [8, 8, 1, 2], [8, 8, 1, 2]]
-    )
-    MobileFaceNetModel(config).save_pretrained(tmp_path / "fr")
+    save_fr_model(tmp_path / "fr")
     extra = ["--max_train_steps", "1", "--fr_model", str(tmp_path / "fr"), "--validation_steps", "1"]
     train(faces, tmp_path / "run", *extra)
     pipe = DifFIQAPipeline.from_pretrained(tmp_path / "run" / "pipeline")
@@ -141,8 +153,9 @@ def test_saves_a_pipeline_and_a_grid(faces, tmp_path):
     assert (tmp_path / "run" / "validation" / "step-000001.png").exists()
 
 
-def test_learns(faces, tmp_path, caplog):
-    """On six faces the loss falls: what is logged at the end is well below what it was at first."""
+@pytest.mark.parametrize("architecture", ["unet", "dit"])
+def test_learns(faces, tmp_path, architecture):
+    """On one face the loss falls: what is logged at the end is well below what it was at first."""
     single = tmp_path / "one"
     single.mkdir()
     shutil.copy(next(faces.glob("*.jpg")), single)
@@ -151,10 +164,33 @@ def test_learns(faces, tmp_path, caplog):
     Accelerator.log = lambda self, values, step: logged.append(values["loss"])
     try:
         extra = ["--max_train_steps", "40", "--learning_rate", "3e-3", "--logging_steps", "5"]
+        extra += ["--architecture", architecture, "--max_train_timestep", "500", "--blend_timesteps", "500"]
+        if architecture == "dit":
+            extra += ["--unet_config", str(dit_config(tmp_path))]
         train(single, tmp_path / "run", *extra, "--checkpointing_steps", "100", "--gradient_accumulation_steps", "1")
     finally:
         Accelerator.log = original
     assert logged[-1] < 0.5 * logged[0]
+
+
+def test_a_transformer_goes_into_the_pipeline_in_the_place_of_the_unet(faces, tmp_path):
+    config = ["--architecture", "dit", "--unet_config", str(dit_config(tmp_path))]
+    fr_model = ["--fr_model", str(save_fr_model(tmp_path / "fr"))]
+    train(faces, tmp_path / "straight", "--max_train_steps", "3", *fr_model, *config)
+    train(faces, tmp_path / "stopped", "--max_train_steps", "2", *config)
+    train(faces, tmp_path / "stopped", "--max_train_steps", "3", "--resume_from_checkpoint", "latest", *config)
+    straight, stopped = (
+        DifFIQADiTModel.from_pretrained(tmp_path / run / "pipeline" / "unet").state_dict()
+        for run in ("straight", "stopped")
+    )
+    assert all(torch.equal(straight[name], stopped[name]) for name in straight)
+    pipe = DifFIQAPipeline.from_pretrained(tmp_path / "straight" / "pipeline")
+    assert type(pipe.unet) is DifFIQADiTModel and pipe.unet.config.patch_size == 4
+    images = sorted(faces.glob("*.jpg"))[:2]
+    scores = pipe(images, num_repeats=1).scores
+    assert scores.isfinite().all()
+    pipe.save_pretrained(tmp_path / "again")
+    assert_close(DifFIQAPipeline.from_pretrained(tmp_path / "again")(images, num_repeats=1).scores, scores)
 
 
 def test_find_checkpoint(tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from fixtures.scripts import assert_every_option_is_explained, assert_same_weights, load_script, run_anew
-from methods.conftest import FACEQGEN, FACEQNET, IRESNET, LIGHTQNET, MOBILE, SPHERENET, filled
+from methods.conftest import FACE_VIT, FACEQGEN, FACEQNET, IRESNET, LIGHTQNET, MOBILE, SPHERENET, filled
 from PIL import Image
 from safetensors.torch import load_file
 from scipy.stats import wasserstein_distance
@@ -51,6 +51,7 @@ CONFIGS = {
     "lightqnet": LIGHTQNET,
     "magface": {"model_type": "iresnet", **IRESNET, "dropout": 0.4},
     "cr-fiqa": {"model_type": "mobilefacenet", **MOBILE},
+    "vit-fiqa": FACE_VIT | {"quality_token": True, "mask_ratio": 0.25, "drop_path_rate": 0.1},
     "faceqnet": FACEQNET,
     "faceqgen": FACEQGEN,
 }
@@ -61,6 +62,7 @@ EXTRA = {
     "pfe": ["--faces_per_person", "4"],
     "magface": ["--loss_arguments", MAGFACE],
     "cr-fiqa": ["--loss_arguments", '{"scale": 8.0}'],
+    "vit-fiqa": ["--loss_arguments", '{"scale": 8.0}'],
     "faceqgen": ["--reference_column", "good"],
 }
 every_recipe = pytest.mark.parametrize("recipe", script.RECIPES)

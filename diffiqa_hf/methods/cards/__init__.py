@@ -16,6 +16,7 @@ _ORDER = (
     "diffiqa-r",
     "ediffiqa",
     "cr-fiqa",
+    "vit-fiqa",
     "sdd-fiqa",
     "lightqnet",
     "pfe",
@@ -28,6 +29,8 @@ _ORDER = (
     "ser-fiq",
     "grafiqs",
     "froq",
+    "vitnt-fiqa",
+    "prefiqs",
     "embedding-norm",
 )
 

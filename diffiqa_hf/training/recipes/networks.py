@@ -149,14 +149,21 @@ class MagFaceRecipe(Recipe):
 
 
 class CRFIQARecipe(Recipe):
+    margins: dict[str, float] = {}
+
     def __init__(self, args, model, fr_model, people, *others):
         super().__init__(args, model, fr_model, people, *others)
-        self.criterion = CRFIQALoss(int(people.max()) + 1, model.config.embedding_size, **args.loss_arguments)
+        arguments = {**self.margins, **args.loss_arguments}
+        self.criterion = CRFIQALoss(int(people.max()) + 1, model.config.embedding_size, **arguments)
 
     def forward(self, faces, targets, index):
         output = self.model(faces)
         found = self.criterion(output.embeddings, self.people[index].to(faces.device), output.scores)
         return {"loss": found.loss, "recognition": found.recognition_loss, "quality": found.quality_loss}
+
+
+class ViTFIQARecipe(CRFIQARecipe):
+    margins = {"margin": 0.0, "cosine_margin": 0.4}
 
 
 class FaceQgenRecipe(Recipe):
@@ -173,6 +180,7 @@ RECIPES = {
     "pfe": PFERecipe,
     "magface": MagFaceRecipe,
     "cr-fiqa": CRFIQARecipe,
+    "vit-fiqa": ViTFIQARecipe,
     "faceqnet": FaceQnetRecipe,
     "faceqgen": FaceQgenRecipe,
 }
