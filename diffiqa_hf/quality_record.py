@@ -52,4 +52,9 @@ class FaceQualityRecord:
     measures: dict[str, float | None] | None = None
 
 
-__all__ = ["TERMS", "FaceQualityRecord"]
+def shown_score(score: float) -> str:
+    """A score for people, in four digits or so: PFE's scores are around -0.001, those of SDD-FIQA go to 100."""
+    return f"{score:.4f}" if score == 0 or 0.01 <= abs(score) < 10_000 else f"{score:.4g}"
+
+
+__all__ = ["TERMS", "FaceQualityRecord", "shown_score"]

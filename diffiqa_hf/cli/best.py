@@ -32,18 +32,21 @@ from .scoring import (
     say,
     stream_records,
 )
+from .video import add_frame_arguments, best_of_videos, check_options, videos_of
 
 
 DESCRIPTION = """\
 Picks the best photographs of each group, such as a person or a track, and with --min-percentile or --min-score says
 who has none that is good enough and must come again. Scores the images, or takes the scores of a table that `diffiqa
 score` wrote. Lists what it picked, a line each: group, rank, score, file, with tabs between them; or copies or links
-the files into a folder for each group. --again, --output and --report write the decisions. Exit status: 0 all scored,
-1 some failed (the reasons are on stderr), 2 nothing could be picked, 130 interrupted."""
+the files into a folder for each group. --again, --output and --report write the decisions. Of videos it picks the best
+faces of each track (see `diffiqa tracks`), with their times and boxes. Exit status: 0 all scored, 1 some failed (the
+reasons are on stderr), 2 nothing could be picked, 130 interrupted."""
 EXAMPLES = """\
 examples:
   diffiqa best people/ --group-by folder --copy-to best/
-  diffiqa best people/ --group-by folder --min-percentile 10 --again again.csv --report best.html"""
+  diffiqa best people/ --group-by folder --min-percentile 10 --again again.csv --report best.html
+  diffiqa best clip.mp4 --every 5 --copy-to best/ --output best.csv"""
 
 
 def add_parser(commands: "argparse._SubParsersAction") -> None:
@@ -59,10 +62,10 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
     add_image_arguments(parser)
     parser.add_argument(
         "--group-by",
-        required=True,
         metavar="HOW",
         help=f"{HOW}, or column:NAME of the table of --scores; folder: of each group, a line says which; regex: its "
-        "first group, in the path; a table: with the columns file and identity",
+        "first group, in the path; a table: with the columns file and identity; of videos: track, which need not be "
+        "said",
     )
     parser.add_argument("--top", type=positive, default=1, metavar="K", help="how many of each group (1)")
     least = parser.add_mutually_exclusive_group()
@@ -101,6 +104,7 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
     where.add_argument("--list", action="store_true", help="list them (what is done without --copy-to and --link-to)")
     where.add_argument("--copy-to", type=Path, metavar="DIR", help="copy them into DIR/<group>/; DIR is new or empty")
     where.add_argument("--link-to", type=Path, metavar="DIR", help="the same with symbolic links")
+    add_frame_arguments(parser, "of videos: ")
     _add_scoring(parser)
 
 
@@ -112,7 +116,10 @@ def _add_scoring(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs `diffiqa best`; returns its exit status."""
-    column = _check_usage(args)
+    column, videos = _check_usage(args)
+    if videos:
+        _check_folder(args.copy_to)
+        return best_of_videos(args, videos, _threshold(args), args.copy_to)
     rule = people_rule(args.group_by, "--group-by", args.paths, one_is_enough=True) if column is None else None
     folder = args.copy_to or args.link_to
     _check_folder(folder)
@@ -161,10 +168,15 @@ def run(args: argparse.Namespace) -> int:
     return 2 if done == 0 < wanted else int(failed or done < wanted)
 
 
-def _check_usage(args: argparse.Namespace) -> str | None:
-    """All that can be known before anything is loaded; the column of `--group-by column:NAME`."""
+def _check_usage(args: argparse.Namespace) -> tuple[str | None, list[str]]:
+    """All that can be known before anything is loaded; the column of `--group-by column:NAME`, and the videos."""
     check_scoring(args)
     take_list(args, others=True)
+    videos = videos_of(args.paths)
+    check_options(args, videos, ("again", "report", "link_to", "recursive", "scores"))
+    if args.group_by is None and not videos:
+        args.usage_error("the following arguments are required: --group-by")
+    args.group_by = args.group_by or "track"
     column = args.group_by.removeprefix("column:") if args.group_by.startswith("column:") else None
     if column is not None and args.scores is None:
         raise CommandError("--group-by column:NAME goes with --scores")
@@ -183,7 +195,7 @@ def _check_usage(args: argparse.Namespace) -> str | None:
     ):
         if path is not None and path.suffix.lower() not in endings:
             raise CommandError(f"{option} {path}: the ending is {endings[0]}")
-    return column
+    return column, videos
 
 
 def _threshold(args: argparse.Namespace) -> Threshold:

@@ -1,16 +1,13 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 """The page of `diffiqa best --report`: one file that needs nothing else, to be looked at by who decides."""
 
-import base64
 import html
-import io
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from PIL import Image, ImageDraw
-
+from ..images.framing import data_uri, framed
 from ..images.loading import FaceImageError, load_image
 from ..scoring.names import existing_file
 from .decisions import Decision, Threshold, summary, why_again, why_low
@@ -20,7 +17,6 @@ from .errors import printable
 PICTURE = 168  # longest side of a picture on the page, in pixels
 NOTHING = "nothing that is measured stands out"
 MOST_PICTURES = 2_000  # a page with more would be too large for a browser
-BOX = (255, 190, 40)
 
 STYLE = """
 :root { color-scheme: light; --ink: #1d1f24; --grey: #686d78; --line: #dfe2e8; --bad: #b3261e; --good: #1f6f43; }
@@ -147,17 +143,8 @@ class _Pictures:
             picture = load_image(existing_file(row["file"]))
         except (FaceImageError, OSError):
             return "not here any more"
-        scale = min(1.0, 2 * PICTURE / max(picture.size))
-        size = tuple(max(1, round(side * scale)) for side in picture.size)
-        if size != picture.size:
-            picture = picture.resize(size, Image.Resampling.BOX, reducing_gap=2.0)
-        if row.get("box") is not None:
-            x, y, width, height = (float(value) * scale for value in row["box"])
-            ImageDraw.Draw(picture).rectangle((x, y, x + width, y + height), outline=BOX, width=2)
-        file = io.BytesIO()
-        picture.save(file, "JPEG", quality=82)
-        content = base64.b64encode(file.getvalue()).decode()
-        return f'<img alt="" src="data:image/jpeg;base64,{content}">'
+        boxes = [] if row.get("box") is None else [row["box"]]
+        return f'<img alt="" src="{data_uri(framed(picture, boxes, 2 * PICTURE))}">'
 
 
 def _left_out(rows: Sequence[Mapping[str, Any]], left_out: Sequence[str]) -> list[str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..images.reasons import MEASURES, reasons
+from ..quality_record import shown_score
 from ..scoring.names import FileKeys, row_name
 from ..version import __version__
 from .errors import CommandError, printable, reason
@@ -40,6 +41,7 @@ from .scoring import (
     usable_calibration,
     write_line,
 )
+from .video import PLACE, VideoReader, add_frame_arguments, check_options, place_of, prepare, scored_faces, videos_of
 
 
 MAKES_FORM = 1000  # images, from which on the ONNX form of weights is made that have none
@@ -50,8 +52,9 @@ The method is DifFIQA(R), the small network of the package, unless --method name
 them), such as diffiqa itself; the terms of a method are columns of the table. With a calibration (beside the model, or
 by --calibration) each score has its percentile as well.
 In whole photographs the face is found and aligned; aligned crops (112x112 pixels, or larger ones whose face lies where
-the ArcFace template has it) stay as they are. Prints a table, or writes one with --output, row by row as faces are
-scored. Exit status: 0 all scored, 1 some failed (the reasons are on stderr and in the table),
+the ArcFace template has it) stay as they are. Of a video the faces of its frames are scored, each followed by its box:
+a row has the frame, its time, the track and the box. Prints a table, or writes one with --output, row by row as faces
+are scored. Exit status: 0 all scored, 1 some failed (the reasons are on stderr and in the table),
 2 nothing could be scored, 130 interrupted (what was scored is kept)."""
 
 
@@ -71,7 +74,10 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
     )
     add_call_arguments(parser)
     add_engine_argument(parser)
-    parser.add_argument("--faces", choices=("largest", "all"), help="of a photograph that shows several (largest)")
+    parser.add_argument(
+        "--faces", choices=("largest", "all"), help="of a photograph that shows several (largest), of a frame (all)"
+    )
+    add_frame_arguments(parser, "of videos: ")
     parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32")
     parser.add_argument("--output", type=Path, metavar="FILE", help="table to write: .csv, .jsonl or .parquet")
     add_calibration_argument(parser)
@@ -109,7 +115,9 @@ def run(args: argparse.Namespace) -> int:
     _check_usage(args)
     args.method = named_method(args)
     _check_method(args)
-    files, problems = images_of(args.paths, args.recursive)
+    args.videos = videos_of(args.paths)
+    check_options(args, args.videos, ("resume", "plot", "recursive"))
+    files, problems = (args.videos, []) if args.videos else images_of(args.paths, args.recursive)
     if args.shard:
         number, count = args.shard
         files = files[number - 1 :: count]
@@ -125,16 +133,17 @@ def run(args: argparse.Namespace) -> int:
     if args.dtype == "float32" and pipe.engine == "torch":
         pipe.enable_folding(winograd=pipe.device.type == "cpu")
     kept = () if table is None else table.rows
+    reader = VideoReader(args, prepare(pipe, args.faces or "all"), args.quiet) if args.videos else None
     done, scores, shown = _take_stock(kept, bool(args.plot))
     key = FileKeys()
     todo = [file for file in files if _digest_of(key(file)) not in done] if done else files
-    print_rows = table is None or (len(todo) <= TABLE_ROWS and not args.quiet)
+    print_rows = table is None or (len(todo) <= TABLE_ROWS and not args.quiet and not args.videos)
     width = max([len(printable(row_name(file))) for file in todo], default=0) if print_rows else 0
     count = len(kept)
 
     stopped, several = None, _Several()
     try:
-        for file_rows in _score(pipe, todo, args, terms, calibration, several):
+        for file_rows in _score(pipe, todo, args, terms, calibration, several, reader):
             if table is not None:
                 table.append(file_rows)
             count += len(file_rows)
@@ -158,8 +167,8 @@ def run(args: argparse.Namespace) -> int:
             table.close()
 
     if stopped is not None:
-        kept_in = f"; {count} rows are in {args.output}, --resume goes on" if table is not None and count else ""
-        say(f"{stopped}{kept_in}")
+        kept_in = f"; {count} rows are in {args.output}" if table is not None and count else ""
+        say(f"{stopped}{kept_in}{', --resume goes on' if kept_in and not args.videos else ''}")
         return 130 if stopped == "interrupted" else (1 if count > len(kept) else 2)
     if args.plot and scores:
         _plot(args.plot, pipe, files, shown)
@@ -169,7 +178,7 @@ def run(args: argparse.Namespace) -> int:
         _summarise(count, scores)
     if not scores:
         return 2
-    return 1 if problems or len(scores) < count else 0
+    return 1 if problems or len(scores) < count or (reader is not None and reader.failed) else 0
 
 
 def _take_stock(rows: Iterable[dict], plot: bool) -> tuple[set[bytes], array, list[dict]]:
@@ -334,7 +343,7 @@ def _open_table(args: argparse.Namespace, pipe, terms: tuple[str, ...], calibrat
         "dtype": args.dtype,
         "seed": args.seed,
         "align": pipe.image_processor.do_align,
-        "faces": args.faces or "largest",
+        "faces": args.faces or ("all" if args.videos else "largest"),
         "detector": args.detector,
         # None, and not false: a record of an earlier version has neither.
         "calibration": None if calibration is None else _digest(calibration),
@@ -344,7 +353,11 @@ def _open_table(args: argparse.Namespace, pipe, terms: tuple[str, ...], calibrat
     described = {"diffiqa_hf": __version__, "model": args.model, "fr_model": args.fr_model, "engine": pipe.engine}
     if calibration is not None:
         described["calibration_data"] = calibration.data
-    measures = [*(["percentile"] if calibration is not None else []), *(["iso"] if args.iso else [])]
+    measures = [
+        *(PLACE if args.videos else ()),
+        *(["percentile"] if calibration is not None else []),
+        *(["iso"] if args.iso else []),
+    ]
     measures += ["face_probability"] if args.face_check in ("mark", "lower", "refuse") else []
     measures += MEASURES if args.reasons else []
     return ScoreTable(args.output, settings, described, args.resume, terms, measures, lambda file: key(file) in given)
@@ -380,9 +393,15 @@ class _Several:
 
 
 def _score(
-    pipe, files: list[str], args: argparse.Namespace, terms: tuple[str, ...], calibration, several: _Several
+    pipe,
+    files: list[str],
+    args: argparse.Namespace,
+    terms: tuple[str, ...],
+    calibration,
+    several: _Several,
+    reader: VideoReader | None,
 ) -> Iterator[list[dict]]:
-    """The rows of one file after the other."""
+    """The rows of one file after the other; of videos, of one face after the other."""
     settings = {}
     if args.method == "diffiqa":
         settings = pipeline_settings(args)
@@ -393,8 +412,17 @@ def _score(
         return _row(files[record.index], record, terms, calibration, args.iso, checked, args.reasons)
 
     pipe.reading_threads = args.threads
+    call = {"batch_size": args.batch_size, "seed": args.seed, **settings}
+    if reader is not None:
+        place, before = -1, None
+        for video, face, record in scored_faces(pipe, files, reader, **call):
+            # Of a video the faces are numbered through, so that each row has a name of its own.
+            place, before = (place + 1 if video == before else 0), video
+            record.index = files.index(video)
+            yield [row(record) | place_of(face) | {"face": place}]
+        return
     pipe.image_processor.measuring = args.reasons
-    records = pipe.stream(files, batch_size=args.batch_size, seed=args.seed, **settings)
+    records = pipe.stream(files, **call)
     with Progress(len(files), args.quiet) as bar:
         if args.faces != "all":
             for record in records:
@@ -432,7 +460,7 @@ def _number(value: float | None) -> float | None:
 
 def _print_row(row: dict, width: int) -> None:
     name = printable(row["file"])
-    score = "-" if row["error"] is not None else _shown(row["score"])
+    score = "-" if row["error"] is not None else shown_score(row["score"])
     line = f"{name:<{width}}  {score:>7}"
     if row.get("percentile") is not None:
         line += f"  percentile {row['percentile']:5.1f}"
@@ -440,7 +468,9 @@ def _print_row(row: dict, width: int) -> None:
         line += f"  iso {row['iso']:3}"
     if row.get("face_probability") is not None:
         line += f"  face probability {row['face_probability']:.2f}"
-    if row["face"]:
+    if "seconds" in row:
+        line += f"  {row['seconds']:.2f} s, frame {row['frame']}, track {row['track']}"
+    elif row["face"]:
         line += f"  face {row['face']}"
     if found := reasons(row):
         line += f"  ({'; '.join(found)})"
@@ -448,35 +478,21 @@ def _print_row(row: dict, width: int) -> None:
     sys.stdout.flush()
 
 
-def _shown(score: float) -> str:
-    # PFE's scores are around -0.001, those of SDD-FIQA go to 100.
-    return f"{score:.4f}" if score == 0 or 0.01 <= abs(score) < 10_000 else f"{score:.4g}"
-
-
 def _summarise(count: int, scores: Sequence[float]) -> None:
     failed = count - len(scores)
     line = f"{len(scores)} faces scored, {failed} failed"
     if scores:
         ends = {"min": min(scores), "median": statistics.median(scores), "max": max(scores)}
-        line += "; " + ", ".join(f"{name} {_shown(score)}" for name, score in ends.items())
+        line += "; " + ", ".join(f"{name} {shown_score(score)}" for name, score in ends.items())
     print(line, file=sys.stderr)
 
 
 def _plot(path: Path, pipe, files: list[str], scored: list[dict]) -> None:
-    from PIL import Image
+    from ..scoring.contact_sheet import contact_sheet
 
-    from ..images.extraction import face_to_pixels
-    from .score_plot import choose, draw
-
-    scored.sort(key=lambda row: -row["score"])
-    chosen = choose(scored)
     file_of = {row_name(file): file for file in files}
-    faces = []
-    for row in chosen:
-        # Scored faces are not kept: a long run would fill the memory with them.
-        crops = pipe.image_processor.extract_faces(file_of.get(row["file"], row["file"]))
-        faces.append(Image.fromarray(face_to_pixels(crops[row["face"]].pixel_values)))
-    picture = draw(faces, chosen, len(scored), pipe.card.title if hasattr(pipe, "card") else "DifFIQA")
+    title = pipe.card.title if hasattr(pipe, "card") else "DifFIQA"
+    picture = contact_sheet(pipe.image_processor, scored, lambda row: file_of.get(row["file"], row["file"]), title)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         picture.save(path)

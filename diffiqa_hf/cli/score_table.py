@@ -18,7 +18,7 @@ from .errors import CommandError, reason
 TERMS = ("noisy", "restored", "flipped", "noisy_flipped", "restored_flipped")  # of DifFIQA
 
 
-INTEGERS = ("face", "iso", "faces")
+INTEGERS = ("face", "iso", "faces", "frame", "track")
 
 
 def table_columns(terms: Iterable[str] = TERMS, measures: Iterable[str] = ()) -> tuple[str, ...]:

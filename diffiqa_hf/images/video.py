@@ -2,10 +2,14 @@
 """Frames of a video, and which faces of one frame are those of the next."""
 
 import os
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from .extraction import FaceCrop, FaceExtractor
+from .loading import NoFaceError
 
 
 class VideoError(ValueError):
@@ -35,6 +39,8 @@ class VideoFrames:
     Args:
         source (`str`): A file; or what else OpenCV opens: a stream's address, or the number of a camera.
         every (`int`, *optional*, defaults to 1): Gives every n-th frame; the others are not made into pictures.
+        per_second (`float`, *optional*): Gives that many frames a second instead, by their times; all where the video
+            has fewer.
 
     Attributes:
         read (`int`): Frames that have been read so far, those left out among them.
@@ -44,7 +50,7 @@ class VideoFrames:
         VideoError: It is not there, or no video that can be read; when its frames are asked for: there are none.
     """
 
-    def __init__(self, source: str | os.PathLike, every: int = 1):
+    def __init__(self, source: str | os.PathLike, every: int = 1, per_second: float | None = None):
         # A damaged file makes FFmpeg write lines of its own, unless this stands when it is first asked.
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
         import cv2
@@ -58,17 +64,27 @@ class VideoFrames:
                 raise VideoError("is a directory, not a video" if os.path.isdir(source) else "not a regular file")
             if os.path.getsize(source) == 0:
                 raise VideoError("empty file")
-        self.every = every
+        if every < 1 or (per_second is not None and not per_second > 0):
+            raise ValueError(f"every {every}th frame and {per_second} frames a second: both have to be above 0")
+        self.every, self.per_second = every, per_second
         self.read = 0
         self._capture = cv2.VideoCapture(int(source) if is_camera else source)
         if not self._capture.isOpened():
             raise VideoError("no video that OpenCV can read, or damaged where it begins")
         self.expected = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        self._rate = self._capture.get(cv2.CAP_PROP_FPS)
+
+    @property
+    def expected_given(self) -> int:
+        """How many of them are given, by what the file says; 0 where it does not say."""
+        if self.per_second is None or not self._rate > self.per_second:
+            return -(-self.expected // self.every)
+        return round(self.expected / self._rate * self.per_second)
 
     def __iter__(self) -> Iterator[Frame]:
         import cv2
 
-        rate = self._capture.get(cv2.CAP_PROP_FPS)
+        rate, begun, slot = self._rate, time.monotonic(), -1
         try:
             while self._capture.grab():
                 number = self.read
@@ -76,8 +92,13 @@ class VideoFrames:
                 if number % self.every:
                     continue
                 seconds = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-                if seconds <= 0 and rate > 0:  # some formats have no times
-                    seconds = number / rate
+                if seconds <= 0:  # some formats have no times, and some cameras no rate
+                    seconds = number / rate if rate > 0 else time.monotonic() - begun
+                if self.per_second is not None:
+                    # The first frame of each part of a second; times are in whole milliseconds or thereabouts.
+                    before, slot = slot, int((seconds + 1e-3) * self.per_second)
+                    if slot == before:
+                        continue
                 found, pixels = self._capture.retrieve()
                 if found:
                     yield Frame(number, seconds, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
@@ -138,6 +159,51 @@ class FaceTracks:
         return [found[face] for face in range(len(boxes))]
 
 
+@dataclass
+class SeenFace:
+    """
+    One face in one frame.
+
+    Args:
+        frame (`int`), seconds (`float`): As of [`Frame`].
+        track (`int`): Which of the faces that are followed it is, from 0.
+        face (`int`): Its place in the frame, largest first.
+        crop ([`FaceCrop`]): The face, with its box.
+    """
+
+    frame: int
+    seconds: float
+    track: int
+    face: int
+    crop: FaceCrop
+
+    @property
+    def box(self) -> list[float]:
+        """x, y, width, height in pixels of the frame, to a tenth."""
+        return [] if self.crop.box is None else [round(float(value), 1) for value in self.crop.box]
+
+
+def seen_faces(frames: Iterable[Frame], extractor: FaceExtractor, tracks: FaceTracks) -> Iterator[SeenFace]:
+    """
+    The faces of frames, one after the other, followed from frame to frame.
+
+    Args:
+        extractor: That finds faces, so that they have boxes.
+        tracks: Goes on with those that it has.
+
+    Raises:
+        FaceImageError, OSError: As of [`~diffiqa_hf.images.extraction.FaceExtractor.extract_faces`].
+    """
+    for frame in frames:
+        try:
+            crops = extractor.extract_faces(frame.pixels)
+        except NoFaceError:
+            crops = []
+        numbers = tracks.update([crop.box for crop in crops if crop.box is not None])
+        for face, (crop, track) in enumerate(zip(crops, numbers, strict=True)):
+            yield SeenFace(frame.number, frame.seconds, track, face, crop)
+
+
 def overlap(first: np.ndarray, second: np.ndarray) -> float:
     """Intersection over union of two boxes x, y, width, height, in [0, 1]."""
     first, second = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
@@ -148,4 +214,4 @@ def overlap(first: np.ndarray, second: np.ndarray) -> float:
     return float(common / union) if union > 0 else 0.0
 
 
-__all__ = ["FaceTracks", "Frame", "VideoError", "VideoFrames", "overlap"]
+__all__ = ["FaceTracks", "Frame", "SeenFace", "VideoError", "VideoFrames", "overlap", "seen_faces"]

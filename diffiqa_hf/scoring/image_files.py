@@ -131,7 +131,7 @@ def find_images(paths: Iterable[str], recursive: bool = False) -> FoundImages:
         if os.path.isdir(argument):
             walk.folder(argument, found)
         elif os.path.splitext(argument)[1].lower() in VIDEO_ENDINGS and os.path.isfile(argument):
-            found.problems.append(f"{argument} is a video: `diffiqa tracks` makes crops of its faces, to be scored")
+            found.problems.append(f"{argument} is a video: `diffiqa score` and `best` take it by itself")
         else:
             walk.add(argument)
     found.files = list(walk.files.values())

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from diffiqa_hf.cli import main
-from diffiqa_hf.cli.score_plot import _short_names
 from diffiqa_hf.cli.score_table import ScoreTable, table_columns
+from diffiqa_hf.scoring.contact_sheet import _short_names
 
 
 def save_face(path: Path, seed: int = 0) -> str:

@@ -17,8 +17,8 @@ from fixtures.fill import fill_state_dict
 from PIL import Image
 
 from diffiqa_hf.cli import main
-from diffiqa_hf.cli.score_plot import FACE, GAP, MARGIN, MAX_FACES, TITLE, choose, draw
 from diffiqa_hf.cli.score_table import COLUMNS, ScoreTable
+from diffiqa_hf.scoring.contact_sheet import FACE, GAP, MARGIN, MAX_FACES, TITLE, choose, draw
 from diffiqa_hf.scoring.image_files import find_images
 
 

@@ -4,9 +4,8 @@
 import csv
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
+from fixtures.clips import moving_clip, write_clip
 from PIL import Image
 
 from diffiqa_hf.cli import main
@@ -14,21 +13,6 @@ from diffiqa_hf.images.extraction import FaceExtractor
 
 
 PHOTOS = Path(__file__).parents[2] / "examples" / "photos"
-
-
-def write_clip(path: Path, frames: list[Image.Image]) -> str:
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, frames[0].size)
-    for frame in frames:
-        writer.write(np.asarray(frame.convert("RGB"))[:, :, ::-1].copy())
-    writer.release()
-    return str(path)
-
-
-def on_a_wall(face: Image.Image, x: int) -> Image.Image:
-    """A photograph that hangs on a grey wall, or that has left it."""
-    wall = Image.new("RGB", (640, 400), (120, 120, 120))
-    wall.paste(face, (x, 40))
-    return wall
 
 
 def read_table(folder: Path) -> list[dict]:
@@ -43,9 +27,7 @@ def detector(shared_dir) -> str:
 
 @pytest.mark.shared
 def test_a_face_that_moves_turns_and_leaves_is_followed(detector, tmp_path, capsys):
-    face = Image.open(PHOTOS / "astronaut.jpg").resize((300, 300))
-    moving = [on_a_wall(face.rotate(angle, fillcolor=(120, 120, 120)), 20 + 8 * angle) for angle in range(0, 16, 2)]
-    clip = write_clip(tmp_path / "clip.avi", [*moving, *[on_a_wall(face, 640)] * 8, *moving[:4]])
+    clip = moving_clip(tmp_path / "clip.avi", Image.open(PHOTOS / "astronaut.jpg"))
     assert main(["tracks", clip, "--detector", detector, "--output", str(tmp_path / "out")]) == 0
     rows = read_table(tmp_path / "out")
     # The face comes back after more than five frames: the rule can't know that it is the same.

@@ -48,6 +48,19 @@ def test_every_nth_frame_is_read_with_its_time(clip, every):
     assert (frames.read, frames.expected, frames.ended_early) == (20, 20, False)
 
 
+@pytest.mark.parametrize(
+    "per_second, numbers",
+    [(1, [0, 10]), (2.5, [0, 4, 8, 12, 16]), (4, [0, 3, 5, 8, 10, 13, 15, 18]), (10, range(20)), (60, range(20))],
+)
+def test_so_many_frames_a_second_are_read(clip, per_second, numbers):
+    frames = VideoFrames(clip, per_second=per_second)
+    found = list(frames)
+    assert [frame.number for frame in found] == list(numbers)
+    assert frames.expected_given == len(found)
+    with pytest.raises(ValueError, match="above 0"):
+        VideoFrames(clip, per_second=0)
+
+
 def test_colours_are_rgb(tmp_path):
     red = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     red[:, :, 0] = 200

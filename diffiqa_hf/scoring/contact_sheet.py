@@ -1,20 +1,43 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
-"""The picture of `diffiqa score --plot`: faces in the order of their scores."""
+"""A contact sheet: faces in the order of their scores, such as the picture of `diffiqa score --plot`."""
 
 import math
 import os
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from .errors import printable
+from ..images.extraction import FaceExtractor, face_to_pixels
+from ..quality_record import shown_score
+from .errors import one_line
 
 
 MAX_FACES = 60
 FACE, GAP, MARGIN, BAR, CAPTION, TITLE = 112, 14, 24, 5, 40, 52  # pixels
 INK, GREY, PAPER = (30, 30, 34), (118, 118, 126), (255, 255, 255)
 BAD, MIDDLE, GOOD = (197, 64, 60), (232, 186, 76), (58, 150, 98)
+
+
+def contact_sheet(
+    image_processor: FaceExtractor, rows: Sequence[dict], place: Callable[[dict], str], method: str = "DifFIQA"
+) -> Image.Image:
+    """
+    The sheet of scored faces, of which at most `MAX_FACES` are shown. They are read again: who scores many keeps none.
+
+    Args:
+        image_processor: That made the faces.
+        rows: With `file`, `face` and `score`, in any order.
+        place: Where the file of a row lies.
+        method: Whose scores they are, for the title.
+    """
+    ranked = sorted(rows, key=lambda row: -row["score"])
+    chosen = choose(ranked)
+    faces = []
+    for row in chosen:
+        crops = image_processor.extract_faces(place(row))
+        faces.append(Image.fromarray(face_to_pixels(crops[row["face"]].pixel_values)))
+    return draw(faces, chosen, len(ranked), method)
 
 
 def choose(rows: Sequence[dict]) -> list[dict]:
@@ -57,9 +80,9 @@ def draw(faces: Sequence[Image.Image], rows: Sequence[dict], total: int, method:
         share = (row["score"] - min(scores)) / spread
         canvas.rectangle((x, y + FACE, x + FACE - 1, y + FACE + BAR - 1), (233, 233, 236))
         canvas.rectangle((x, y + FACE, x + max(2, round(share * FACE)) - 1, y + FACE + BAR - 1), _colour(share))
-        canvas.text((x, y + FACE + BAR + 4), f"{row['score']:.4f}", INK, score_font)
+        canvas.text((x, y + FACE + BAR + 4), shown_score(row["score"]), INK, score_font)
         # Pillow's own font has the letters of ASCII only: accents go, other letters become question marks.
-        name = printable(names[i])
+        name = one_line(names[i])
         name = unicodedata.normalize("NFKD", name)
         name = "".join(c for c in name if not unicodedata.combining(c)).encode("ascii", "replace").decode()
         if row["face"]:
@@ -96,4 +119,8 @@ def _shorten(name: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> s
 
 def _colour(share: float) -> tuple[int, int, int]:
     low, high, t = (BAD, MIDDLE, 2 * share) if share < 0.5 else (MIDDLE, GOOD, 2 * share - 1)
-    return tuple(round(a + (b - a) * t) for a, b in zip(low, high, strict=True))
+    red, green, blue = (round(a + (b - a) * t) for a, b in zip(low, high, strict=True))
+    return red, green, blue
+
+
+__all__ = ["MAX_FACES", "choose", "contact_sheet", "draw"]
