@@ -20,6 +20,7 @@ COMMANDS = (
     "best",
     "tracks",
     "explain",
+    "app",
     "calibrate",
     "evaluate",
     "data",
