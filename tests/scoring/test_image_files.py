@@ -92,6 +92,6 @@ def test_a_video_has_a_line_that_says_what_to_do(tmp_path):
     (tmp_path / "face.jpg").write_bytes(b"face")
     files, problems = find_images([str(tmp_path / "clip.MP4"), str(tmp_path / "face.jpg")])
     assert files == [str(tmp_path / "face.jpg")]
-    assert len(problems) == 1 and "clip.MP4 is a video: `diffiqa tracks`" in problems[0]
+    assert len(problems) == 1 and "clip.MP4 is a video: `diffiqa score`" in problems[0]
     # One that is not there is, as any file, said to be missing when it is scored.
     assert find_images([str(tmp_path / "no.mp4")]).files == [str(tmp_path / "no.mp4")]
