@@ -15,8 +15,8 @@ PACKAGE = "diffiqa_hf"
 
 # The definition of an evaluation, which is NumPy alone; what reads files, runs networks and draws is above.
 CORE = (
-    "areas bootstrap comparison curves edc held_out identities orders pair_sampling protocol qualities reachable "
-    "thresholds verification"
+    "areas bootstrap comparison curves edc groups held_out identities orders pair_sampling protocol qualities "
+    "reachable thresholds verification"
 )
 # From the bottom up. A module is of the room with the longest name that its own begins with. It imports modules of its
 # own room and of the floors below.

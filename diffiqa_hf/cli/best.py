@@ -24,7 +24,7 @@ from .scoring import (
     add_calibration_argument,
     add_engine_argument,
     add_scoring_arguments,
-    check_scoring,
+    check_alignment,
     given_options,
     load_scorer,
     percentiles_of,
@@ -170,7 +170,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_usage(args: argparse.Namespace) -> tuple[str | None, list[str]]:
     """All that can be known before anything is loaded; the column of `--group-by column:NAME`, and the videos."""
-    check_scoring(args)
+    check_alignment(args)
     take_list(args, others=True)
     videos = videos_of(args.paths)
     check_options(args, videos, ("again", "report", "link_to", "recursive", "scores"))

@@ -14,7 +14,7 @@ from .images import add_image_arguments, images_of, looks_into_folders, people_r
 from .scoring import (
     add_engine_argument,
     add_scoring_arguments,
-    check_scoring,
+    check_alignment,
     load_scorer,
     say,
     scorer_settings,
@@ -23,6 +23,9 @@ from .scoring import (
 
 
 MOST_ALIKE = 5  # pairs of names that have a line of their own
+# The rule of 30 (Doddington et al., "The NIST speaker recognition evaluation", 2000): of 30 independent errors or more
+# the rate is known to within 30 % with a confidence of 90 %.
+ENOUGH_ERRORS = 30
 DESCRIPTION = """\
 Measures on your faces what a score means: scores alone give percentiles; with --identities the expected FNMR at an
 FMR of 1e-3 as well, of pairs whose worse image is at or above a percentile. Prints the table, with the pairs that
@@ -53,7 +56,7 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs `diffiqa calibrate`; returns its exit status."""
-    check_scoring(args)
+    check_alignment(args)
     take_list(args)
     if args.output.exists():
         raise CommandError(f"{args.output} is there already: remove it first")
@@ -82,6 +85,8 @@ def run(args: argparse.Namespace) -> int:
     print(table(calibration))
     if identities is not None:
         print(_whose(scorer, args))
+        if calibration.levels:
+            print(enough(calibration))
     print(f"{args.output}: percentiles of {calibration.num_faces:,} faces", file=sys.stderr)
     return 1 if problems or failed else 0
 
@@ -108,6 +113,28 @@ def table(calibration) -> str:
             f"{MIN_IDENTITIES} people"
         )
     return "\n".join(lines)
+
+
+def enough(calibration) -> str:
+    """Whether threshold and FNMR rest on people enough, or about how many more it would take."""
+    of_all = calibration.levels[0]
+    people, errors = of_all.identities, of_all.errors
+    accepted = math.floor(calibration.fmr * calibration.num_nonmated + 1e-9)
+    rests = f"the threshold rests on {accepted:,} false matches and the FNMR of all pairs on {errors:,} errors"
+    rule = f"{ENOUGH_ERRORS} of each tell a rate to within 30 %"
+    if min(accepted, errors) >= ENOUGH_ERRORS:
+        return f"{people:,} people with two photographs or more are enough: {rests}; {rule}"
+    # Errors go with the number of people, non-mated pairs with its square.
+    times = [math.sqrt(ENOUGH_ERRORS / max(accepted, 1))]
+    if not errors:
+        bound = f"without an error in {of_all.pairs:,} pairs it is below about {min(1.0, 3 / of_all.pairs):.2g}"
+        if times[0] <= 1:
+            return f"{rests}: {bound}"
+        rests += f" ({bound})"
+    else:
+        times.append(ENOUGH_ERRORS / errors)
+    more = math.ceil(people * (max(times) - 1))
+    return f"take about {more:,} people more, with as many photographs each: {rests}, of {people:,} people; {rule}"
 
 
 def _score(scorer, files: list[str], args: argparse.Namespace) -> tuple[dict[int, float], int]:

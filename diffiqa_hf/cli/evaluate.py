@@ -10,7 +10,7 @@ from pathlib import Path
 from .errors import CommandError, printable, reason
 from .evaluate_options import add_arguments, check_usage, protocol_of
 from .images import people_rule
-from .scoring import be_quiet, placed, say
+from .scoring import be_quiet, placed, say, set_alignment
 
 
 DESCRIPTION = """\
@@ -82,7 +82,14 @@ def _evaluate(args: argparse.Namespace) -> int:
 
     protocol = protocol_of(args)
     scores = _read_scores(args)
-    pairs, mated, similarities, identities = _comparisons(args, scores)
+    labels = _identities(args, scores)
+    pairs, mated, similarities, identities = _comparisons(args, scores, labels)
+    groups = None
+    if args.groups:
+        from .evaluate_groups import groups_of
+
+        named = labels if labels is not None else _names_in(identities)
+        groups = groups_of(args.groups, scores.names, scores.first, named)
     used = np.unique(pairs)
     _check_scores(args, scores, used)
     notes: tuple[str, ...] = ()
@@ -106,10 +113,42 @@ def _evaluate(args: argparse.Namespace) -> int:
     except ValueError as error:
         raise CommandError(reason(error)) from error
     evaluation = replace(evaluation, fr_model=args.fr_model or "", notes=(*notes, *evaluation.notes))
+    compared = (
+        None if groups is None else _compare_groups(args, scores, groups, identities, similarities, mated, pairs)
+    )
     if args.output:
-        _write(args, evaluation)
+        _write(args, evaluation, compared)
     print(_summary(evaluation, len(used)))
+    if compared is not None:
+        from .evaluate_groups import group_lines
+
+        print("\n".join(group_lines(compared, next(iter(evaluation.results.values())).fmr)))
     return 0
+
+
+def _names_in(identities) -> list[str | None] | None:
+    """People by name, where the list of pairs has names; people that it only lets be seen have numbers."""
+    return [name or None for name in identities.tolist()] if identities.dtype.kind in "US" else None
+
+
+def _compare_groups(args: argparse.Namespace, scores: _Scores, groups, identities, similarities, mated, pairs):
+    from ..evaluation.groups import compare_groups
+
+    try:
+        return compare_groups(
+            scores.methods,
+            groups,
+            identities,
+            similarities,
+            mated,
+            pairs,
+            protocol_of(args),
+            percentile=args.low_percentile or 10,
+            replicates=args.replicates or 1,
+            seed=args.seed,
+        )
+    except ValueError as error:
+        raise CommandError(f"--groups: {reason(error)}") from error
 
 
 def _read_scores(args: argparse.Namespace) -> _Scores:
@@ -152,7 +191,7 @@ def _named(argument: str) -> tuple[str, str]:
     return label, path
 
 
-def _comparisons(args: argparse.Namespace, scores: _Scores):
+def _comparisons(args: argparse.Namespace, scores: _Scores, labels: list[str | None] | None):
     """Pairs as rows of the scores, whether they are mated, similarities where the list has them, and people."""
     import numpy as np
 
@@ -160,7 +199,6 @@ def _comparisons(args: argparse.Namespace, scores: _Scores):
     from ..evaluation.pair_sampling import sample_pairs
     from ..scoring.names import Names
 
-    labels = _identities(args, scores)
     if not args.pairs:
         # Who is unknown may be anybody, and is compared with nobody.
         known = np.array([row for row, label in enumerate(labels) if label is not None], np.int64)
@@ -329,10 +367,12 @@ def _embed(args: argparse.Namespace, names: Sequence[str]):
         raise CommandError(f"cannot load the FR model {args.fr_model}: {reason(error)}") from error
     placed(model, args.device)
     paths = [existing_file(name if args.image_root is None else str(args.image_root / name)) for name in names]
+    processor = FaceImageProcessor()
+    set_alignment(processor, args, paths)
     embeddings, errors = embed_images(
         model,
         paths,
-        image_processor=FaceImageProcessor(do_align=args.align),
+        image_processor=processor,
         batch_size=args.batch_size or 32,
         progress=sys.stderr.isatty(),
     )
@@ -393,7 +433,7 @@ def _summary(evaluation, images: int) -> str:
     return "\n".join(lines)
 
 
-def _write(args: argparse.Namespace, evaluation) -> None:
+def _write(args: argparse.Namespace, evaluation, compared) -> None:
     import json
 
     from ..evaluation.study.report import curves_csv, results_csv
@@ -409,11 +449,17 @@ def _write(args: argparse.Namespace, evaluation) -> None:
         "seed": args.seed,
     }
     results = {**settings, **evaluation.to_dict()}
+    if compared is not None:
+        results["groups"] = {"how": args.groups, **compared.to_dict()}
     try:
         args.output.mkdir(parents=True, exist_ok=True)
         write_text(args.output / "results.json", json.dumps(results, indent=2, ensure_ascii=False) + "\n")
         write_text(args.output / "results.csv", results_csv([evaluation]))
         write_text(args.output / "edc.csv", curves_csv([evaluation]))
+        if compared is not None:
+            from .evaluate_groups import groups_csv
+
+            write_text(args.output / "groups.csv", groups_csv(compared))
         if not args.no_plot:
             from ..evaluation.figures import save_figure
             from ..evaluation.plots import plot_edc

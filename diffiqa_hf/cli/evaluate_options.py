@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..scoring.people import HOW
 from .errors import CommandError, reason
-from .scoring import positive
+from .scoring import add_alignment_arguments, check_alignment, positive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     images = parser.add_argument_group("with --fr-model")
     images.add_argument("--image-root", type=Path, metavar="FOLDER", help="what the names of images are relative to")
-    images.add_argument("--align", action="store_true", help="find the faces and align them; for whole photographs")
+    add_alignment_arguments(images)
     images.add_argument("--device", help="such as cpu, cuda (default: an accelerator if there is one)")
     images.add_argument("--batch-size", type=positive, metavar="N", help="images at a time (32)")
     protocol = parser.add_argument_group("protocol")
@@ -118,6 +118,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--replicates", type=int, default=1000, metavar="N", help="of the bootstrap over people; 0: none (1000)"
     )
     protocol.add_argument("--seed", type=int, default=0, help="of pairs that are drawn and of the bootstrap (0)")
+    groups = parser.add_argument_group("groups of people or images, by two thresholds that are the same for all")
+    groups.add_argument(
+        "--groups",
+        metavar="HOW",
+        help="column:NAME of the (first) table of scores, or a table with the columns group and file, or group and "
+        "identity; of each group the scores, the share of low ones, and the FNMR",
+    )
+    groups.add_argument(
+        "--low-percentile",
+        type=float,
+        metavar="P",
+        help="with --groups: a score is low below this percentile of all images that have a group (10)",
+    )
     output = parser.add_argument_group("output")
     output.add_argument(
         "--output", type=Path, metavar="FOLDER", help="results.json, results.csv, edc.csv, edc.png and edc.svg go here"
@@ -133,12 +146,17 @@ def check_usage(args: argparse.Namespace) -> None:
     for option in ("similarities", "distances"):
         if getattr(args, option) and not args.pairs:
             raise CommandError(f"--{option} is a column of --pairs")
-    for option in ("align", "image_root", "device", "batch_size"):
-        if getattr(args, option) and not args.fr_model:
+    for option in ("align", "detector", "image_root", "device", "batch_size"):
+        if getattr(args, option) is not None and not args.fr_model:
             raise CommandError(f"--{option.replace('_', '-')} goes with --fr-model")
     for option in ("mated_per_person", "nonmated"):
         if getattr(args, option) and args.pairs:
             raise CommandError(f"--{option.replace('_', '-')} is for pairs that are drawn; --pairs lists them")
+    check_alignment(args)
+    if args.low_percentile is not None and not args.groups:
+        raise CommandError("--low-percentile goes with --groups")
+    if args.low_percentile is not None and not 0 < args.low_percentile < 100:
+        raise CommandError(f"--low-percentile {args.low_percentile:g}: a percentile lies between 0 and 100")
     args.mated_per_person, args.nonmated = args.mated_per_person or 20, args.nonmated or 100_000
     if args.pair_columns and not args.pairs:
         raise CommandError("--pair-columns goes with --pairs")

@@ -12,7 +12,7 @@ from .errors import CommandError, printable, reason
 from .images import IMAGES_HELP, images_of
 from .scoring import (
     add_scoring_arguments,
-    check_scoring,
+    check_alignment,
     chosen_method,
     load_scorer,
     say,
@@ -48,7 +48,7 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs `diffiqa explain`; returns its exit status."""
-    check_scoring(args)
+    check_alignment(args)
     files, problems = images_of(args.paths, args.recursive)
     if not files:
         return 2

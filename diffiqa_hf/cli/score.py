@@ -29,7 +29,7 @@ from .scoring import (
     add_call_arguments,
     add_engine_argument,
     add_method_arguments,
-    check_scoring,
+    check_alignment,
     load_named,
     load_pipeline,
     named_method,
@@ -205,7 +205,7 @@ def _digest_of(key: str) -> bytes:
 
 def _check_usage(args: argparse.Namespace) -> None:
     # All that can be known before anything is computed.
-    check_scoring(args)
+    check_alignment(args)
     if args.faces and args.align is False:
         raise CommandError("--faces is for whole photographs, and --no-align says that there are none")
     if args.resume and not args.output:
@@ -264,7 +264,7 @@ def _parse_options(given: list[str], known: tuple[str, ...]) -> dict[str, Any]:
 
 def _load(args: argparse.Namespace, files: list[str]):
     pipe = load_pipeline(args) if args.method == "diffiqa" else _load_method(args, len(files))
-    set_alignment(pipe, args, files)
+    set_alignment(pipe.image_processor, args, files)
     pipe.image_processor.multiple_faces = args.faces or "largest"
     if args.method == "diffiqa" and "preset" in args.options:
         try:

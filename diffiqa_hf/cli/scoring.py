@@ -44,8 +44,8 @@ def say(line: str) -> None:
     write_line(f"diffiqa: {printable(line)}", sys.stderr)
 
 
-def add_call_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of a call, whatever is called."""
+def add_alignment_arguments(parser: argparse._ActionsContainer) -> None:
+    """Which images are aligned, and by which detector: the same in all commands."""
     parser.add_argument(
         "--align",
         action=argparse.BooleanOptionalAction,
@@ -57,6 +57,11 @@ def add_call_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH_OR_REPO",
         help="face detector: YuNet's ONNX file or Hub repository (opencv/face_detection_yunet)",
     )
+
+
+def add_call_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of a call, whatever is called."""
+    add_alignment_arguments(parser)
     parser.add_argument("--num-timesteps", type=positive, metavar="T", help="steps of noise (default: the model's)")
     parser.add_argument("--num-inference-steps", type=positive, metavar="N", help="UNet calls back over them (all)")
     parser.add_argument("--num-repeats", type=positive, metavar="N", help="draws of noise (default: the model's)")
@@ -128,7 +133,7 @@ def chosen_method(args: argparse.Namespace) -> str | None:
     return "diffiqa" if of_diffiqa else DEFAULT_METHOD
 
 
-def check_scoring(args: argparse.Namespace) -> None:
+def check_alignment(args: argparse.Namespace) -> None:
     """Raises [`CommandError`] for options that do not go together, before anything is loaded."""
     if args.detector and args.align is False:
         raise CommandError("--detector is for faces that are aligned, and --no-align says that none are")
@@ -165,18 +170,17 @@ def load_scorer(args: argparse.Namespace, files: Sequence[str] = ()):
         scorer = _load_unnamed(args.model or str(QUALITY_MODEL), args)
     else:
         scorer = _load_named(method, args)
-    set_alignment(scorer, args, files)
+    set_alignment(scorer.image_processor, args, files)
     return scorer
 
 
-def set_alignment(scorer, args: argparse.Namespace, files: Sequence[str]) -> None:
+def set_alignment(processor, args: argparse.Namespace, files: Sequence[str]) -> None:
     """
-    Has a scorer align as the options say.
+    Has an image processor align as the options say.
 
     Raises:
         CommandError: One of the files is to be aligned, and there is no detector.
     """
-    processor = scorer.image_processor
     if args.align is not None:
         processor.do_align = args.align
     elif not processor.do_align:

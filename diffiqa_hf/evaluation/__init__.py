@@ -5,6 +5,7 @@ from .benchmarks import BENCHMARKS, Benchmark, BenchmarkError, BenchmarkWarning,
 from .bootstrap import BootstrapResult, Interval, bootstrap_pauc
 from .comparison import Evaluation, evaluate_methods
 from .edc import EDCResult, edc_curve, edc_curves
+from .groups import GroupComparison, compare_groups
 from .pair_sampling import sample_pairs
 from .protocol import PROTOCOLS, EDCProtocol, EDCWarning
 from .thresholds import fmr_threshold
@@ -23,9 +24,11 @@ __all__ = [
     "EDCResult",
     "EDCWarning",
     "Evaluation",
+    "GroupComparison",
     "Interval",
     "bootstrap_pauc",
     "compare_embeddings",
+    "compare_groups",
     "edc_curve",
     "edc_curves",
     "edc_from_embeddings",

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from diffiqa_hf import DifFIQAPipeline, IResNetConfig, IResNetForFaceQuality
-from diffiqa_hf.calibration import Calibration, fit_calibration
+from diffiqa_hf.calibration import Calibration, FNMRLevel, fit_calibration
 from diffiqa_hf.cli import main
-from diffiqa_hf.cli.calibrate import table
+from diffiqa_hf.cli.calibrate import enough, table
 
 
 CONFIG = {"depths": [1, 1, 1, 1], "widths": [8, 8, 8, 8], "embedding_size": 16}
@@ -101,7 +101,7 @@ def test_with_identities_there_is_an_fnmr(quality_model, people, tmp_path, capsy
     level = calibration.levels[0]
     assert (level.pairs, level.identities) == (120, 12) and level.fnmr == level.errors / 120
     assert f"{level.fnmr:.4f}" in captured.out.splitlines()[1]
-    assert "too few" in captured.out.splitlines()[-2]
+    assert "too few" in captured.out.splitlines()[-3] and "take about " in captured.out.splitlines()[-1]
     assert "1,650 non-mated pairs" in captured.out
     assert calibration.data.endswith("; FNMR of the FR model default")
     assert calibration.settings["method"] == "diffiqa-r" and set(calibration.settings["weights"]) == {"model"}
@@ -200,3 +200,22 @@ def test_the_table():
     without = table(fit_calibration(np.arange(101) / 100)).splitlines()
     assert without[0].split() == ["percentile", "score"] and without[2].split() == ["5", "0.0500"]
     assert len(without) == 22
+
+
+@pytest.mark.parametrize(
+    "people,nonmated,errors,said",
+    [
+        (400, 80_000, 60, "400 people with two photographs or more are enough: the threshold rests on 80 false"),
+        (400, 80_000, 10, "take about 800 people more"),  # three times the errors, of three times the people
+        (100, 10_000, 60, "take about 74 people more"),  # three times the non-mated pairs, of the root of three
+        (100, 10_000, 10, "take about 200 people more"),
+        (100, 10_000, 0, "take about 74 people more"),
+        (100, 80_000, 0, "on 0 errors: without an error in 1,000 pairs it is below about 0.003"),
+    ],
+)
+def test_it_says_whether_the_people_are_enough(people, nonmated, errors, said):
+    level = FNMRLevel(percentile=0, score=0.0, pairs=1000, errors=errors, identities=people)
+    calibration = Calibration(tuple(np.linspace(0, 1, 101)), 2000, (level,), threshold=0.5, num_nonmated=nonmated)
+    line = enough(calibration)
+    assert said in line and "\n" not in line
+    assert f"{nonmated // 1000:,} false matches" in line

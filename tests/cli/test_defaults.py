@@ -80,6 +80,30 @@ def test_photographs_without_a_detector_have_one_line_before_anything_is_scored(
     assert main([*args, "--no-align"]) == 0
 
 
+def test_evaluate_aligns_as_the_commands_that_score(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for name, size in (("a", (112, 112)), ("b", (112, 112)), ("c", (300, 200))):
+        Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)).save(f"{name}.png")
+    Path("scores.csv").write_text("file,score\na.png,1\nb.png,2\nc.png,3\n")
+    args = ["evaluate", "--scores", "scores.csv", "--fr-model", "default", "--device", "cpu", "--threshold", "2"]
+    args += ["--replicates", "0", "--detector", "gone.onnx", "--pairs"]
+    for name, pair in (("crops", "a.png,b.png,1"), ("photographs", "a.png,c.png,1")):
+        Path(f"{name}.csv").write_text(f"file_a,file_b,mated\n{pair}\n")
+    assert main([*args, "crops.csv"]) == 0
+    capsys.readouterr()
+    assert main([*args, "photographs.csv"]) == 2
+    err = capsys.readouterr().err
+    assert "c.png is 300x200, no aligned crop of 112x112" in err and "--no-align" in err and err.count("\n") == 1
+    assert main([*args[:-3], "--no-align", "--pairs", "photographs.csv"]) == 0
+    assert main([*args[:-1], "--no-align", "--pairs", "photographs.csv"]) == 2
+    assert "--detector is for faces that are aligned" in capsys.readouterr().err
+    without = ["evaluate", "--scores", "scores.csv", "--similarities", "--pairs", "crops.csv"]
+    for option in (["--no-align"], ["--detector", "x.onnx"]):
+        assert main([*without, *option]) == 2
+        assert "goes with --fr-model" in capsys.readouterr().err
+
+
 def test_crops_need_no_detector(tmp_path):
     for name, size in (("a", (112, 112)), ("b", (96, 112))):
         Image.new("RGB", size, (90, 120, 60)).save(tmp_path / f"{name}.png")
@@ -100,6 +124,29 @@ def test_what_is_no_crop_is_aligned(shared_dir, tmp_path, capsys):
     crops = load_method(align=False)([FACE, str(tmp_path / "crop.png")]).scores.tolist()
     assert scores == pytest.approx([aligned, *crops], abs=1e-4)
     assert np.ptp(scores) > 1e-3
+
+
+@pytest.mark.shared
+def test_evaluate_compares_aligned_faces(shared_dir, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    detector = str(shared_dir / "weights" / "yunet" / "yunet_n_dynamic.onnx")
+    photo, other = str(EXAMPLES / "photos" / "sample6.jpg"), str(EXAMPLES / "photos" / "astronaut.jpg")
+    Path("scores.csv").write_text(f"file,score\n{photo},1\n{other},2\n{FACE},3\n")
+    Path("pairs.csv").write_text(f"file_a,file_b,mated\n{photo},{FACE},0\n{other},{FACE},1\n")
+    args = ["evaluate", "--scores", "scores.csv", "--pairs", "pairs.csv", "--fr-model", "default", "--device", "cpu"]
+    pipe = DifFIQAPipeline.from_pretrained("default")
+    processor = pipe.image_processor.with_changes(do_align="auto", detector=detector)
+    import torch
+
+    with torch.no_grad():
+        faces = torch.from_numpy(np.stack([processor.extract_faces(f)[0].pixel_values for f in (photo, other, FACE)]))
+        unit = torch.nn.functional.normalize(pipe.fr_model(faces).embeddings)
+    mated = float(unit[1] @ unit[2])
+    # Just below the similarity of the aligned faces there is no error, just above it there is one.
+    for threshold, errors in ((mated - 1e-4, 0), (mated + 1e-4, 1)):
+        status = main([*args, "--detector", detector, "--threshold", str(threshold), "--replicates", "0"])
+        captured = capsys.readouterr()
+        assert status == 0 and f"({errors} errors)" in captured.out, captured
 
 
 def test_what_alignment_can_not_mean(capsys):

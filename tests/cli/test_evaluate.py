@@ -416,3 +416,50 @@ def test_a_recomputed_threshold_says_what_is_random(data, tmp_path, capsys):
     assert run(*given, "--fmr", 0.01, "--replicates", 0, "--output", tmp_path, "--no-plot") == 0
     random = results(tmp_path)["methods"]["a"]["random"]
     assert f"0.2: Discarding in random order has a pAUC of {random['0.2']:.3f}" in capsys.readouterr().out
+
+
+def test_groups_have_figures_of_their_own(data, tmp_path, capsys):
+    group = ["even" if int(name[7:9]) % 2 == 0 else "odd" for name in data.names]
+    columns = [data.names, data.scores["a"].tolist(), group]
+    scores = write_csv(tmp_path / "a.csv", [["file", "score", "kind"], *zip(*columns, strict=True)])
+    by_file = write_csv(tmp_path / "files.csv", [["file", "group"], *zip(data.names, group, strict=True)])
+    people = [(f"P{i:02d}", "odd" if i % 2 else "even") for i in range(PEOPLE)]
+    by_person = write_csv(tmp_path / "people.csv", [["identity", "group"], *people])
+    given = ["--scores", scores, "--embeddings", data.embeddings_file, "--identities", "name", *QUICK, "--no-plot"]
+    found = []
+    for number, how in enumerate(["column:kind", by_file, by_person]):
+        out = tmp_path / str(number)
+        assert run(*given, "--pairs", data.pairs_txt, "--groups", how, "--output", out, "--low-percentile", "20") == 0
+        found.append(results(out)["groups"])
+        assert len((out / "groups.csv").read_text().splitlines()) == 3
+    assert {**found[0], "how": ""} == {**found[1], "how": ""} == {**found[2], "how": ""}
+    assert [entry["images"] for entry in found[0]["groups"]] == [120, 120]
+    within = {name: np.array([g == name for g in group])[data.pairs].all(axis=1) for name in ("even", "odd")}
+    wrong = data.mated & (data.similarities < found[0]["similarity"])
+    for entry in found[0]["groups"]:
+        assert entry["errors"] == (within[entry["group"]] & wrong).sum()
+        assert entry["mated"] == (within[entry["group"]] & data.mated).sum() > 0
+    text = capsys.readouterr().out
+    # Of people who are known from the list of pairs alone, an image in no pair is nobody's.
+    given.remove("--identities"), given.remove("name")
+    assert run(*given, "--pairs", data.pairs_txt, "--groups", by_person) == 0
+    assert "of 240 images have no group" in capsys.readouterr().err
+    assert "low: below percentile 20 of all images with a group" in text
+    assert "FNMR, even - odd: " in text and "median, even - odd: " in text
+
+
+def test_groups_that_can_not_be_known(data, tmp_path):
+    given = ["--scores", data.root / "a.csv", "--embeddings", data.embeddings_file, *QUICK]
+    by_person = write_csv(tmp_path / "people.csv", [["identity", "group"], ["P00", "x"], ["P01", "y"]])
+    twice = write_csv(tmp_path / "twice.csv", [["identity", "group"], ["P00", "x"], ["P00", "y"]])
+    other = write_csv(tmp_path / "other.csv", [["person", "group"], ["P00", "x"]])
+    for how, pairs, message in (
+        ("column:kind", data.pairs_txt, "kind"),
+        (by_person, data.pairs_csv, "is by identity"),
+        (twice, data.pairs_txt, "P00 is there twice, in x and in y"),
+        (other, data.pairs_txt, "neither a column 'file' nor 'identity'"),
+    ):
+        with pytest.raises(CommandError, match=message):
+            run(*given, "--pairs", pairs, "--groups", how)
+    with pytest.raises(CommandError, match="--low-percentile goes with --groups"):
+        run(*given, "--pairs", data.pairs_txt, "--low-percentile", "5")
