@@ -9,14 +9,12 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from ..file_utils import write_text
-from ..images.reasons import MEASURES
-from ..scoring.names import FileKeys, existing_file
+from ..scoring.names import existing_file
 from ..scoring.people import HOW, People
-from ..scoring.score_files import SAME_SCORE, read_scores
-from ..scoring.tables import TableError, as_text, column_of, numbers
+from ..scoring.score_rows import ScoreRows, read_score_rows
+from ..scoring.tables import TableError
 from .decisions import Decision, Threshold, again_csv, chosen_csv, decide, summary
 from .errors import CommandError, printable, reason
 from .images import add_image_arguments, all_images_of, looks_into_folders, people_rule, several_faces, take_list
@@ -127,8 +125,7 @@ def run(args: argparse.Namespace) -> int:
     if args.scores is not None:
         rows, facts = _read_scores(args, column)
         if rule is not None:
-            labels = rule([row["file"] for row in rows]).labels
-            rows = [row | {"group": label} for row, label in zip(rows, labels, strict=True)]
+            rows.group_by(rule(rows.files).labels)
         left_out, empty, failed = [], [], False
     else:
         found = all_images_of(args.paths, args.recursive or looks_into_folders(args.group_by))
@@ -143,8 +140,7 @@ def run(args: argparse.Namespace) -> int:
 
     from ..labelling.best_shot import best_of_groups
 
-    scores = [None if row["error"] is not None else row["score"] for row in rows]
-    best = best_of_groups([row["group"] for row in rows], scores, top=max(len(rows), 1))
+    best = best_of_groups(rows.groups(), rows.scores(), args.top)
     best |= {person: [] for person in empty}
     decisions = decide(rows, best, args.top, threshold)
     for decision in decisions:
@@ -225,21 +221,22 @@ def _people_without(
     return [name for name in dict.fromkeys(labels[len(files) :]) if name is not None and name not in set(groups)]
 
 
-def _score(
-    args: argparse.Namespace, files: list[str], groups: list[str | None]
-) -> tuple[list[dict[str, Any]], dict[str, str]]:
+def _score(args: argparse.Namespace, files: list[str], groups: list[str | None]) -> tuple[ScoreRows, dict[str, str]]:
     """The rows of the files, and what scored them."""
     scorer = load_scorer(args, files)
     calibration = percentiles_of(scorer, args, "--min-percentile" if args.min_percentile is not None else None)
     scorer.image_processor.measuring = bool(args.again or args.output or args.report)
-    rows = []
+    rows = ScoreRows()
+    labels = []
     for record in stream_records(scorer, files, args):
-        row = {"file": files[record.index], "group": groups[record.index], "face": record.face}
-        row |= {"score": record.score, "error": record.error, "percentile": None}
+        percentile = None
         if calibration is not None and record.error is None:
-            row["percentile"] = float(calibration.percentiles(record.score))
-        row |= {"measures": record.measures, "num_faces": record.num_faces, "box": record.box}
-        rows.append(row)
+            percentile = float(calibration.percentiles(record.score))
+        number = record.index
+        rows.append(files[number], record.face, record.score, record.error, percentile, record.measures,
+                    record.num_faces, record.box)  # fmt: skip
+        labels.append(groups[number])
+    rows.group_by(labels)
     facts = {
         "method": getattr(getattr(scorer, "card", None), "title", "DifFIQA"),
         "model": args.model or "of the package",
@@ -248,24 +245,25 @@ def _score(
     return rows, facts
 
 
-def _say_what_is_wrong(rows: list[dict[str, Any]], args: argparse.Namespace) -> bool:
-    failed = False
-    several = [row for row in rows if (row.get("num_faces") or 0) > 1]
+def _say_what_is_wrong(rows: ScoreRows, args: argparse.Namespace) -> bool:
+    failed, several, first = False, 0, None
     for row in rows:
         if row["error"] is not None:
             say(f"{row['file']}: {row['error']}")
         elif row["group"] is None:
             say(f"{row['file']}: --group-by {args.group_by} gives it no group")
         failed = failed or row["error"] is not None or row["group"] is None
-    if several:
-        say(several_faces(len(several), several[0]["file"], several[0]["num_faces"]))
+        if (row["num_faces"] or 0) > 1:
+            several, first = several + 1, first or row
+    if first is not None:
+        say(several_faces(several, first["file"], first["num_faces"]))
     return failed
 
 
 def _write(
     args: argparse.Namespace,
     decisions: list[Decision],
-    rows: list[dict[str, Any]],
+    rows: ScoreRows,
     threshold: Threshold,
     facts: dict[str, str],
     left_out: list[str],
@@ -297,58 +295,23 @@ def _check_folder(folder: Path | None) -> None:
         raise CommandError(f"cannot use the folder {folder}: {reason(error)}") from error
 
 
-def _read_scores(args: argparse.Namespace, column: str | None) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """The rows of all tables; one of a face that another has as well counts once."""
-    rows: list[dict[str, Any]] = []
-    keys = FileKeys()
-    known: dict[tuple[str, Any], dict[str, Any]] = {}
-    for path in args.scores:
-        for row in _read_table(path, args, column):
-            if len(args.scores) == 1:
-                rows.append(row)
-                continue
-            first = known.setdefault((keys(row["file"]), row["face"]), row)
-            if first is row:
-                rows.append(row)
-            elif first["error"] is not None:
-                first.update(row)
-            elif row["error"] is None and not math.isclose(first["score"], row["score"], rel_tol=SAME_SCORE):
-                scores = f"{first['score']:g} and {row['score']:g}"
-                raise CommandError(f"{path}: {row['file']} is in another table too, with the scores {scores}")
-    return rows, {"scores": ", ".join(map(str, args.scores))}
-
-
-def _read_table(path: Path, args: argparse.Namespace, column: str | None) -> list[dict[str, Any]]:
-    name, score = args.name_column or "file", args.score_column or "score"
+def _read_scores(args: argparse.Namespace, column: str | None) -> tuple[ScoreRows, dict[str, str]]:
+    """The rows of all tables; one of a face that is there already counts once."""
+    needed = {} if args.min_percentile is None else {"percentile": " (--min-percentile)"}
     try:
-        hints = (" (--name-column)", " (--score-column)")
-        read = read_scores(path, name, (score,), several_faces=True, hints=hints)
-        groups = read.names if column is None else column_of(read.columns, column, read.source)
-        known = read.columns
-        if args.min_percentile is not None:
-            column_of(known, "percentile", read.source, " (--min-percentile)")
-        nothing = [None] * len(read.names)
-        percentiles = numbers(known.get("percentile", nothing), f"{read.source}: column percentile").tolist()
-        measures = {
-            measure: numbers(known[measure], f"{read.source}: column {measure}").tolist()
-            for measure in MEASURES
-            if measure in known
-        }
+        rows, notes = read_score_rows(
+            args.scores,
+            args.name_column or "file",
+            args.score_column or "score",
+            column,
+            needed,
+            (" (--name-column)", " (--score-column)"),
+        )
     except TableError as error:
         raise CommandError(str(error)) from error
-    for note in read.notes:
+    for note in notes:
         say(note)
-    rows = []
-    faces = map(as_text, known.get("face", nothing))
-    cells = zip(read.names, faces, read.scores[score], read.errors, groups, percentiles, strict=True)
-    for at, (file, face, value, error, group, percentile) in enumerate(cells):
-        error = error or ("no score" if math.isnan(value) else None)
-        row = {"file": file, "face": face, "score": value, "error": error, "group": as_text(group)}
-        row["percentile"] = None if math.isnan(percentile) else percentile
-        row["measures"] = {name: values[at] for name, values in measures.items() if not math.isnan(values[at])}
-        row["num_faces"] = row["measures"].get("faces")
-        rows.append(row)
-    return rows
+    return rows, {"scores": ", ".join(map(str, args.scores))}
 
 
 def _place(folder: Path, chosen: dict[str, list[str]], place: Callable[[str, Path], object]) -> tuple[int, int]:

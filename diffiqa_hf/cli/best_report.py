@@ -3,9 +3,10 @@
 
 import html
 import os
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from ..images.framing import data_uri, framed
 from ..images.loading import FaceImageError, load_image
@@ -104,9 +105,14 @@ def _counts(decisions, below, none, chosen, rows) -> str:
         "with a chosen photograph": len(chosen),
         "below the threshold": len(below),
         "without a usable photograph": len(none),
-        "photographs": len({row["file"] for row in rows}),
+        "photographs": _different(row["file"] for row in rows),
     }
     return f'<div class="counts">{"".join(f"<div><b>{n:,}</b>{_text(name)}</div>" for name, n in boxes.items())}</div>'
+
+
+def _different(files: Iterable[str]) -> int:
+    """How many different ones there are, without having all of them in memory."""
+    return len(np.unique(np.fromiter(map(hash, files), np.int64)))
 
 
 def _card(decision: Decision, row: Mapping[str, Any], why: str, pictures: "_Pictures") -> str:
@@ -148,17 +154,20 @@ class _Pictures:
 
 
 def _left_out(rows: Sequence[Mapping[str, Any]], left_out: Sequence[str]) -> list[str]:
-    errors: dict[str, list[str]] = {}
+    errors: dict[str, list] = {}  # how many, and the first
+    nobodys: list = [0, ""]
     for row in rows:
-        if row["error"] is not None:
-            errors.setdefault(row["error"], []).append(row["file"])
-    nobodys = [row["file"] for row in rows if row["group"] is None]
-    several = Counter(row["file"] for row in rows if (row.get("num_faces") or 0) > 1)
-    lines = [(why, len(files), files[0]) for why, files in sorted(errors.items(), key=lambda item: -len(item[1]))]
-    if nobodys:
-        lines.append(("nobody's: the rule of the groups does not say whose they are", len(nobodys), nobodys[0]))
-    if several:
-        lines.append(("several faces: the largest was taken", len(several), next(iter(several))))
+        found = [errors.setdefault(row["error"], [0, row["file"]])] if row["error"] is not None else []
+        for entry in (*found, *([nobodys] if row["group"] is None else [])):
+            entry[0] += 1
+            entry[1] = entry[1] or row["file"]
+    lines = [(why, count, file) for why, (count, file) in sorted(errors.items(), key=lambda item: -item[1][0])]
+    if nobodys[0]:
+        lines.append(("nobody's: the rule of the groups does not say whose they are", *nobodys))
+    first = next((row["file"] for row in rows if (row.get("num_faces") or 0) > 1), None)
+    if first is not None:
+        count = _different(row["file"] for row in rows if (row.get("num_faces") or 0) > 1)
+        lines.append(("several faces: the largest was taken", count, first))
     if not lines and not left_out:
         return []
     cells = [

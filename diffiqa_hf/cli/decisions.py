@@ -67,25 +67,30 @@ def decide(
     """
     Args:
         rows: With `group`, `score` and `error`, and what the threshold asks for.
-        best: By group the positions of its scored rows, best first.
+        best: By group the positions of its best rows, best first, as many as there are up to `top`.
         top: How many are chosen of each group, at most.
 
     Returns:
         One decision for each group, in the order of `best`.
     """
     errors: dict[str, Counter[str]] = {}
+    scored: Counter[str] = Counter()
     for row in rows:
-        if row["group"] is not None and row["error"] is not None:
-            errors.setdefault(row["group"], Counter())[row["error"]] += 1
+        if row["group"] is not None:
+            if row["error"] is None:
+                scored[row["group"]] += 1
+            else:
+                errors.setdefault(row["group"], Counter())[row["error"]] += 1
     decisions = []
     for person, positions in best.items():
         failed = errors.get(person, Counter())
+        of_person = [rows[at] for at in positions]
         decisions.append(
             Decision(
                 person,
-                [rows[at] for at in positions[:top] if threshold.passes(rows[at])],
-                rows[positions[0]] if positions else None,
-                len(positions),
+                [row for row in of_person[:top] if threshold.passes(row)],
+                of_person[0] if of_person else None,
+                scored[person],
                 failed.total(),
                 [f"{error} ({count})" if count > 1 else error for error, count in failed.most_common()],
             )

@@ -1,6 +1,7 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 """The best faces of each person or track."""
 
+import heapq
 import math
 from collections.abc import Hashable, Iterable
 from typing import TYPE_CHECKING
@@ -41,14 +42,18 @@ def best_of_groups(
     """
     if top < 1:
         raise ValueError(f"top has to be at least 1, got {top}")
-    members: dict[Hashable, list[tuple[float, int]]] = {}
+    # Of each group a heap of its best, the worst of them first.
+    best: dict[Hashable, list[tuple[float, int]]] = {}
     for at, (group, score) in enumerate(zip(groups, scores, strict=True)):
         if group is None:
             continue
-        members.setdefault(group, [])
+        heap = best.setdefault(group, [])
         if score is not None and not math.isnan(score):
-            members[group].append((-score, at))
-    return {group: [at for _, at in sorted(scored)[:top]] for group, scored in members.items()}
+            if len(heap) < top:
+                heapq.heappush(heap, (score, -at))
+            else:
+                heapq.heappushpop(heap, (score, -at))
+    return {group: [-at for _, at in sorted(heap, reverse=True)] for group, heap in best.items()}
 
 
 def best_faces(

@@ -47,8 +47,10 @@ class FileKeys:
     """
     What a file is called, however it is spelled: relative or absolute, with `./` or `..`, through a link, with accents
     in either form. Two names with one key are one file. A file need not be there; it is then taken as a name in the
-    current folder. Folders are looked up once.
+    current folder. Folders are looked up once, if their files come one after the other.
     """
+
+    most_folders = 5_000  # that are kept in mind
 
     def __init__(self) -> None:
         self._folders: dict[str, str] = {}
@@ -62,6 +64,8 @@ class FileKeys:
             return os.path.realpath(path)
         folder, name = os.path.split(path)
         if folder not in self._folders:
+            if len(self._folders) >= self.most_folders:
+                self._folders.clear()
             self._folders[folder] = os.path.realpath(folder)
         return os.path.join(self._folders[folder], name)
 

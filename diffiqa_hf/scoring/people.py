@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import re
+from array import array
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -103,7 +104,7 @@ def parse_people(text: str, option: str, roots: Sequence[str] = (), one_is_enoug
             pattern = re.compile(text.removeprefix("regex:"))
         except (re.error, RecursionError, OverflowError) as error:
             raise PeopleError(f"{option} {text}: no regular expression: {error}") from error
-        return lambda files: People([_found(pattern, file) for file in files], "the pattern", files)
+        return lambda files: People(_each_once(_found(pattern, file) for file in files), "the pattern", files)
     if Path(text).suffix.lower() in TABLE_ENDINGS:
         return _by_table(text, option)
     raise PeopleError(f"{option} {text}: neither {HOW} ({', '.join(TABLE_ENDINGS)})")
@@ -142,21 +143,37 @@ def _by_table(path: str, option: str) -> PeopleRule:
 
 
 def _by_name(files: Sequence[str]) -> list[str | None]:
-    stems = [one_form(os.path.splitext(os.path.basename(row_name(file)))[0]) for file in files]
+    def stems() -> Iterator[str]:
+        return (one_form(os.path.splitext(os.path.basename(row_name(file)))[0]) for file in files)
+
     # The 0 that detectors of several faces append is no number of a picture where all have it.
-    if stems and all(re.fullmatch(r".+_\d+_0", stem) for stem in stems):
-        stems = [stem.removesuffix("_0") for stem in stems]
-    matches = [re.fullmatch(r"(.+?)[-_. ]?(?<!\d)\d+", stem) for stem in stems]
-    return [None if match is None else match[1] for match in matches]
+    numbered = len(files) > 0 and all(re.fullmatch(r".+_\d+_0", stem) for stem in stems())
+    found = (stem.removesuffix("_0") if numbered else stem for stem in stems())
+    matches = (re.fullmatch(r"(.+?)[-_. ]?(?<!\d)\d+", stem) for stem in found)
+    return _each_once(None if match is None else match[1] for match in matches)
+
+
+def _each_once(labels: Iterable[str | None]) -> list[str | None]:
+    """A list in which equal labels are one string: of a million files it has to fit the memory."""
+    known: dict[str | None, str | None] = {}
+    return [known.setdefault(label, label) for label in labels]
 
 
 def _by_folders(how: str, files: Sequence[str], option: str, roots: Sequence[str], one_is_enough: bool) -> People:
-    paths = [_parts(os.path.dirname(os.path.abspath(row_name(file).replace("\\", "/")))) for file in files]
+    number_of: dict[str, int] = {}
+    folders = (os.path.dirname(row_name(file).replace("\\", "/")) for file in files)
+    folder_of = array("q", (number_of.setdefault(folder, len(number_of)) for folder in folders))
+    known_parts: dict[str, str] = {}  # of a hundred thousand paths most begin alike
+    paths = [
+        tuple(known_parts.setdefault(part, part) for part in _parts(os.path.abspath(folder))) for folder in number_of
+    ]
+    in_no_folder = not any(number_of)
+    number_of.clear()
     named = [_parts(os.path.abspath(row_name(root))) for root in roots]
-    shared = len(os.path.commonprefix([*paths, *named])) if files else 0
+    shared = len(os.path.commonprefix([*paths, *named])) if paths else 0
     below = [path[shared:] for path in paths]
     # Names in no folder, such as a table may have, are in none that is called anything.
-    label_of_all = paths[0][shared - 1] if shared and any(map(os.path.dirname, files)) else "."
+    label_of_all = paths[0][shared - 1] if shared and not in_no_folder else "."
     known = [not any(map(is_hidden, path)) for path in below]
     if not any(path for path, is_known in zip(below, known, strict=True) if is_known):
         if not one_is_enough:
@@ -165,7 +182,7 @@ def _by_folders(how: str, files: Sequence[str], option: str, roots: Sequence[str
                 f"as Aaron_Eckhart_0001.jpg: {option} name"
             )
         labels: list[str | None] = [label_of_all if is_known else None for is_known in known]
-        return People(labels, "the folder", files)
+        return People([labels[folder] for folder in folder_of], "the folder", files)
     # A picture beside the folders of people is of nobody known.
     known = [is_known and bool(path) for path, is_known in zip(below, known, strict=True)]
     places = [path for path, is_known in zip(below, known, strict=True) if is_known]
@@ -177,8 +194,8 @@ def _by_folders(how: str, files: Sequence[str], option: str, roots: Sequence[str
         pick = {"first-folder": lambda p: p[0], "parent": lambda p: p[-1], "each-folder": "/".join}[how]
         found, rule = [pick(path) for path in places], {"parent": "the last folders"}.get(how, f"{how[:5]} folders")
     labels_of_known = iter(found)
-    labels = [one_form(next(labels_of_known)) if is_known else None for is_known in known]
-    return People(labels, rule, files)
+    labels = _each_once(one_form(next(labels_of_known)) if is_known else None for is_known in known)
+    return People([labels[folder] for folder in folder_of], rule, files)
 
 
 def _parts(path: str) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .names import FileKeys
@@ -76,7 +76,8 @@ def read_scores(
     faces = [_number(face) for face in face_column] if several_faces or len(set(map(str, face_column))) > 1 else None
     one_of: dict[tuple[str, float], int] = {}
     again = []
-    keys = _with_tails(names)
+    key_of = keys_with_tails(names)
+    keys = [key_of(row) for row in range(len(names))]
     for row, key in enumerate(keys):
         face = 0.0 if faces is None else faces[row]
         first = one_of.setdefault((key, face), row)
@@ -120,28 +121,25 @@ def _number(face: object) -> float:
     return 0.0 if math.isnan(value) else value
 
 
-def _with_tails(names: Sequence[str]) -> list[str]:
+def keys_with_tails(names: Sequence[str]) -> Callable[[int], str]:
     """
-    What each file is called. A relative name in whose place nothing is, as the table was made in another folder, is
-    the one absolute name that ends in it.
+    What the file of each row is called. A relative name in whose place nothing is, as the table was made in another
+    folder, is the one absolute name that ends in it.
     """
     one = FileKeys()
-    keys = [one(name) for name in names]
-    absolute = {os.path.isabs(name) for name in names}
-    if len(absolute) < 2:
-        return keys
+    if len({os.path.isabs(name) for name in names}) < 2:
+        return lambda row: one(names[row])
     ends: dict[str, set[str]] = {}
     relative = {name for name in names if not os.path.isabs(name) and not os.path.lexists(name)}
     wanted = {os.path.normpath(name): name for name in relative}
-    for name, key in zip(names, keys, strict=True):
+    for name in names:
         if os.path.isabs(name):
             parts = os.path.normpath(name).split(os.sep)
             for at in range(1, len(parts)):
                 if (tail := os.sep.join(parts[at:])) in wanted:
-                    ends.setdefault(wanted[tail], set()).add(key)
-    return [
-        next(iter(ends[name])) if len(ends.get(name, ())) == 1 else key for name, key in zip(names, keys, strict=True)
-    ]
+                    ends.setdefault(wanted[tail], set()).add(one(name))
+    meant = {name: next(iter(keys)) for name, keys in ends.items() if len(keys) == 1}
+    return lambda row: meant.get(names[row]) or one(names[row])
 
 
-__all__ = ["ScoreFile", "read_scores"]
+__all__ = ["SAME_SCORE", "ScoreFile", "keys_with_tails", "read_scores"]

@@ -31,6 +31,9 @@ _FILE_AND_NUMBER = re.compile(r"(.*\.[A-Za-z]\w{1,4})\s*[\s,;]\s*(\S+)")
 MISSING_TEXTS = frozenset(("", "nan", "NaN", "None", "null", "NULL", "<NA>", "N/A", "#N/A"))
 
 
+_NO_TEXTS = ((b"PK\3\4", "a workbook or another archive"), (b"PAR1", "Parquet"), (b"\x89PNG", "a picture"))
+
+
 class TableError(LineError):
     """A file is not what it should be; the message is the reason in one line, with the file."""
 
@@ -70,6 +73,21 @@ def read_table(path: str | os.PathLike) -> dict[str, list]:
         raise TableError(message if message.startswith(f"{path}: ") else f"{path}: {message}") from error
 
 
+def encoding_of(content: bytes) -> str:
+    """Of a text that begins so."""
+    return "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+
+
+def head_fault(path: str | os.PathLike) -> str | None:
+    """Why a file is no table, as its first bytes tell; `None` where they do not."""
+    if reason := file_fault(path):
+        return reason
+    with open(path, "rb") as file:
+        content = file.read(8)
+    parquet = Path(path).suffix.lower() == ".parquet"
+    return next((kind for head, kind in _NO_TEXTS if content.startswith(head) and not parquet), None)
+
+
 def read_text(path: str | os.PathLike) -> str:
     """
     A text file in UTF-8, or in UTF-16 with its mark.
@@ -83,10 +101,10 @@ def read_text(path: str | os.PathLike) -> str:
         raise TableError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
     if reason := stand_in(content[:200]):
         raise TableError(f"{path}: {reason}")
-    for head, kind in ((b"PK\3\4", "a workbook or another archive"), (b"PAR1", "Parquet"), (b"\x89PNG", "a picture")):
+    for head, kind in _NO_TEXTS:
         if content.startswith(head):
             raise TableError(f"{path}: no text but {kind}")
-    encoding = "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    encoding = encoding_of(content)
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
@@ -131,10 +149,7 @@ def _read_delimited(text: str) -> dict[str, list]:
     if text[:4].lower() == "sep=" and text[4:5] and text[5:6] in ("\r", "\n"):  # which Excel writes and reads
         candidates, text = [text[4]], text[5:].lstrip("\r\n")
     else:
-        # That which divides the first line most; of several the first in which all lines agree with it.
-        counts = {delimiter: len(_first_row(text, delimiter)) for delimiter in DELIMITERS}
-        candidates = sorted(DELIMITERS, key=lambda delimiter: -counts[delimiter])
-        candidates = [delimiter for delimiter in candidates if counts[delimiter] > 1] or [","]
+        candidates = delimiters_of(text)
     failed: list[TableError] = []
     for delimiter in candidates:
         try:
@@ -142,6 +157,13 @@ def _read_delimited(text: str) -> dict[str, list]:
         except TableError as error:
             failed.append(error)
     raise failed[0]
+
+
+def delimiters_of(text: str) -> list[str]:
+    """What may divide the values of a table, which begins so: what divides its first line, the most first."""
+    counts = {delimiter: len(_first_row(text, delimiter)) for delimiter in DELIMITERS}
+    candidates = sorted(DELIMITERS, key=lambda delimiter: -counts[delimiter])
+    return [delimiter for delimiter in candidates if counts[delimiter] > 1] or [","]
 
 
 def _first_row(text: str, delimiter: str) -> list[str]:
@@ -212,7 +234,7 @@ def _read_parquet(path: Path) -> dict[str, list]:
         schema = pq.read_schema(path)
         if twice := next((name for name in schema.names if schema.names.count(name) > 1), None):
             raise TableError(f"two columns have one name, {twice!r}")
-        plain = [field.name for field in schema if not _is_nested(pa, field.type)]
+        plain = [field.name for field in schema if not is_nested(pa, field.type)]
         table = pq.read_table(path, columns=plain)
         return {name: table[name].to_pylist() for name in plain}
     except (pa.ArrowException, ValueError, OverflowError) as error:
@@ -220,7 +242,8 @@ def _read_parquet(path: Path) -> dict[str, list]:
         raise error if isinstance(error, TableError) else TableError(first_line(error)) from error
 
 
-def _is_nested(pa, kind) -> bool:
+def is_nested(pa, kind) -> bool:
+    """Whether a type of Arrow is none of plain values."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
@@ -285,8 +308,11 @@ def as_number(value: Any) -> float:
         raise ValueError(f"{str(value)[:80]!r} is no number") from error
 
 
-def numbers(values: Sequence[Any], source: str) -> np.ndarray:
+def numbers(values: Sequence[Any], source: str, first_row: int = 1) -> np.ndarray:
     """A column of numbers, float64; NaN where one is missing.
+
+    Args:
+        first_row: What the first of them is called in an error.
 
     Raises:
         TableError: A value is no number.
@@ -298,19 +324,19 @@ def numbers(values: Sequence[Any], source: str) -> np.ndarray:
         try:
             found[row] = as_number(value)
         except ValueError as error:
-            raise TableError(f"{source}: row {row + 1}: {error}") from error
+            raise TableError(f"{source}: row {row + first_row}: {error}") from error
     return found
 
 
-def names_of(values: Iterable[Any], source: str) -> list[str]:
+def names_of(values: Iterable[Any], source: str, first_row: int = 1) -> list[str]:
     """
-    A column of names.
+    A column of names; `first_row` as in [`numbers`].
 
     Raises:
         TableError: One is missing.
     """
     names = []
-    for row, value in enumerate(values, 1):
+    for row, value in enumerate(values, first_row):
         # A file may bear any name, such as None: only what is no text at all is missing.
         name = value if isinstance(value, str) else as_text(value)
         if not name:

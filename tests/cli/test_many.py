@@ -3,6 +3,8 @@
 
 import csv
 import io
+import os
+import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
@@ -109,6 +111,26 @@ def test_a_table_that_is_gone_on_with_is_not_in_memory(tmp_path, ending):
     # A list of these rows takes eleven million bytes; a group of a Parquet file is taken at once.
     assert peak < (60_000_000 if ending == "parquet" else 3_000_000)
     assert len(ScoreTable(path, {"seed": 0}, {}, resume=True, terms=()).rows) == count
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the memory of a process is told in other units")
+def test_best_decides_over_a_million_rows_in_300_mb(tmp_path):
+    path = tmp_path / "scores.csv"
+    score = np.random.default_rng(0).random(1_000_000).tolist()
+    with open(path, "w") as file:
+        file.write("file,face,score,percentile,error\n")
+        for row, value in enumerate(score):
+            name = f"/archive/photographs/{row // 10 % 1000:03}/person_{row // 10:07}/photograph_{row % 10:04}.jpg"
+            file.write(f"{name},0,{value:.6f},{100 * value:.3f},\n")
+    command = [sys.executable, "-m", "diffiqa_hf", "best", "--scores", str(path), "--group-by", "parent"]
+    command += ["--min-percentile", "50", "--again", str(tmp_path / "again.csv"), "--output", str(tmp_path / "o.csv")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    assert status == 0 and used.ru_maxrss * 1024 < 300e6
+    people = np.array(score).reshape(-1, 10).max(axis=1).round(6)
+    assert len(files_of(tmp_path / "o.csv")) == (people >= 0.5).sum()
+    assert len(files_of(tmp_path / "again.csv")) == (people < 0.5).sum()
 
 
 def test_labels_of_the_picture_tell_files_apart():
