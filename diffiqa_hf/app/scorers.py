@@ -12,7 +12,7 @@ from ..alignment import DEFAULT_DETECTOR, TEMPLATE_SIZE
 from ..default_weights import DEFAULT_METHOD
 from ..face_check import FaceCheck
 from ..images.extraction import FaceCrop, FaceExtractor, face_to_pixels
-from ..images.loading import FaceImageError
+from ..images.loading import FaceImageError, first_line
 from ..methods import CARDS, FaceQualityMethod, MethodCard, get_card, load_method
 from ..quality_record import FaceQualityRecord
 from ..scoring.threads import cores, in_order
@@ -20,6 +20,10 @@ from ..scoring.threads import cores, in_order
 
 BATCH = 16  # faces that are scored at a time: so soon a batch ends that is cancelled
 KINDS = ("photographs", "crops")
+
+
+class MethodError(ValueError):
+    """A method that is not at hand, or whose networks can't be loaded; the message is the reason in one line."""
 
 
 @dataclass
@@ -78,15 +82,17 @@ class Scorers:
     def method(self, name: str) -> FaceQualityMethod:
         """
         Raises:
-            ValueError: It is none of those at hand.
-            Exception: It can't be loaded.
+            MethodError: It is none of those at hand, or can't be loaded.
         """
         if name not in [card.name for card in self.cards]:
-            raise ValueError(f"the method {name} is not at hand")
+            raise MethodError(f"the method {name} is not at hand")
         if name not in self._methods:
             with self._loading:
                 if name not in self._methods:
-                    self._methods[name] = self._load(get_card(name))
+                    try:
+                        self._methods[name] = self._load(get_card(name))
+                    except Exception as error:  # whatever the libraries raise for what is no network of the method
+                        raise MethodError(f"{name} can't be loaded: {first_line(error)}") from error
         return self._methods[name]
 
     def _load(self, card: MethodCard) -> FaceQualityMethod:
@@ -168,4 +174,4 @@ def _scored(method: FaceQualityMethod, judged: Iterable[JudgedFace]) -> list[Jud
     return judged
 
 
-__all__ = ["BATCH", "KINDS", "JudgedFace", "Scorers", "face_size"]
+__all__ = ["BATCH", "KINDS", "JudgedFace", "MethodError", "Scorers", "face_size"]

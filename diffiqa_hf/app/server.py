@@ -23,11 +23,12 @@ from starlette.templating import Jinja2Templates
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..images.loading import FaceImageError, first_line
+from ..methods.cards import get_card
 from ..quality_record import shown_score
 from ..version import __version__
 from .batches import Batch, Batches, TooManyBatches
 from .photographs import explained, one_photograph, two_photographs
-from .scorers import KINDS, Scorers
+from .scorers import KINDS, MethodError, Scorers
 from .uploads import MEGABYTE, Limits, UploadError, receive
 
 
@@ -205,7 +206,7 @@ class _Page:
         batch = self._batch(request)
         state = {"state": batch.state, "done": batch.done, "total": batch.total}
         if batch.ended:
-            shown = {"batch": batch, "shown": SHOWN, "method": self.scorers.method(batch.method).card.title}
+            shown = {"batch": batch, "shown": SHOWN, "method": get_card(batch.method).title}
             state["html"] = self.templates.get_template("batch.html").render(shown)
         return JSONResponse(state)
 
@@ -264,7 +265,7 @@ class _Page:
         try:
             async with self._turn:
                 return await run_in_threadpool(function)
-        except FaceImageError as error:
+        except (FaceImageError, MethodError) as error:
             raise HTTPException(422, str(error)) from error
         finally:
             self._waiting -= 1

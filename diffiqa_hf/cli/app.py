@@ -2,6 +2,7 @@
 """`diffiqa app`: a page that scores photographs, in a browser."""
 
 import argparse
+import contextlib
 import importlib.util
 import ipaddress
 import os
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
             be_quiet()
         for name in weights:
             scorers.method(name)
-    except Exception as error:  # a name that is no method's, and whatever the libraries raise for what is no network
+    except ValueError as error:  # a name that is no method's, what is no network of it
         raise CommandError(f"--weights: {reason(error)}") from error
     app = create_app(scorers, Limits(args.max_megabytes, 5 * args.max_megabytes, args.max_files), _hosts(args.host))
     config = uvicorn.Config(app, args.host, args.port, log_level="warning", access_log=False, server_header=False)
@@ -80,7 +81,8 @@ def run(args: argparse.Namespace) -> int:
     print(f"http://{place}:{listening.getsockname()[1]}", flush=True)
     print("diffiqa: Ctrl-C ends it", file=sys.stderr)
     threading.Thread(target=_warm_up, args=[scorers], daemon=True).start()
-    uvicorn.Server(config).run([listening])
+    with contextlib.suppress(KeyboardInterrupt):  # which uvicorn raises again when all is closed
+        uvicorn.Server(config).run([listening])
     return 0
 
 

@@ -4,9 +4,13 @@
 import csv
 import io
 import re
+import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
+import urllib.request
 import zipfile
 from pathlib import Path
 
@@ -60,7 +64,8 @@ def ended(client: TestClient, token: str) -> dict:
 def test_the_page_offers_the_methods_whose_weights_are_at_hand(client):
     page = client.get("/").text
     offered = re.findall(r'<option value="([^"]+)">', page)
-    assert offered == ["diffiqa-r", "diffiqa", "faceqan", "ser-fiq", "grafiqs", "embedding-norm"]
+    assert offered[0] == "diffiqa-r" and {"diffiqa", "faceqan", "embedding-norm"} < set(offered)
+    assert not {"lightqnet", "cr-fiqa", "froq"} & set(offered)
     assert "There is no face detector" in page and re.search(r'value="photographs" disabled', page)
     with_weights = Scorers({"lightqnet": "dm100.pb"})
     assert "lightqnet" in [card.name for card in with_weights.cards]
@@ -131,6 +136,19 @@ def test_what_is_not_offered_is_refused(client):
         assert (answer.status_code, reason in answer.text) == (422, True), answer.text
     assert client.post("/photograph", data=CHOICE).status_code == 422
     assert client.get("/batches/unknown").status_code == 404
+
+
+def test_a_method_that_can_not_be_loaded_is_a_line(tmp_path):
+    (tmp_path / "dm100.pb").write_bytes(b"no network")
+    with TestClient(create_app(Scorers({"lightqnet": str(tmp_path / "dm100.pb")}))) as client:
+        files = {"photograph": ("a.jpg", GOOD.read_bytes())}
+        choice = {"method": "lightqnet", "kind": "crops"}
+        answer = client.post("/photograph", data=choice, files=files)
+        assert answer.status_code == 422 and answer.text.startswith("lightqnet can't be loaded: ")
+        files = [("photographs", ("a.jpg", GOOD.read_bytes()))]
+        state = ended(client, client.post("/batches", data=choice, files=files).json()["token"])
+        assert state["state"] == "failed" and "lightqnet can&#39;t be loaded" in state["html"]
+    assert not folders()
 
 
 def test_too_much_is_refused(client):
@@ -248,3 +266,21 @@ def test_what_can_not_be_served_is_one_line(args, reason, capsys):
     assert main(["app", *args]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert reason in lines[-1]
+
+
+@pytest.mark.slow
+def test_the_command_opens_the_page_and_ends_by_ctrl_c(tmp_path):
+    command = [sys.executable, "-m", "diffiqa_hf", "app", "--port", "0", "--detector", str(tmp_path / "no.onnx")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        address = process.stdout.readline().strip()
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+", address)
+        for _ in range(100):  # it listens already, and answers when it has begun
+            try:
+                page = urllib.request.urlopen(address, timeout=60).read().decode()
+                break
+            except OSError:
+                time.sleep(0.1)
+        assert "Face image quality" in page
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=120) == 0
+        assert process.stderr.read() == "diffiqa: Ctrl-C ends it\n"
