@@ -43,7 +43,7 @@ reasons are on stderr), 2 nothing could be picked, 130 interrupted."""
 EXAMPLES = """\
 examples:
   diffiqa best people/ --group-by folder --copy-to best/
-  diffiqa best people/ --group-by folder --min-percentile 10 --again again.csv --report best.html
+  diffiqa best people/ --group-by folder --min-percentile 2 --again again.csv --report best.html
   diffiqa best clip.mp4 --every 5 --copy-to best/ --output best.csv"""
 
 
