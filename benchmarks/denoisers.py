@@ -153,7 +153,7 @@ def train(args: argparse.Namespace, log: Path) -> None:
         script.trained_copy(learner.network, learner.ema).save_pretrained(args.output_dir / name)
 
 
-def report(log: Path) -> str:
+def report(log: Path, note: str | None = None) -> str:
     facts, *entries = (json.loads(line) for line in log.read_text(encoding="utf-8").splitlines())
     runs = {name: [entry for entry in entries if entry["network"] == name] for name in LABELS}
     count = min(map(len, runs.values()))  # of a run that was killed in the middle of a measurement
@@ -168,7 +168,8 @@ def report(log: Path) -> str:
         f"Trained by `benchmarks/denoisers.py` on {facts['faces']} faces, {last['dit']['step']} steps of {BATCH}: the "
         f"same batches for all, Adam with a rate of {RATE:g} after {WARMUP} steps. The loss is the mean squared error "
         f"on pixels in [-1, 1] of {facts['held_out']}, at times below 100; it is {facts['unchanged']:.5f} for the "
-        "noisy face as it is. CPU seconds are those of one thread for the network alone, without the making of faces.",
+        "noisy face as it is. CPU seconds are those of one thread for the network alone, without the making of faces. "
+        "A run of minutes shows how they begin, not where they end.",
         "",
         "| network | parameters | CPU seconds a step | loss at the last step | loss after "
         f"{seconds:.0f} CPU seconds (step) |",
@@ -189,7 +190,7 @@ def report(log: Path) -> str:
     rows = {"the noisy face": facts["unchanged_by_time"], **{LABELS[name]: last[name]["by_time"] for name in LABELS}}
     for label, values in rows.items():
         lines.append(f"| {label} | " + " | ".join(f"{value:.5f}" for value in values) + " |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *(["", note] if note else [])]) + "\n"
 
 
 def main() -> None:
@@ -202,11 +203,12 @@ def main() -> None:
     parser.add_argument("--held_out", type=int, default=160, help="faces that are measured on (default: 160)")
     parser.add_argument("--until", default="99:99", metavar="HH:MM", help="no step is begun after this time of day")
     parser.add_argument("--output", type=Path, help="Markdown file for the report")
+    parser.add_argument("--note", help="what else is to be said of the run, at the end of the report")
     args = parser.parse_args()
     log = args.output_dir / "log.jsonl"
     if not log.exists():
         train(args, log)
-    write_result(args.output, report(log))
+    write_result(args.output, report(log, args.note))
 
 
 if __name__ == "__main__":
