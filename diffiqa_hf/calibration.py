@@ -336,9 +336,10 @@ class CalibrationMixin:
         misfit = calibration.misfit(self.calibration_settings(**settings))
         if misfit is None:
             return calibration
-        if misfit not in self._warned_of:
+        warned = self.__dict__.setdefault("_warned_of", set())  # of a method that has its pipeline's none is set yet
+        if misfit not in warned:
             logger.warning(misfit)
-            self._warned_of.add(misfit)
+            warned.add(misfit)
         return None
 
     def _scoring_models(self) -> "dict[str, torch.nn.Module]":

@@ -269,3 +269,9 @@ def test_settings_that_make_no_sense(method_of, faces):
 def test_options_that_make_no_sense(make_method, name, options):
     with pytest.raises(ValueError, match=str(next(iter(options))) if "layer" not in options else "no_such_layer"):
         make_method(name, **options)
+
+
+def test_a_calibration_that_does_not_hold_is_not_used():
+    method = load_method("diffiqa", num_timesteps=1)
+    assert method.calibration is not None and method.usable_calibration() is None
+    assert load_method("diffiqa").usable_calibration() is not None
