@@ -4,6 +4,7 @@
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -308,11 +309,23 @@ def _find(source: Any, dialect: str | None, norms: bool, provider: str) -> tuple
     path = source
     if source == "default":
         path = FR_MODEL if norms else QUALITY_MODEL
+    elif source == "dlib" and norms:
+        path = _dlib_folder()
     elif not os.path.exists(source):
         path = _hub_folder(source)
-        if path is None:
-            return None, source
+    if path is None:
+        return None, source
     return find_form(path, dialect, norms, provider), path
+
+
+def _dlib_folder() -> Path | None:
+    """Of the network of dlib's package; `None` where torch's loader is to say what is wrong with it."""
+    from ..conversion.installed import dlib_model_folder
+
+    try:
+        return dlib_model_folder()
+    except (OSError, ValueError):
+        return None
 
 
 def _hub_folder(repo: str | os.PathLike) -> str | None:

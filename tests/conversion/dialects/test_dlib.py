@@ -265,6 +265,13 @@ def test_wherever_an_fr_model_is_named(installed, tmp_path):
     assert labels["quality"][0] == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_hub_is_not_asked_for_it(installed, monkeypatch):
+    asked = []
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *args, **options: asked.append(args))
+    assert load_method("embedding-norm", fr_model="dlib").engine == "torch"
+    assert not asked
+
+
 @pytest.mark.parametrize(
     ("name", "options"),
     [("faceqan", {"num_steps": 1, "num_starts": 2}), ("ser-fiq", {"num_passes": 4}), ("froq", {"layers": ["layer2"]})],
