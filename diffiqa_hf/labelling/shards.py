@@ -44,6 +44,7 @@ from ..training.data import (
     undecoded,
     without_broken,
 )
+from ..training.launch import LAUNCH_HELP, missing_processes
 from ..version import __version__
 from .labeller import find_sources
 
@@ -60,7 +61,8 @@ ARRAY_BYTES = 2**30  # of images in one Arrow array, whose offsets end at 2 GiB
 
 
 def add_shard_arguments(parser: argparse.ArgumentParser, copies: bool = False) -> None:
-    """The options that say where shards go, who makes them, and whether they go to the Hub."""
+    """The options that say where shards go, who makes them, and whether they go to the Hub; and the help on that."""
+    parser.epilog = LAUNCH_HELP
     output = parser.add_argument_group("output")
     output.add_argument("--output_dir", required=True, help="folder of the labelled dataset")
     counted = ", copies not counted" if copies else ""
@@ -141,6 +143,8 @@ def log_share(share: Share) -> None:
     """Has lines logged with the process that they come from, and none for each request to the Hub."""
     logging.basicConfig(level=logging.INFO, format=f"%(asctime)s [{share.process}/{share.num_processes}] %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    if line := missing_processes(share.num_processes):
+        logger.warning(line)
 
 
 # -- the faces --------------------------------------------------------------------------------------------------------

@@ -23,7 +23,10 @@ from accelerate.utils import InitProcessGroupKwargs, LoggerType, ProjectConfigur
 from ..file_utils import replace_file
 from ..models.loading import LoadingError
 from .checkpoints import list_checkpoints
+from .launch import LAUNCH_HELP, missing_processes
 
+
+logger = logging.getLogger(__name__)
 
 # What PyTorch and safetensors (in Rust) say of a full disk; they raise errors of their own, without a number.
 FULL_DISK = re.compile(
@@ -103,7 +106,8 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_output_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that say what a run leaves behind, and how it goes on."""
+    """The options that say what a run leaves behind, and how it goes on; and the help on how to start it."""
+    parser.epilog = LAUNCH_HELP
     output = parser.add_argument_group("output")
     output.add_argument("--output_dir", required=True, help="folder of the run")
     output.add_argument(
@@ -165,6 +169,8 @@ def make_accelerator(args: argparse.Namespace, **kwargs) -> Accelerator:
     )
     level = logging.INFO if accelerator.is_main_process else logging.ERROR
     logging.basicConfig(level=level, format="%(asctime)s %(message)s")
+    if line := missing_processes(accelerator.num_processes):
+        logger.warning(line)
     return accelerator
 
 
