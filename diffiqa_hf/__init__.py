@@ -86,10 +86,12 @@ _MODULE_OF = {
     "export_onnx": "inference.onnx",
     "fit_calibration": "calibration",
     "fold": "inference.folding",
+    "join_score_parts": "labelling.score_parts",
     "label_ray_dataset": "labelling.ray",
     "load_method": "methods",
     "metrics_path": "metrics",
     "sample_classes": "losses",
+    "score_ray_dataset": "labelling.ray",
 }
 _SUBMODULES = {"alignment", *(module.partition(".")[0] for module in _MODULE_OF.values())}
 
@@ -168,10 +170,12 @@ __all__ = [
     "export_onnx",
     "fit_calibration",
     "fold",
+    "join_score_parts",
     "label_ray_dataset",
     "load_method",
     "metrics_path",
     "sample_classes",
+    "score_ray_dataset",
 ]
 
 
@@ -199,7 +203,8 @@ if TYPE_CHECKING:
     from .inference.onnx import export_onnx
     from .labelling.best_shot import best_faces
     from .labelling.labeller import QualityLabeller
-    from .labelling.ray import RayQualityLabeller, label_ray_dataset
+    from .labelling.ray import RayQualityLabeller, label_ray_dataset, score_ray_dataset
+    from .labelling.score_parts import join_score_parts
     from .losses import (
         AdaFaceLoss,
         ArcFaceLoss,

@@ -37,6 +37,19 @@ def write_text(path: str | os.PathLike, text: str) -> Path:
     return replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline=""))
 
 
+def name_file(temporary: Path, path: Path) -> bool:
+    """Gives a file its name, unless there is a file of that name: then `False`."""
+    try:
+        os.link(temporary, path)  # unlike a rename it fails where another process was first
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without links, where two that begin in the same moment may both be first
+        if path.exists():
+            return False
+        os.replace(temporary, path)
+    return True
+
+
 def replace_folder(path: str | os.PathLike, write: Callable[[Path], object]) -> Path:
     """
     Has a folder written beside (`.tmp`), which gets its name when it is whole; the one before is deleted then. A
@@ -99,4 +112,4 @@ def stand_in(head: bytes) -> str | None:
     return None
 
 
-__all__ = ["file_fault", "replace_file", "replace_folder", "stand_in", "write_text"]
+__all__ = ["file_fault", "name_file", "replace_file", "replace_folder", "stand_in", "write_text"]

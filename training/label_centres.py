@@ -40,6 +40,7 @@ from tqdm.auto import tqdm
 
 from diffiqa_hf import FaceImageError, FaceImageProcessor, fold
 from diffiqa_hf.conversion.networks import load_fr_model
+from diffiqa_hf.file_utils import name_file
 from diffiqa_hf.fingerprints import fingerprint
 from diffiqa_hf.hub import check_hub_arguments, push_when_asked
 from diffiqa_hf.labelling.labeller import find_sources
@@ -51,7 +52,6 @@ from diffiqa_hf.labelling.shards import (
     check_shard_arguments,
     find_share,
     log_share,
-    name_file,
     open_faces,
     read_rows,
 )

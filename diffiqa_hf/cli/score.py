@@ -7,21 +7,22 @@ import importlib.util
 import itertools
 import json
 import os
-import statistics
-import sys
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..images.reasons import MEASURES, reasons
-from ..quality_record import shown_score
+from ..images.reasons import MEASURES
 from ..scoring.names import FileKeys, row_name
+from ..scoring.row_formats import score_row
 from ..version import __version__
 from .errors import CommandError, printable, reason
 from .images import add_image_arguments, images_of, several_faces, shard, take_list
 from .progress import Progress
+from .score_lines import print_row, summarise
+from .score_ray import add_ray_arguments, check_ray_options, for_actors, score_units, take_tables, units_left
 from .score_table import TERMS, ScoreTable, check_format
 from .scoring import (
     PIPELINE_SETTINGS,
@@ -39,10 +40,13 @@ from .scoring import (
     set_alignment,
     take_calibration,
     usable_calibration,
-    write_line,
 )
 from .video import PLACE, VideoReader, add_frame_arguments, check_options, place_of, prepare, scored_faces, videos_of
 
+
+if TYPE_CHECKING:
+    from ..labelling.score_parts import RowScorer
+    from ..quality_record import FaceQualityRecord
 
 MAKES_FORM = 1000  # images, from which on the ONNX form of weights is made that have none
 TABLE_ROWS = 50  # a run that also writes a file prints its table up to this many images
@@ -107,6 +111,7 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
     )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="picture to write: the faces by their scores")
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
+    add_ray_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -116,34 +121,41 @@ def run(args: argparse.Namespace) -> int:
     args.method = named_method(args)
     _check_method(args)
     args.videos = videos_of(args.paths)
-    check_options(args, args.videos, ("resume", "plot", "recursive"))
-    files, problems = (args.videos, []) if args.videos else images_of(args.paths, args.recursive)
+    check_options(args, args.videos, ("resume", "plot", "recursive", "ray"))
+    tables = take_tables(args) if args.ray else []
+    none = args.videos or (tables and not args.paths)  # images by themselves
+    files, problems = images_of([] if none else args.paths, args.recursive)
+    files = args.videos or files
     if args.shard:
         number, count = args.shard
         files = files[number - 1 :: count]
         if not files and not problems:
             say(f"--shard {number}/{count}: there are fewer images than shards")
-    if not files:
+    if not files and not tables:
         # Each problem has had its line.
         return 2
-    pipe = _load(args, files)
-    calibration = _calibration(args, pipe)
-    terms = TERMS if args.method == "diffiqa" else _terms(pipe)
-    table = _open_table(args, pipe, terms, calibration, files) if args.output else None
-    if args.dtype == "float32" and pipe.engine == "torch":
-        pipe.enable_folding(winograd=pipe.device.type == "cpu")
+    pipe, calibration, terms = _prepare(args, files)
+    names = [*files, *(name for unit in tables for name in unit.names)]
+    table = _open_table(args, pipe, terms, calibration, names) if args.output else None
+    if not args.ray:
+        _fold(pipe, args)
     kept = () if table is None else table.rows
     reader = VideoReader(args, prepare(pipe, args.faces or "all"), args.quiet) if args.videos else None
     done, scores, shown = _take_stock(kept, bool(args.plot))
     key = FileKeys()
-    todo = [file for file in files if _digest_of(key(file)) not in done] if done else files
+    todo = [name for name in names if _digest_of(key(name)) not in done] if done else names
     print_rows = table is None or (len(todo) <= TABLE_ROWS and not args.quiet and not args.videos)
-    width = max([len(printable(row_name(file))) for file in todo], default=0) if print_rows else 0
+    width = max([len(printable(row_name(name))) for name in todo], default=0) if print_rows else 0
     count = len(kept)
 
     stopped, several = None, _Several()
+    if args.ray:
+        units = units_left(files, tables, set(todo), args.shard_size)
+        scored = score_units(units, partial(load_row_scorer, for_actors(args)), args)
+    else:
+        scored = _score(pipe, todo, args, terms, calibration, several, reader)
     try:
-        for file_rows in _score(pipe, todo, args, terms, calibration, several, reader):
+        for file_rows in scored:
             if table is not None:
                 table.append(file_rows)
             count += len(file_rows)
@@ -154,7 +166,7 @@ def run(args: argparse.Namespace) -> int:
                 else:
                     say(f"{row['file']}: {row['error']}")
                 if print_rows:
-                    _print_row(row, width)
+                    print_row(row, width)
     except KeyboardInterrupt:
         stopped = "interrupted"
     except BrokenPipeError:
@@ -175,10 +187,33 @@ def run(args: argparse.Namespace) -> int:
     if several.count and not args.quiet:
         say(f"{several_faces(several.count, several.file, several.faces)}; --faces all scores each")
     if not args.quiet:
-        _summarise(count, scores)
+        summarise(count, scores)
     if not scores:
         return 2
     return 1 if problems or len(scores) < count or (reader is not None and reader.failed) else 0
+
+
+def _prepare(args: argparse.Namespace, files: list[str]) -> tuple[Any, Any, tuple[str, ...]]:
+    """What scores, the calibration that holds, and the names of the terms."""
+    pipe = _load(args, files)
+    calibration = _calibration(args, pipe)
+    return pipe, calibration, TERMS if args.method == "diffiqa" else _terms(pipe)
+
+
+def _fold(pipe, args: argparse.Namespace) -> None:
+    # After the fingerprint of the weights has been taken.
+    if args.dtype == "float32" and pipe.engine == "torch":
+        pipe.enable_folding(winograd=pipe.device.type == "cpu")
+
+
+def load_row_scorer(args: argparse.Namespace) -> "RowScorer":
+    """What an actor of a cluster scores with: that which the command has here."""
+    from ..labelling.score_parts import RowScorer
+
+    pipe, calibration, terms = _prepare(args, [])
+    _fold(pipe, args)
+    measures = _measures(args, calibration)
+    return RowScorer(lambda images, _: _stream(pipe, images, args), terms, {}, calibration, measures, **_further(args))
 
 
 def _take_stock(rows: Iterable[dict], plot: bool) -> tuple[set[bytes], array, list[dict]]:
@@ -206,6 +241,7 @@ def _digest_of(key: str) -> bytes:
 def _check_usage(args: argparse.Namespace) -> None:
     # All that can be known before anything is computed.
     check_alignment(args)
+    check_ray_options(args)
     if args.faces and args.align is False:
         raise CommandError("--faces is for whole photographs, and --no-align says that there are none")
     if args.resume and not args.output:
@@ -353,14 +389,24 @@ def _open_table(args: argparse.Namespace, pipe, terms: tuple[str, ...], calibrat
     described = {"diffiqa_hf": __version__, "model": args.model, "fr_model": args.fr_model, "engine": pipe.engine}
     if calibration is not None:
         described["calibration_data"] = calibration.data
-    measures = [
-        *(PLACE if args.videos else ()),
-        *(["percentile"] if calibration is not None else []),
-        *(["iso"] if args.iso else []),
-    ]
-    measures += ["face_probability"] if args.face_check in ("mark", "lower", "refuse") else []
-    measures += MEASURES if args.reasons else []
+    measures = _measures(args, calibration)
     return ScoreTable(args.output, settings, described, args.resume, terms, measures, lambda file: key(file) in given)
+
+
+def _further(args: argparse.Namespace) -> dict[str, bool]:
+    """Which columns a row has besides."""
+    return {"iso": args.iso, "checked": args.face_check not in (None, "off"), "measured": args.reasons}
+
+
+def _measures(args: argparse.Namespace, calibration) -> list[str]:
+    further = _further(args)
+    measures = [*(PLACE if args.videos else ()), *(["percentile"] if calibration is not None else [])]
+    measures += ["iso"] if further["iso"] else []
+    return [
+        *measures,
+        *(["face_probability"] if further["checked"] else []),
+        *(MEASURES if further["measured"] else []),
+    ]
 
 
 def _digest(calibration) -> str:
@@ -402,27 +448,19 @@ def _score(
     reader: VideoReader | None,
 ) -> Iterator[list[dict]]:
     """The rows of one file after the other; of videos, of one face after the other."""
-    settings = {}
-    if args.method == "diffiqa":
-        settings = pipeline_settings(args)
-        settings |= {name: value for name, value in args.options.items() if name != "preset"}
 
     def row(record) -> dict:
-        checked = args.face_check not in (None, "off")
-        return _row(files[record.index], record, terms, calibration, args.iso, checked, args.reasons)
+        return score_row(row_name(files[record.index]), record, terms, calibration, **_further(args))
 
-    pipe.reading_threads = args.threads
-    call = {"batch_size": args.batch_size, "seed": args.seed, **settings}
     if reader is not None:
         place, before = -1, None
-        for video, face, record in scored_faces(pipe, files, reader, **call):
+        for video, face, record in scored_faces(pipe, files, reader, **_call(pipe, args)):
             # Of a video the faces are numbered through, so that each row has a name of its own.
             place, before = (place + 1 if video == before else 0), video
             record.index = files.index(video)
             yield [row(record) | place_of(face) | {"face": place}]
         return
-    pipe.image_processor.measuring = args.reasons
-    records = pipe.stream(files, **call)
+    records = _stream(pipe, files, args)
     with Progress(len(files), args.quiet) as bar:
         if args.faces != "all":
             for record in records:
@@ -436,55 +474,19 @@ def _score(
             bar.update()
 
 
-def _row(file: str, record, terms: tuple[str, ...], calibration, iso: bool, checked: bool, measured: bool) -> dict:
-    row = {"file": row_name(file), "face": record.face, "score": _number(record.score)}
-    if calibration is not None:
-        row["percentile"] = _number(record.percentile)
-    if iso:
-        row["iso"] = int(calibration.to_iso(record.score))
-    if checked:
-        row["face_probability"] = _number(record.face_probability)
-    if measured:
-        row |= record.measures or dict.fromkeys(MEASURES)
-    row |= {term: _number(record.terms.get(term)) if record.terms else None for term in terms}
-    error = record.error
-    if error is None and row["score"] is None:
-        error = "the score is not a number"
-    return row | {"error": error}
+def _call(pipe, args: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of a call, behind the images."""
+    settings = {}
+    if args.method == "diffiqa":
+        settings = pipeline_settings(args)
+        settings |= {name: value for name, value in args.options.items() if name != "preset"}
+    pipe.reading_threads = args.threads
+    return {"batch_size": args.batch_size, "seed": args.seed, **settings}
 
 
-def _number(value: float | None) -> float | None:
-    # Seven digits are what float32 has.
-    return None if value is None or value != value else float(f"{value:.7g}")
-
-
-def _print_row(row: dict, width: int) -> None:
-    name = printable(row["file"])
-    score = "-" if row["error"] is not None else shown_score(row["score"])
-    line = f"{name:<{width}}  {score:>7}"
-    if row.get("percentile") is not None:
-        line += f"  percentile {row['percentile']:5.1f}"
-    if "iso" in row:
-        line += f"  iso {row['iso']:3}"
-    if row.get("face_probability") is not None:
-        line += f"  face probability {row['face_probability']:.2f}"
-    if "seconds" in row:
-        line += f"  {row['seconds']:.2f} s, frame {row['frame']}, track {row['track']}"
-    elif row["face"]:
-        line += f"  face {row['face']}"
-    if found := reasons(row):
-        line += f"  ({'; '.join(found)})"
-    write_line(line, sys.stdout)
-    sys.stdout.flush()
-
-
-def _summarise(count: int, scores: Sequence[float]) -> None:
-    failed = count - len(scores)
-    line = f"{len(scores)} faces scored, {failed} failed"
-    if scores:
-        ends = {"min": min(scores), "median": statistics.median(scores), "max": max(scores)}
-        line += "; " + ", ".join(f"{name} {shown_score(score)}" for name, score in ends.items())
-    print(line, file=sys.stderr)
+def _stream(pipe, images: Sequence[Any], args: argparse.Namespace) -> Iterator["FaceQualityRecord"]:
+    pipe.image_processor.measuring = args.reasons
+    return pipe.stream(images, **_call(pipe, args))
 
 
 def _plot(path: Path, pipe, files: list[str], scored: list[dict]) -> None:

@@ -3,7 +3,6 @@
 
 import csv
 import importlib.util
-import io
 import itertools
 import json
 import os
@@ -12,18 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
+from ..quality_record import TERMS
+from ..scoring.row_formats import INTEGERS, PARQUET_ROWS, table_columns, table_lines, write_table
 from .errors import CommandError, reason
-
-
-TERMS = ("noisy", "restored", "flipped", "noisy_flipped", "restored_flipped")  # of DifFIQA
-
-
-INTEGERS = ("face", "iso", "faces", "frame", "track")
-
-
-def table_columns(terms: Iterable[str] = TERMS, measures: Iterable[str] = ()) -> tuple[str, ...]:
-    """The columns of a table: those of every method, the measures that are named, one for each of its terms."""
-    return ("file", "face", "score", *measures, *terms, "error")
 
 
 COLUMNS = table_columns()
@@ -31,7 +21,6 @@ FORMATS = (".csv", ".jsonl", ".parquet")
 # Rows wait for others at most so long and so many.
 FLUSH_SECONDS = 0.5
 FLUSH_ROWS = 256
-PARQUET_ROWS = 65_536  # of a group
 
 
 class ScoreTable:
@@ -86,7 +75,7 @@ class ScoreTable:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 record = json.dumps({**described, **settings}, indent=2) + "\n"
                 _replace(self._settings_path, lambda p: p.write_text(record, encoding="utf-8"))
-                _replace(self._rows_path, lambda p: _write_rows(p, [], self._columns))
+                _replace(self._rows_path, lambda p: write_table(p, [], self._columns))
             self._file = open(self._rows_path, "ab", buffering=0)
         except OSError as error:
             raise CommandError(f"cannot write {path}: {reason(error)}") from error
@@ -103,7 +92,7 @@ class ScoreTable:
         """Writes the rows that wait."""
         rows, self._waiting = self._waiting, []
         # Unbuffered and in one piece: a kill comes before all of these rows or after all of them.
-        self._file.write(_lines(rows, self._rows_path.suffix, self._columns).encode("utf-8"))
+        self._file.write(table_lines(rows, self._rows_path.suffix, self._columns).encode("utf-8"))
         self._flushed = time.monotonic()
 
     def close(self) -> None:
@@ -117,7 +106,7 @@ class ScoreTable:
             self._settings_path.unlink()
         elif self.path.suffix == ".parquet":
             rows = _iterate(self._rows_path, self._columns)
-            _replace(self.path, lambda p: _write_parquet(p, rows, self._columns))
+            _replace(self.path, lambda p: write_table(p, rows, self._columns))
             self._rows_path.unlink()
 
     def _check_settings(self, settings: dict) -> None:
@@ -141,7 +130,7 @@ class ScoreTable:
             if failed or not whole or source != self._rows_path:
                 all_rows = itertools.islice(_iterate(source, self._columns), count)
                 rows = (row for row in all_rows if row["error"] is None or row["file"] not in failed)
-                _replace(self._rows_path, lambda p: _write_rows(p, rows, self._columns))
+                _replace(self._rows_path, lambda p: write_table(p, rows, self._columns))
                 count, _, _ = _look_through(self._rows_path, self._columns, lambda file: False)
         except (ValueError, KeyError, csv.Error) as error:
             raise CommandError(f"cannot go on with {self.path}: not a table of scores ({reason(error)})") from error
@@ -178,23 +167,6 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
     temporary = path.with_name(f".{path.name}.tmp{path.suffix}")
     write(temporary)
     os.replace(temporary, path)
-
-
-def _lines(rows: list[dict], suffix: str, columns: tuple[str, ...]) -> str:
-    if suffix != ".csv":
-        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([row[column] for column in columns] for row in rows)
-    return text.getvalue()
-
-
-def _write_rows(path: Path, rows: Iterable[dict], columns: tuple[str, ...]) -> None:
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        if path.suffix == ".csv":
-            file.write(",".join(columns) + "\n")
-        rows = iter(rows)
-        while some := list(itertools.islice(rows, FLUSH_ROWS)):
-            file.write(_lines(some, path.suffix, columns))
 
 
 def _look_through(
@@ -271,18 +243,6 @@ def _parse(row: dict[str, str], columns: tuple[str, ...]) -> dict:
     kinds = {column: int if column in INTEGERS else float for column in columns[1:-1]}
     numbers = {column: kind(row[column]) if row[column] else None for column, kind in kinds.items()}
     return {**row, **numbers, "error": row["error"] or None}
-
-
-def _write_parquet(path: Path, rows: Iterable[dict], columns: tuple[str, ...]) -> None:
-    import pyarrow
-    import pyarrow.parquet
-
-    numbers = [(name, pyarrow.int64() if name in INTEGERS else pyarrow.float64()) for name in columns[1:-1]]
-    schema = pyarrow.schema([("file", pyarrow.string()), *numbers, ("error", pyarrow.string())])
-    rows = iter(rows)
-    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
-        while some := list(itertools.islice(rows, PARQUET_ROWS)):
-            writer.write_table(pyarrow.Table.from_pylist(some, schema=schema))
 
 
 def _iterate_parquet(path: Path, columns: tuple[str, ...]) -> Iterator[dict]:

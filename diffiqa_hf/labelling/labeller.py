@@ -20,6 +20,8 @@ from ..scoring.image_columns import DEGRADED_COLUMN, as_image
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from ..methods import FaceQualityMethod
+
 
 # The columns are the same for every method, so that their labels can be compared; a term that it has not is NaN.
 TERM_COLUMNS = tuple(f"quality_{term}" for term in TERMS)
@@ -185,23 +187,58 @@ class QualityLabeller:
         return self._score
 
     def _load_by_name(self) -> Callable[..., FaceQualityOutput]:
-        from ..methods import load_method
-
-        alignment = {"align": self.align, "detector": self.detector}
-        method = load_method(self.method, self.model, self.fr_model, **alignment, **self.options)
+        # The record does not depend on whether a default was spelled out.
+        method, found = load_scorer(
+            self.method,
+            self.model,
+            self.fr_model,
+            device=self.device,
+            dtype=self.dtype,
+            align=self.align,
+            detector=self.detector,
+            **self.options,
+        )
         settings = {"dtype": self.dtype, "batch_size": self.batch_size, "seed": self.seed, **self.options}
         settings |= {"align": self.align} if self.align else {}  # a record of an earlier version has none
-        if hasattr(method, "pipeline"):
-            # Resolved, so that the record does not depend on whether a default was spelled out.
-            config = method.pipeline.config
-            names = ("num_timesteps", "num_inference_steps", "num_repeats", "off_by_one", "duplicate_last_step")
-            settings |= {name: config[name] for name in names if name not in self.options}
-        self._settings = {"method": self.method, "weights": fingerprint(method), **settings}
-        device = torch.device(self.device or torch.accelerator.current_accelerator(check_available=True) or "cpu")
-        if self.dtype == "float32":
-            method.enable_folding(winograd=device.type == "cpu")
-        method.to(device, getattr(torch, self.dtype))
+        self._settings = {**found, **settings}
         return partial(method, batch_size=self.batch_size, seed=self.seed)
+
+
+def load_scorer(
+    name: str,
+    weights: str | None = None,
+    fr_model: str | None = None,
+    *,
+    device: str | torch.device | None = None,
+    dtype: str = "float32",
+    **options: Any,
+) -> "tuple[FaceQualityMethod, dict[str, Any]]":
+    """
+    A method as it runs where many faces are scored: on its device, folded where it is float32.
+
+    Args:
+        name, weights, fr_model, **options: As [`~diffiqa_hf.methods.load_method`] takes them, with `align` and
+            `detector`.
+        device: An accelerator where there is one, if not given.
+        dtype: `"float32"`, `"float16"` or `"bfloat16"`.
+
+    Returns:
+        The method, and what its scores depend on besides the options: its name, the fingerprint of the weights, and of
+        DifFIQA the settings of the pipeline that no option sets.
+    """
+    from ..methods import load_method
+
+    method = load_method(name, weights, fr_model, **options)
+    settings = {"method": name, "weights": fingerprint(method)}
+    if hasattr(method, "pipeline"):
+        config = method.pipeline.config
+        names = ("num_timesteps", "num_inference_steps", "num_repeats", "off_by_one", "duplicate_last_step")
+        settings |= {name: config[name] for name in names if name not in options}
+    device = torch.device(device or torch.accelerator.current_accelerator(check_available=True) or "cpu")
+    if dtype == "float32":
+        method.enable_folding(winograd=device.type == "cpu")
+    method.to(device, getattr(torch, dtype))
+    return method, settings
 
 
 def labelled_features(features: Mapping[str, Any]):
@@ -257,4 +294,5 @@ __all__ = [
     "QualityLabeller",
     "find_sources",
     "labelled_features",
+    "load_scorer",
 ]

@@ -5,7 +5,6 @@ that do not talk to each other, and the folder of shards that these write togeth
 """
 
 import argparse
-import hashlib
 import io
 import json
 import logging
@@ -47,6 +46,7 @@ from ..training.data import (
 from ..training.launch import LAUNCH_HELP, missing_processes
 from ..version import __version__
 from .labeller import find_sources
+from .manifest import begin_manifest, settings_digest
 
 
 logger = logging.getLogger(__name__)
@@ -371,28 +371,13 @@ class LabelFolder:
 
     def __init__(self, output_dir: str | os.PathLike, split: str, settings: dict[str, Any], **described: Any):
         self.folder, self._split = Path(output_dir), split.split("[")[0]
-        self.digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+        self.digest = settings_digest(settings)
         described = {"diffiqa_hf": __version__, **described}
         self._manifest = {"complete": False, "described": described, "settings": settings}
         self._path, self._pending = self.folder / "manifest.json", self.folder / PENDING_FILE
         (self.folder / "data").mkdir(parents=True, exist_ok=True)
-        self._was_complete = not self._start() and not self._pending.exists()
-
-    def _start(self) -> bool:
-        """Begins the manifest, or checks that of one that is there; whether that one has still to be completed."""
-        temporary = self._path.with_name(f".{self._path.name}.{uuid4().hex}.tmp")
-        try:
-            temporary.write_text(json.dumps(self._manifest, indent=2) + "\n")
-            if name_file(temporary, self._path):
-                return True
-        finally:
-            temporary.unlink(missing_ok=True)
-        manifest = json.loads(self._path.read_text())
-        there, ours = manifest["settings"], json.loads(json.dumps(self._manifest["settings"]))
-        other = [f"{k}: {there.get(k)} there, {ours.get(k)} now" for k in ours | there if there.get(k) != ours.get(k)]
-        if other:
-            raise ValueError(f"{self.folder} was made with other settings ({'; '.join(other)})")
-        return not manifest["complete"]
+        there = begin_manifest(self._path, self._manifest)
+        self._was_complete = there["complete"] and not self._pending.exists()
 
     def path(self, number: int) -> Path:
         return self.folder / "data" / f"{self._split}-{number:06d}.parquet"
@@ -462,19 +447,6 @@ class LabelFolder:
         return True
 
 
-def name_file(temporary: Path, path: Path) -> bool:
-    """Gives a file its name, unless there is a file of that name: then `False`."""
-    try:
-        os.link(temporary, path)  # unlike a rename it fails where another process was first
-    except FileExistsError:
-        return False
-    except OSError:  # a file system without links, where two that begin in the same moment may both be first
-        if path.exists():
-            return False
-        os.replace(temporary, path)
-    return True
-
-
 __all__ = [
     "LabelFolder",
     "ParquetStream",
@@ -485,7 +457,6 @@ __all__ = [
     "find_share",
     "launched_share",
     "log_share",
-    "name_file",
     "open_faces",
     "read_rows",
     "repeat_rows",

@@ -8,9 +8,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 
+_most: int | None = None
+
+
+def use_cores(count: int | None) -> None:
+    """Has this process use so many processors at most, as one of several on a machine; `None`: all again."""
+    global _most
+    _most = count
+
+
 def cores() -> int:
     """How many processors this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return there if _most is None else min(there, _most)
 
 
 def in_order(
@@ -52,4 +62,4 @@ def in_order(
         raise failure
 
 
-__all__ = ["cores", "in_order"]
+__all__ = ["cores", "in_order", "use_cores"]

@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from datasets import Dataset, Image, load_dataset
+from fixtures.clusters import ray_on
 from fixtures.scripts import ROOT, load_script
 
 from diffiqa_hf import FaceImageProcessor, FaceQualityOutput
 from diffiqa_hf.labelling.labeller import LABEL_COLUMNS, QualityLabeller
-from diffiqa_hf.labelling.ray import label_ray_dataset
+from diffiqa_hf.labelling.ray import check_room, label_ray_dataset, room_for_actors, score_ray_dataset
 from diffiqa_hf.training.data import read_face
 
 
@@ -28,16 +29,8 @@ OPTIONS = {"num_timesteps": 1, "num_repeats": 1}  # of the default pipeline, to 
 @pytest.fixture(scope="module")
 def ray():
     """Ray on three CPUs: two actors of one, and one that reads and writes."""
-    ray = pytest.importorskip("ray", reason="needs Ray Data: pip install 'diffiqa-hf[ray]'")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_AUTH_MODE", "disabled")
-        patch.setenv("OMP_NUM_THREADS", "1")
-        patch.setenv("PYTHONPATH", str(ROOT))
-        ray.init(num_cpus=3, include_dashboard=False, object_store_memory=100 * 2**20, log_to_driver=False)
-        ray.data.DataContext.get_current().enable_progress_bars = False
+    with ray_on(3) as ray:
         yield ray
-        ray.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -140,20 +133,61 @@ def test_a_table_that_has_labels_is_refused():
         QualityLabeller("embedding-norm").label_table(table)
 
 
-def test_without_ray_the_extra_is_named(monkeypatch):
+@pytest.mark.parametrize("function", (label_ray_dataset, score_ray_dataset))
+def test_without_ray_the_extra_is_named(monkeypatch, function):
     monkeypatch.setitem(sys.modules, "ray.data", None)
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ImportError, match=r"pip install 'diffiqa-hf\[ray\]'"):
-        label_ray_dataset(None)
+        function(None)
 
 
+@pytest.mark.slow
 def test_a_cluster_without_room_is_refused(ray, faces):
     """Where Ray itself would wait for ever: nothing is left to read the rows, or there is no GPU."""
     rows = ray.data.read_parquet(str(faces))
     for options in ({"num_actors": 3}, {"num_actors": (5, 9)}, {"num_actors": 2, "num_cpus": 1.5}):
         with pytest.raises(ValueError, match="leave none of the cluster's 3 to read the rows"):
             label_ray_dataset(rows, **options)
+        with pytest.raises(ValueError, match="leave none of the cluster's 3 to read the rows"):
+            score_ray_dataset(rows, **options)
     with pytest.raises(ValueError, match="2 actors of 1 GPUs are asked for, and the cluster has 0"):
         label_ray_dataset(rows, num_actors=2, num_gpus=1)
     label_ray_dataset(rows, num_actors=2)
     label_ray_dataset(rows, num_actors=4, num_cpus=0.5)
+
+
+@pytest.mark.parametrize(
+    "cpus, actors, num_cpus, room",
+    [
+        ([2], 2, 1, 1),
+        ([1], 1, 1, 0),
+        ([1, 1], 2, 1, 1),
+        ([2], 1, 1, 1),
+        ([2], 2, 0.5, 2),
+        ([4], 4, 1, 3),
+        ([2, 2], 4, 1, 3),
+        ([1, 1, 1], 1, 2, 0),  # no node has two
+        ([1.5, 1.5], 2, 1, 1),  # half a CPU is left on each node, and who reads needs a whole one
+        ([0, 2], 2, 1, 1),  # a head that computes nothing
+        ([3], 2**31, 0, 2**31),
+        ([], 1, 1, 0),
+    ],
+)
+def test_one_cpu_is_left_to_read(cpus, actors, num_cpus, room):
+    nodes = [{"CPU": count} for count in cpus]
+    assert room_for_actors(nodes, num_cpus, 0) == room
+    for count in {max(room, 1), actors}:
+        if count <= room:
+            check_room(nodes, count, num_cpus, 0)
+        else:
+            with pytest.raises(ValueError, match="leave none of the cluster's|do not fit the cluster's"):
+                check_room(nodes, count, num_cpus, 0)
+
+
+def test_actors_with_gpus_need_nodes_that_have_both():
+    nodes = [{"CPU": 8}, {"CPU": 4, "GPU": 2}]
+    assert room_for_actors(nodes, 1, 1) == 2
+    assert room_for_actors(nodes, 1, 0.5) == 4  # who reads does so on the node without a GPU
+    assert room_for_actors(nodes[1:], 1, 0.5) == 3
+    with pytest.raises(ValueError, match="the cluster's 2 nodes with a CPU left to read the rows: room for 1"):
+        check_room([{"CPU": 1.5, "GPU": 1}] * 2, 2, 1, 1)
