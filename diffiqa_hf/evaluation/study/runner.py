@@ -154,6 +154,7 @@ class StudyRunner:
         from ...conversion.networks import load_fr_model
         from ...fingerprints import fingerprint
         from ...image_processing_face import FaceImageProcessor
+        from ...inference.folding import fold
 
         processor = FaceImageProcessor(do_align=self.align[name])
         models, entries = [], []
@@ -170,10 +171,13 @@ class StudyRunner:
             self.entries["embeddings", fr_model.name, name] = entry
             models.append(model)
             entries.append(entry)
-        if only_find:
+        if only_find or not any(entry.missing() for entry in entries):
             return
+        device, dtype = torch.device(self.device), getattr(torch, self.config.dtype)
+        if dtype == torch.float32:
+            models = [fold(model, winograd=device.type == "cpu") for model in models]
         for model in models:
-            model.to(self.device, getattr(torch, self.config.dtype))
+            model.to(device, dtype)
 
         def rows_of(rows: range, lacking: list[int]) -> list[dict[str, np.ndarray]]:
             images, landmarks = self.images[name].take(rows)
