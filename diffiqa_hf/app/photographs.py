@@ -85,8 +85,6 @@ def explained(scorers: Scorers, crop: str) -> dict[str, Any]:
     Raises:
         FaceImageError: It is no picture of this kind.
     """
-    from ..explanation import draw_map, explain
-
     head, _, text = crop.partition(",")
     if head != "data:image/png;base64" or len(text) > CROP_BYTES:
         raise FaceImageError("this is no face of this page")
@@ -94,6 +92,8 @@ def explained(scorers: Scorers, crop: str) -> dict[str, Any]:
         content = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise FaceImageError("this is no face of this page") from None
+    from ..explanation import draw_map, explain  # torch, which takes seconds
+
     pipe = scorers.pipeline()
     explanation = explain(pipe, content)
     names = ("input", "noisy", "restored")

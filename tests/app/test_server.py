@@ -92,6 +92,7 @@ def test_a_face_has_the_score_of_the_method(client):
     assert "faces it was measured with" in answer.text and answer.text.count("<article") == 1
 
 
+@pytest.mark.slow
 def test_why_shows_what_the_pipeline_makes_of_the_face(client):
     answer = client.post("/photograph", data=CHOICE, files={"photograph": ("a.jpg", GOOD.read_bytes())})
     crop = re.search(r'class="crop" src="([^"]+)"', answer.text)[1]
@@ -101,8 +102,13 @@ def test_why_shows_what_the_pipeline_makes_of_the_face(client):
     assert f"Their mean, {expected.scores.item():.4f}, is its score" in " ".join(why.text.split())
     for value in expected.terms.values():
         assert f"{value.item():.4f}" in why.text
-    for crop in ("", "data:image/png;base64,!!!!", "https://example.org/a.png", "data:image/png;base64,AAAA"):
-        assert client.post("/why", data={"crop": crop}).status_code == 422
+
+
+def test_why_takes_faces_of_the_page_alone(client):
+    for crop in ("", "data:image/png;base64,!!!!", "https://example.org/a.png", "/etc/passwd"):
+        answer = client.post("/why", data={"crop": crop})
+        assert (answer.status_code, answer.text) == (422, "this is no face of this page")
+    assert client.post("/why").status_code == 422
 
 
 def test_two_are_compared(client):
