@@ -14,6 +14,7 @@ from .images import add_image_arguments, images_of, looks_into_folders, people_r
 from .scoring import (
     add_engine_argument,
     add_scoring_arguments,
+    be_quiet,
     check_alignment,
     load_scorer,
     say,
@@ -217,6 +218,7 @@ def _embed(scorer, files: list[str], args: argparse.Namespace):
         # A quality model's own embedding is not for comparing faces.
         its = scorer.image_processor
         processor = FaceImageProcessor(do_align=its.do_align, detector=its.detector)
+        be_quiet()
         try:
             fr_model = load_fr_model(args.fr_model or "default").eval().to(scorer.device)
         except Exception as error:  # whatever the libraries raise for what is none

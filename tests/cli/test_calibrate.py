@@ -202,6 +202,16 @@ def test_the_table():
     assert len(without) == 22
 
 
+def test_there_is_no_bar_of_the_libraries(people, tmp_path, capfd):
+    """Where the scores come from ONNX Runtime, the FR model is the first network that torch loads."""
+    from transformers.utils import logging
+
+    logging.enable_progress_bar()
+    args = [str(people), "--identities", "folder", "--no-align", "--device", "cpu", "--engine", "onnx"]
+    assert main(["calibrate", *args, "--output", str(tmp_path / "mine.json")]) == 0
+    assert "Loading weights" not in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     "people,nonmated,errors,said",
     [
