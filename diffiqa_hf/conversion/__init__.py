@@ -7,6 +7,11 @@ function from a bare foreign state dict to (config, state dict). [`DIALECTS`] ha
 import importlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 # What MagFace's training code, and it alone, puts before the backbone's names.
@@ -57,7 +62,7 @@ class Dialect:
         """Imports the converter, and torch with it."""
         return _load(f"{__name__}.dialects", self.converter)
 
-    def load_model_classes(self) -> list[type]:
+    def load_model_classes(self) -> "list[type[PreTrainedModel]]":
         """Imports the model classes."""
         return [_load(f"{__package__.rpartition('.')[0]}.models", name) for name in self.model_classes]
 

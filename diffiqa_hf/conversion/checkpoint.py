@@ -302,9 +302,9 @@ def _load_strictly(model: nn.Module, state_dict: dict[str, torch.Tensor], dialec
         if name in state_dict and state_dict[name].shape != tensor.shape
     ]
     problems = [("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped)]
-    problems = [f"{len(names)} {what} ({_some(names)})" for what, names in problems if names]
-    if problems:
-        raise CheckpointError(f"not the tensors of {dialect.name}: {'; '.join(problems)}")
+    found = [f"{len(names)} {what} ({_some(names)})" for what, names in problems if names]
+    if found:
+        raise CheckpointError(f"not the tensors of {dialect.name}: {'; '.join(found)}")
     # A copy: the file is mapped into the memory, and two tensors may share theirs.
     weights = {
         name: tensor.to(torch.float32 if tensor.is_floating_point() else tensor.dtype, copy=True).contiguous()

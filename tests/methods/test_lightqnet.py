@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from fixtures.close import assert_close
+from fixtures.protobuf_format import field, varint
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -25,21 +26,6 @@ TRUNK = "UncertaintyModule/MobilenetV3"
 
 
 # -- a frozen graph, written by hand ---------------------------------------------------------------------------------
-
-
-def varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*out, value])
-
-
-def field(number: int, value: int | bytes | str) -> bytes:
-    if isinstance(value, int):
-        return varint(number << 3) + varint(value)
-    value = value.encode() if isinstance(value, str) else value
-    return varint(number << 3 | 2) + varint(len(value)) + value
 
 
 def attribute(name: str, value: bytes) -> bytes:

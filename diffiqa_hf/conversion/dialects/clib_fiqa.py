@@ -108,7 +108,7 @@ def encode_sentences(text: dict[str, torch.Tensor]) -> torch.Tensor:
 
 
 def _depths(visual: dict[str, torch.Tensor]) -> list[int]:
-    depths = []
+    depths: list[int] = []
     while blocks := {name.split(".")[1] for name in visual if name.startswith(f"layer{len(depths) + 1}.")}:
         depths.append(len(blocks))
     return depths

@@ -30,11 +30,12 @@ def convert_dlib_resnet(tensors: dict[str, torch.Tensor]) -> tuple[DlibResNetCon
     mean, (height, width) = tensors["0.input_rgb_image_sized.mean"], tensors["0.input_rgb_image_sized.size"].tolist()
     if height != width:
         raise ValueError(f"chips of {height}x{width}, which are not square")
-    converted = {}
+    converted: dict[str, torch.Tensor] = {}
     stem = layers.take(*_CONVOLUTION, "relu", "max_pool")
     converted |= layers.convolution(stem[0], "conv", "norm", [7, 7], [2, 2], [0, 0])
     layers.check(stem[3], "max_pool", size=[3, 3], stride=[2, 2], padding=[0, 0])
-    depths, widths = [], []
+    depths: list[int] = []
+    widths: list[int] = []
     while layers.next_kind() == "tag":
         down = layers.kinds_ahead(len(_RESIDUAL_DOWN)) == _RESIDUAL_DOWN
         block = layers.take(*(_RESIDUAL_DOWN if down else _RESIDUAL))

@@ -54,7 +54,7 @@ def convert_lightqnet(tensors: dict[str, torch.Tensor]) -> tuple[LightQNetConfig
             converted[f"{ours}.norm.num_batches_tracked"] = torch.tensor(0)
         else:
             raise ValueError(f"unexpected tensors: {name}")
-    blocks = []
+    blocks: list[list[int]] = []
     while f"blocks.{len(blocks)}.project.conv.weight" in converted:
         project = converted[f"blocks.{len(blocks)}.project.conv.weight"]
         stride = strides.pop(f"blocks.{len(blocks)}.depthwise")

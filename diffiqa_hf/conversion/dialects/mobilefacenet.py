@@ -145,7 +145,7 @@ def _strides(converted: dict[str, torch.Tensor]) -> list[int]:
 
 
 def _config(converted: dict[str, torch.Tensor], strides: list[int], **kwargs) -> MobileFaceNetConfig:
-    stages = []
+    stages: list[list[int]] = []
     for i, stride in enumerate(strides):
         project = converted[f"blocks.{i}.project.conv.weight"]
         stage = [project.shape[1], project.shape[0], 1, stride]

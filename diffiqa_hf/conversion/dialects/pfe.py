@@ -63,11 +63,12 @@ def convert_pfe(tensors: dict[str, torch.Tensor]) -> tuple[PFEConfig, dict[str, 
     # The original's last normalisation shifts and does not scale.
     converted["backbone.features.weight"] = torch.ones_like(converted["backbone.features.bias"])
 
-    depths, widths = [], []
+    depths: list[int] = []
+    widths: list[int] = []
     while f"backbone.stages.{len(depths)}.down.conv.weight" in converted:
-        stage = f"backbone.stages.{len(depths)}"
-        widths.append(converted[f"{stage}.down.conv.weight"].shape[0])
-        blocks = {name.split(".")[4] for name in converted if name.startswith(f"{stage}.blocks.")}
+        prefix = f"backbone.stages.{len(depths)}"
+        widths.append(converted[f"{prefix}.down.conv.weight"].shape[0])
+        blocks = {name.split(".")[4] for name in converted if name.startswith(f"{prefix}.blocks.")}
         depths.append(len(blocks))
     backbone = SphereNetConfig(depths=depths, widths=widths, embedding_size=converted["backbone.fc.weight"].shape[0])
     height, width = (side >> len(depths) for side in backbone.crop_size)

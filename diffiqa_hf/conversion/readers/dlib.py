@@ -14,12 +14,13 @@ the order of computation.
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 
 from ..errors import CheckpointError
+from .files import Cursor, map_file
 
 
 # Far more than any network has; a file of nothing but such integers ends soon.
@@ -48,29 +49,15 @@ def read_dlib_network(path: str | os.PathLike) -> Arrays:
         CheckpointError: The file can't be read, is no such network, or has layers of other kinds; the message is the
             reason in one line.
     """
-    try:
-        if not os.path.getsize(path):
-            raise CheckpointError("empty file")
-        content = np.memmap(path, np.uint8, "r")  # whatever sizes a damaged file claims, no more than it is read
-    except OSError as error:
-        raise CheckpointError(error.strerror or str(error)) from None
+    content = map_file(path)
     try:
         return _network(_Stream(content))
     except ValueError as error:
         raise CheckpointError(f"truncated or damaged file, or no face recognition network of dlib ({error})") from None
 
 
-class _Stream:
+class _Stream(Cursor):
     """dlib's elementary types, read one after the other."""
-
-    def __init__(self, content: np.ndarray):
-        self.content, self.position = content, 0
-
-    def take(self, size: int) -> np.ndarray:
-        if size > len(self.content) - self.position:
-            raise ValueError(f"{size} bytes should follow at {self.position} of {len(self.content)}")
-        self.position += size
-        return self.content[self.position - size : self.position]
 
     def integer(self) -> int:
         control = int(self.take(1)[0])
@@ -138,7 +125,7 @@ class _Stream:
 def _network(stream: _Stream) -> Arrays:
     stream.expect(1, what="the version of the loss layer")
     arrays = _named("loss", stream, {"loss_metric_": _loss, "loss_metric_2": _loss})
-    versions = []
+    versions: list[int] = []
     while not versions or versions[-1] != 3:
         versions.append(stream.expect(1, 2, 3, what="the version of a layer"))
         if len(versions) > _MAX_LAYERS:
@@ -155,12 +142,11 @@ def _network(stream: _Stream) -> Arrays:
             stream.tensor()
         if version == 3:
             stream.expect(1, what="the number of samples that the input makes of one")
-    if left := len(stream.content) - stream.position:
-        raise ValueError(f"{left} bytes after its end")
+    stream.check_end()
     return arrays
 
 
-def _named(prefix: str, stream: _Stream, readers: dict[str, Callable[[_Stream, str], Arrays]]) -> Arrays:
+def _named(prefix: str, stream: _Stream, readers: Mapping[str, Callable[[_Stream, str], Arrays]]) -> Arrays:
     """What one part has, by their full names."""
     kind = stream.text()
     if kind not in readers:

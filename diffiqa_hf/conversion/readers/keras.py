@@ -18,8 +18,10 @@ from ..errors import CheckpointError
 
 # The layers that FaceQnet is made of, and what holds layers. A Lambda, for one, would be code.
 _CONTAINERS = ("Model", "Functional", "Sequential")
-_LAYERS = ("InputLayer", "Conv2D", "BatchNormalization", "Activation", "ReLU", "MaxPooling2D", "AveragePooling2D")
-_LAYERS += ("GlobalAveragePooling2D", "Add", "Flatten", "Dropout", "Dense")
+_LAYERS = (
+    *("InputLayer", "Conv2D", "BatchNormalization", "Activation", "ReLU", "MaxPooling2D", "AveragePooling2D"),
+    *("GlobalAveragePooling2D", "Add", "Flatten", "Dropout", "Dense"),
+)
 ACTIVATIONS = ("linear", "relu", "sigmoid")
 TRUNK_PARTS = {"1x1_reduce": "reduce", "3x3": "conv", "1x1_increase": "increase", "1x1_proj": "proj"}
 TRUNK = re.compile(rf"(?:conv1/7x7_s2|conv(\d+)_(\d+)_({'|'.join(TRUNK_PARTS)}))(/bn)?")

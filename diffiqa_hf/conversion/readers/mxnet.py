@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ..errors import CheckpointError
+from .files import Cursor, map_file
 
 
 _MAGIC = 0x112
@@ -33,29 +34,15 @@ def read_params(path: str | os.PathLike) -> dict[str, torch.Tensor]:
     Raises:
         CheckpointError: The file can't be read or is no such file; the message is the reason in one line.
     """
-    try:
-        if not os.path.getsize(path):
-            raise CheckpointError("empty file")
-        content = np.memmap(path, np.uint8, "r")  # whatever sizes a damaged file claims, no more than it is read
-    except OSError as error:
-        raise CheckpointError(error.strerror or str(error)) from None
+    content = map_file(path)
     try:
         return _read(_Cursor(content))
     except (ValueError, struct.error) as error:
         raise CheckpointError(f"truncated or damaged file, or no .params file of MXNet ({error})") from None
 
 
-class _Cursor:
-    """Bytes that are read one after the other."""
-
-    def __init__(self, content: np.ndarray):
-        self.content, self.position = content, 0
-
-    def take(self, size: int) -> np.ndarray:
-        if size > len(self.content) - self.position:
-            raise ValueError(f"{size} bytes should follow at {self.position} of {len(self.content)}")
-        self.position += size
-        return self.content[self.position - size : self.position]
+class _Cursor(Cursor):
+    """MXNet's numbers, one after the other."""
 
     def numbers(self, layout: str) -> tuple[Any, ...]:
         return struct.unpack(f"<{layout}", self.take(struct.calcsize(f"<{layout}")))
@@ -76,8 +63,7 @@ def _read(cursor: _Cursor) -> dict[str, torch.Tensor]:
         if name in tensors:
             raise ValueError(f"two arrays called {name!r}")
         tensors[name] = array
-    if left := len(cursor.content) - cursor.position:
-        raise ValueError(f"{left} bytes after its end")
+    cursor.check_end()
     return tensors
 
 

@@ -10,6 +10,7 @@ def read_fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     while position < len(message):
         key, position = read_varint(message, position)
         number, wire_type = key >> 3, key & 7
+        value: int | memoryview
         if wire_type == 0:
             value, position = read_varint(message, position)
         elif wire_type in (1, 2, 5):
@@ -37,6 +38,13 @@ def read_varint(message: memoryview, position: int) -> tuple[int, int]:
     raise ValueError("an integer of more than 64 bits")
 
 
+def as_message(value: int | memoryview) -> memoryview:
+    """The bytes of a field that is a message or a string."""
+    if isinstance(value, int):
+        raise ValueError("a number where a message belongs")
+    return value
+
+
 def submessage(message: memoryview, number: int) -> memoryview:
     """The last field of that number, which is the one that counts."""
     found = None
@@ -48,12 +56,17 @@ def submessage(message: memoryview, number: int) -> memoryview:
     return found
 
 
-def read_dimension(message: memoryview) -> int:
+def _dimension(message: memoryview) -> int:
     size = 0
     for number, value in read_fields(message):
-        if number == 1:
+        if number == 1 and isinstance(value, int):
             size = value
     return size
+
+
+def read_shape(value: int | memoryview) -> list[int]:
+    """The sizes in a `TensorShapeProto`."""
+    return [_dimension(as_message(dimension)) for field, dimension in read_fields(as_message(value)) if field == 2]
 
 
 def read_integers(message: memoryview) -> list[int]:
@@ -65,4 +78,4 @@ def read_integers(message: memoryview) -> list[int]:
     return values
 
 
-__all__ = ["read_dimension", "read_fields", "read_integers", "read_varint", "submessage"]
+__all__ = ["as_message", "read_fields", "read_integers", "read_shape", "read_varint", "submessage"]

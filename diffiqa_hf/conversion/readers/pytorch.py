@@ -81,8 +81,8 @@ def read_pytorch_file(path: str | os.PathLike, kind: str, allow_pickle_globals: 
 def _refusal(path: str | os.PathLike, message: str) -> str:
     """Why torch's weights-only reader refused the file, with the names of what it asks for."""
     # The reader's message has the first name, also where it is one that is never let in; of builtins without module.
-    found = re.findall(r"GLOBAL (\S+) (?:was not|whose module)", message)
-    found = {name if "." in name else f"builtins.{name}" for name in found}
+    asked_for = re.findall(r"GLOBAL (\S+) (?:was not|whose module)", message)
+    found = {name if "." in name else f"builtins.{name}" for name in asked_for}
     try:
         rest = get_unsafe_globals_in_checkpoint(path)
     except Exception:  # in files of the old format, and in pickles that torch.save does not write, it lists nothing

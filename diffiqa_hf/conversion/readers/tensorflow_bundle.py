@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from ..errors import CheckpointError
-from .protobuf import read_dimension, read_fields, read_varint
+from .files import read_file
+from .protobuf import read_fields, read_shape, read_varint
 
 
 _MAGIC = 0xDB4775248B80FB57
@@ -35,7 +36,7 @@ def read_tensor_bundle(path: str | os.PathLike) -> dict[str, torch.Tensor]:
         CheckpointError: A file can't be read or is no such checkpoint; the message is the reason in one line.
     """
     path = os.fspath(path)
-    content = memoryview(_read(path))
+    content = memoryview(read_file(path))
     try:
         entries = dict(_table(content))
         shards = _integer_fields(entries.pop(b""))  # the header
@@ -47,17 +48,6 @@ def read_tensor_bundle(path: str | os.PathLike) -> dict[str, torch.Tensor]:
         raise
     except (IndexError, KeyError, TypeError, ValueError) as error:  # whatever a damaged table leads to
         raise CheckpointError(f"truncated or damaged file, or no index of a TensorFlow checkpoint ({error})") from None
-
-
-def _read(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            content = file.read()
-    except OSError as error:
-        raise CheckpointError(error.strerror or str(error)) from None
-    if not content:
-        raise CheckpointError("empty file")
-    return content
 
 
 def _table(content: memoryview) -> Iterator[tuple[bytes, memoryview]]:
@@ -119,13 +109,13 @@ def _map_shards(prefix: str, count: int) -> list[np.ndarray]:
 def _tensor(entry: memoryview, data: list[np.ndarray]) -> torch.Tensor:
     """The tensor of a `BundleEntryProto`."""
     facts = _integer_fields(entry)
-    shape = []
+    shape: list[int] = []
     for number, value in read_fields(entry):
         if number == 2:
-            shape = [read_dimension(dimension) for field, dimension in read_fields(value) if field == 2]
+            shape = read_shape(value)
         elif number == 7:
             raise ValueError("a tensor in several parts")
-    dtype = _DTYPES.get(facts.get(1))
+    dtype = _DTYPES.get(facts.get(1, 0))
     if dtype is None:
         raise ValueError("a tensor of no known type of numbers")
     offset, size = facts.get(4, 0), facts.get(5, 0)

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from ..errors import CheckpointError
-from .protobuf import read_dimension, read_fields, read_integers, submessage
+from .files import read_file
+from .protobuf import as_message, read_fields, read_integers, read_shape, submessage
 
 
 # TensorFlow's numbers of data types.
@@ -30,18 +31,12 @@ def read_frozen_graph(path: str | os.PathLike) -> dict[str, torch.Tensor]:
     Raises:
         CheckpointError: The file can't be read or is no frozen graph; the message is the reason in one line.
     """
-    try:
-        with open(path, "rb") as file:
-            content = file.read()
-    except OSError as error:
-        raise CheckpointError(error.strerror or str(error)) from None
-    if not content:
-        raise CheckpointError("empty file")
+    content = read_file(path)
     tensors = {}
     try:
         for number, value in read_fields(memoryview(content)):
             if number == 1:
-                name, op, attributes = _node(value)
+                name, op, attributes = _node(as_message(value))
                 if op == "Const":
                     tensors[name] = _tensor(submessage(attributes["value"], 8))
                 elif op in _CONVOLUTIONS:
@@ -59,14 +54,13 @@ def _node(message: memoryview) -> tuple[str, str, dict[str, memoryview]]:
     name = op = ""
     attributes = {}
     for number, value in read_fields(message):
-        if number in (1, 2, 5) and not isinstance(value, memoryview):
-            raise ValueError("a node without a name")
         if number == 1:
-            name = bytes(value).decode()
+            name = bytes(as_message(value)).decode()
         elif number == 2:
-            op = bytes(value).decode()
+            op = bytes(as_message(value)).decode()
         elif number == 5:
-            attributes[bytes(submessage(value, 1)).decode()] = submessage(value, 2)
+            attribute = as_message(value)
+            attributes[bytes(submessage(attribute, 1)).decode()] = submessage(attribute, 2)
     return name, op, attributes
 
 
@@ -75,10 +69,10 @@ def _tensor(message: memoryview) -> torch.Tensor:
     dtype, shape, content = None, [], None
     listed = []
     for number, value in read_fields(message):
-        if number == 1:
+        if number == 1 and isinstance(value, int):
             dtype = _DTYPES.get(value)
         elif number == 2:
-            shape = [read_dimension(dimension) for field, dimension in read_fields(value) if field == 2]
+            shape = read_shape(value)
         elif number == 4:
             content = np.frombuffer(value, np.uint8)
         elif number == 5:  # float_val, packed or one by one

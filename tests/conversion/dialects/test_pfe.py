@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from fixtures.close import assert_close
+from fixtures.protobuf_format import field, varint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,20 +27,6 @@ LAST = 7 * 6 * WIDTHS[-1]
 
 
 # -- a checkpoint, written by hand -----------------------------------------------------------------------------------
-
-
-def varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*out, value])
-
-
-def field(number: int, value: int | bytes) -> bytes:
-    if isinstance(value, int):
-        return varint(number << 3) + varint(value)
-    return varint(number << 3 | 2) + varint(len(value)) + value
 
 
 def block(entries: list[tuple[bytes, bytes]], restart_every: int) -> bytes:
