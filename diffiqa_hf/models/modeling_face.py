@@ -12,7 +12,7 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.utils import ModelOutput
+from transformers.utils import ModelOutput, can_return_tuple
 
 from .loading import check_loading
 
@@ -158,13 +158,24 @@ def _checkpoint_block(model: torch.nn.Module, checkpoint_function: Callable, blo
     return checkpoint_function(block, *args)
 
 
+def resize_faces(pixel_values: torch.Tensor, size: list[int] | tuple[int, ...]) -> torch.Tensor:
+    """Canonical faces `(B, 3, H, W)` at another size (height, width), bilinear with antialiasing."""
+    if tuple(pixel_values.shape[2:]) == tuple(size):
+        return pixel_values
+    return torch.nn.functional.interpolate(
+        pixel_values.float(), size=tuple(size), mode="bilinear", align_corners=False, antialias=True
+    )
+
+
 class FacePreTrainedModel(PreTrainedModel):
-    """Base of the FR models: weight initialisation, and canonical faces to the network's own input."""
+    """Base of all face models: weight initialisation, and canonical faces to the network's own input."""
 
     base_model_prefix = "backbone"
     main_input_name = "pixel_values"
     input_modalities = ("image",)
     supports_gradient_checkpointing = True
+    # Whether the whole face is resized to `config.crop_size`, of which otherwise the middle is cut.
+    resizes_faces = False
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *model_args, **kwargs) -> "FacePreTrainedModel":
@@ -210,11 +221,11 @@ class FacePreTrainedModel(PreTrainedModel):
 
     def prepare_faces(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """
-        Canonical faces to the input that the weights were trained on: crop, channel order, mean, standard deviation.
+        Canonical faces to the input that the weights were trained on: size, channel order, mean, standard deviation.
 
         Args:
             pixel_values (`torch.FloatTensor` of shape `(batch_size, 3, height, width)`):
-                Canonical faces: RGB in [-1, 1], at least as large as `config.crop_size`.
+                Canonical faces: RGB in [-1, 1], at least as large as `config.crop_size` unless they are resized to it.
 
         Returns:
             `torch.FloatTensor` of shape `(batch_size, 3, *config.crop_size)`, differentiable in the pixels.
@@ -223,6 +234,8 @@ class FacePreTrainedModel(PreTrainedModel):
         height, width = config.crop_size
         if pixel_values.ndim != 4 or pixel_values.shape[1] != 3:
             raise ValueError(f"faces have the shape (batch, 3, height, width), got {tuple(pixel_values.shape)}")
+        if self.resizes_faces:
+            pixel_values = resize_faces(pixel_values, config.crop_size)
         if pixel_values.shape[2] < height or pixel_values.shape[3] < width:
             got = "x".join(map(str, pixel_values.shape[2:]))
             raise ValueError(f"this model takes faces of at least {height}x{width}, got {got}")
@@ -242,8 +255,35 @@ class FacePreTrainedModel(PreTrainedModel):
         return ((faces + 1) / 2 - mean) / std
 
     def embedding_output(self, embeddings: torch.Tensor) -> FaceEmbeddingOutput:
+        """Embeddings as the configuration has them: with `normalize_embedding` of unit length, and their norms."""
         norms = None
         if self.config.normalize_embedding:
             norms = torch.linalg.vector_norm(embeddings, dim=1)
             embeddings = torch.nn.functional.normalize(embeddings)
         return FaceEmbeddingOutput(embeddings=embeddings, norms=norms)
+
+
+class FaceRecognitionModel(FacePreTrainedModel):
+    """Base of the FR models: canonical faces to embeddings, by [`pool_features`] and [`embed_features`]."""
+
+    @can_return_tuple
+    def forward(self, pixel_values: torch.FloatTensor) -> FaceEmbeddingOutput | tuple[torch.FloatTensor]:
+        r"""
+        Args:
+            pixel_values (`torch.FloatTensor` of shape `(batch_size, 3, 112, 112)`):
+                Canonical faces: RGB in [-1, 1].
+            return_dict (`bool`, *optional*, defaults to `config.return_dict`):
+                `False` gives a plain tuple.
+
+        Returns:
+            [`FaceEmbeddingOutput`] with `embeddings` of shape `(batch_size, config.embedding_size)`.
+        """
+        return self.embedding_output(self.embed_features(self.pool_features(pixel_values)))
+
+    def pool_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Canonical faces to what the last layer reads, `(batch_size, in_features)`."""
+        raise NotImplementedError
+
+    def embed_features(self, pooled: torch.Tensor) -> torch.Tensor:
+        """What the last layer reads to embeddings `(batch_size, config.embedding_size)`, not normalised."""
+        raise NotImplementedError

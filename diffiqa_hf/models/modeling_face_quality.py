@@ -100,16 +100,10 @@ class FaceQualityHead(nn.Module):
         return in_float32(self.score, embeddings).squeeze(-1)
 
 
-class FacePreTrainedModelForFaceQuality(FacePreTrainedModel):
-    """What the face quality models share: `backbone`, of `backbone_class`, and `head`."""
+class FaceQualityModel(FacePreTrainedModel):
+    """Base of the face quality models: canonical faces to scores, by [`score_faces`], and a loss."""
 
-    backbone_class: type[FacePreTrainedModel]
-
-    def __init__(self, config: FaceModelConfig):
-        super().__init__(config)
-        self.backbone = self.backbone_class(config)
-        self.head = FaceQualityHead(config)
-        self.post_init()
+    output_class: type[FaceQualityModelOutput] = FaceQualityModelOutput
 
     @can_return_tuple
     def forward(
@@ -125,17 +119,32 @@ class FacePreTrainedModelForFaceQuality(FacePreTrainedModel):
                 `False` gives a plain tuple.
 
         Returns:
-            [`FaceQualityModelOutput`] with `scores` of shape `(batch_size,)` and `embeddings` of shape
-            `(batch_size, config.embedding_size)`; where `config.face_check`, `face_logits` as well.
+            [`FaceQualityModelOutput`], or a model's own kind of it, with `scores` of shape `(batch_size,)`.
         """
+        found = self.score_faces(pixel_values)
+        return self.output_class(loss=quality_loss(found["scores"], labels), **found)
+
+    def score_faces(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor | None]:
+        """What the output has besides the loss, by name: `scores` `(batch_size,)` and what a model has with them."""
+        raise NotImplementedError
+
+
+class FacePreTrainedModelForFaceQuality(FaceQualityModel):
+    """What the quality models on an FR model share: `backbone`, of `backbone_class`, and `head`."""
+
+    backbone_class: type[FacePreTrainedModel]
+
+    def __init__(self, config: FaceModelConfig):
+        super().__init__(config)
+        self.backbone = self.backbone_class(config)
+        self.head = FaceQualityHead(config)
+        self.post_init()
+
+    def score_faces(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor | None]:
+        """By the head, of the `embeddings` of the backbone; where `config.face_check`, `face_logits` as well."""
         embeddings = self.backbone(pixel_values, return_dict=True).embeddings
-        scores = self.head(embeddings)
-        return FaceQualityModelOutput(
-            loss=quality_loss(scores, labels),
-            scores=scores,
-            embeddings=embeddings,
-            face_logits=self.head.face_logits(embeddings),
-        )
+        logits = self.head.face_logits(embeddings)
+        return {"scores": self.head(embeddings), "embeddings": embeddings, "face_logits": logits}
 
 
 class IResNetForFaceQuality(FacePreTrainedModelForFaceQuality):
@@ -201,7 +210,7 @@ class SDDFIQAConfig(IResNetConfig):
         super().__post_init__(**kwargs)
 
 
-class SDDFIQAForFaceQuality(FacePreTrainedModel):
+class SDDFIQAForFaceQuality(FaceQualityModel):
     """
     SDD-FIQA: Ou et al., "SDD-FIQA: Unsupervised Face Image Quality Assessment with Similarity Distribution Distance",
     CVPR 2021 (https://github.com/Tencent/TFace, branch quality, `R50`). An IResNet with CurricularFace's blocks; its
@@ -239,27 +248,12 @@ class SDDFIQAForFaceQuality(FacePreTrainedModel):
         self.score = nn.Linear(config.embedding_size, 1)
         self.post_init()
 
-    @can_return_tuple
-    def forward(
-        self, pixel_values: torch.FloatTensor, labels: torch.FloatTensor | None = None
-    ) -> FaceQualityModelOutput | tuple[torch.FloatTensor, ...]:
-        r"""
-        Args:
-            pixel_values (`torch.FloatTensor` of shape `(batch_size, 3, 112, 112)`):
-                Canonical faces: RGB in [-1, 1].
-            labels (`torch.FloatTensor` of shape `(batch_size,)`, *optional*):
-                Qualities that the scores are to come to, for `loss`; a NaN is a face without one.
-            return_dict (`bool`, *optional*, defaults to `config.return_dict`):
-                `False` gives a plain tuple.
-
-        Returns:
-            [`FaceQualityModelOutput`] with `scores` of shape `(batch_size,)` and, as `embeddings`, the last feature
-            map, flattened to `(batch_size, config.embedding_size)`. It is not meant to tell faces apart.
-        """
+    def score_faces(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor | None]:
+        """Of the last feature map, flattened: the `embeddings`, which are not meant to tell faces apart."""
         hidden_states = self.prelu(self.bn1(self.conv1(self.prepare_faces(pixel_values))))
         embeddings = self.blocks(hidden_states).flatten(1)
         scores = in_float32(self.score, self.dropout(self.head_prelu(embeddings))).squeeze(-1)
-        return FaceQualityModelOutput(loss=quality_loss(scores, labels), scores=scores, embeddings=embeddings)
+        return {"scores": scores, "embeddings": embeddings}
 
 
 class AutoModelForFaceQuality(_BaseAutoModelClass):

@@ -19,11 +19,9 @@ from transformers import (
     PreTrainedModel,  # noqa: F401 - diffusers looks for this name here to load a saved component
 )
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.utils import can_return_tuple
 
-from ..faceqnet.modeling_faceqnet import resize_faces
-from ..modeling_face import FacePreTrainedModel, at_least_float32
-from ..modeling_face_quality import AutoModelForFaceQuality, FaceQualityModelOutput, quality_loss
+from ..modeling_face import at_least_float32
+from ..modeling_face_quality import AutoModelForFaceQuality, FaceQualityModel, FaceQualityModelOutput
 from .configuration_clib_fiqa import NUM_PROMPTS, PROMPT_WORDS, CLIBFIQAConfig
 
 
@@ -109,7 +107,7 @@ class CLIBFIQAModelOutput(FaceQualityModelOutput):
     probabilities: torch.FloatTensor | None = None
 
 
-class CLIBFIQAForFaceQuality(FacePreTrainedModel):
+class CLIBFIQAForFaceQuality(FaceQualityModel):
     """
     CLIB-FIQA from canonical faces to quality.
 
@@ -127,6 +125,8 @@ class CLIBFIQAForFaceQuality(FacePreTrainedModel):
     """
 
     config_class = CLIBFIQAConfig
+    resizes_faces = True
+    output_class = CLIBFIQAModelOutput
 
     def __init__(self, config: CLIBFIQAConfig):
         super().__init__(config)
@@ -158,35 +158,7 @@ class CLIBFIQAForFaceQuality(FacePreTrainedModel):
             nn.init.normal_(module.prompts)
             nn.init.constant_(module.logit_scale, math.log(1 / 0.07))
 
-    def prepare_faces(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """
-        Canonical faces to `config.crop_size`, channel order and scale. The whole face is resized.
-
-        Args:
-            pixel_values (`torch.FloatTensor` of shape `(batch_size, 3, height, width)`):
-                Canonical faces: RGB in [-1, 1].
-
-        Returns:
-            `torch.FloatTensor` of shape `(batch_size, 3, *config.crop_size)`, differentiable in the pixels.
-        """
-        return super().prepare_faces(resize_faces(pixel_values, self.config.crop_size))
-
-    @can_return_tuple
-    def forward(
-        self, pixel_values: torch.FloatTensor, labels: torch.FloatTensor | None = None
-    ) -> CLIBFIQAModelOutput | tuple[torch.FloatTensor, ...]:
-        r"""
-        Args:
-            pixel_values (`torch.FloatTensor` of shape `(batch_size, 3, height, width)`):
-                Canonical faces: RGB in [-1, 1].
-            labels (`torch.FloatTensor` of shape `(batch_size,)`, *optional*):
-                Qualities that the scores are to come to, for `loss`; a NaN is a face without one.
-            return_dict (`bool`, *optional*, defaults to `config.return_dict`):
-                `False` gives a plain tuple.
-
-        Returns:
-            [`CLIBFIQAModelOutput`]
-        """
+    def score_faces(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor | None]:
         hidden_states = self.bn1(self.conv1(self.prepare_faces(pixel_values))).relu()
         hidden_states = self.bn2(self.conv2(hidden_states)).relu()
         hidden_states = avg_pool2d(self.bn3(self.conv3(hidden_states)).relu(), 2)
@@ -199,8 +171,7 @@ class CLIBFIQAForFaceQuality(FacePreTrainedModel):
         levels = probabilities.flatten(1, -2).sum(1)
         middles = (torch.arange(levels.shape[1], dtype=levels.dtype, device=levels.device) + 0.5) / levels.shape[1]
         scores = (levels * middles).sum(1)
-        loss = quality_loss(scores, labels)
-        return CLIBFIQAModelOutput(loss=loss, scores=scores, embeddings=embeddings, probabilities=probabilities)
+        return {"scores": scores, "embeddings": embeddings, "probabilities": probabilities}
 
 
 AutoConfig.register(CLIBFIQAConfig.model_type, CLIBFIQAConfig, exist_ok=True)

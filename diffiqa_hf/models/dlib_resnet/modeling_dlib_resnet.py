@@ -10,9 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel  # noqa: F401 - diffusers looks for this name here to load a saved component
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.utils import can_return_tuple
 
-from ..modeling_face import FaceEmbeddingOutput, FacePreTrainedModel
+from ..modeling_face import FaceRecognitionModel
 from .configuration_dlib_resnet import DlibResNetConfig
 
 
@@ -54,7 +53,7 @@ class DlibResNetBlock(GradientCheckpointingLayer):
         hidden_states = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(hidden_states)))))
         if residual.shape != hidden_states.shape:
             # dlib's add_prev takes what one of the two lacks, channels or a last row and column, as zero.
-            sizes = [max(sizes) for sizes in zip(residual.shape, hidden_states.shape, strict=True)]
+            sizes = [max(pair) for pair in zip(residual.shape, hidden_states.shape, strict=True)]
             residual, hidden_states = (_padded(part, sizes) for part in (residual, hidden_states))
         return F.relu(hidden_states + residual)
 
@@ -83,7 +82,7 @@ def _resampling(size: int, source_size: int, axis: int, like: torch.Tensor) -> t
     return (weights / weights.sum(1, keepdim=True)).to(like)
 
 
-class DlibResNetModel(FacePreTrainedModel):
+class DlibResNetModel(FaceRecognitionModel):
     """
     dlib's ResNet from canonical faces to embeddings of 128 values. dlib compares them by their Euclidean distance
     (one person below 0.6); as all embeddings here they are compared by cosine similarity.
@@ -144,22 +143,7 @@ class DlibResNetModel(FacePreTrainedModel):
         )
         return rows @ faces @ columns.mT
 
-    @can_return_tuple
-    def forward(self, pixel_values: torch.FloatTensor) -> FaceEmbeddingOutput | tuple[torch.FloatTensor]:
-        r"""
-        Args:
-            pixel_values (`torch.FloatTensor` of shape `(batch_size, 3, 112, 112)`):
-                Canonical faces: RGB in [-1, 1].
-            return_dict (`bool`, *optional*, defaults to `config.return_dict`):
-                `False` gives a plain tuple.
-
-        Returns:
-            [`FaceEmbeddingOutput`] with `embeddings` of shape `(batch_size, config.embedding_size)`.
-        """
-        return self.embedding_output(self.embed_features(self.pool_features(pixel_values)))
-
     def pool_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Canonical faces to what the last layer reads, `(batch_size, in_features)`."""
         hidden_states = F.relu(self.norm(self.conv(self.prepare_faces(pixel_values))))
         hidden_states = F.max_pool2d(hidden_states, 3, stride=2)
         for i in range(1, len(self.config.depths) + 1):
@@ -167,7 +151,6 @@ class DlibResNetModel(FacePreTrainedModel):
         return hidden_states.mean((2, 3))
 
     def embed_features(self, pooled: torch.Tensor) -> torch.Tensor:
-        """What the last layer reads to embeddings `(batch_size, config.embedding_size)`, not normalised."""
         return self.fc(pooled)
 
 

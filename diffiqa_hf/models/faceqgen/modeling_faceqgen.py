@@ -16,10 +16,9 @@ from transformers import (
     AutoConfig,
     PreTrainedModel,  # noqa: F401 - diffusers looks for this name here to load a saved component
 )
-from transformers.utils import can_return_tuple
 
-from ..modeling_face import FacePreTrainedModel, at_least_float32
-from ..modeling_face_quality import AutoModelForFaceQuality, FaceQualityModelOutput, quality_loss
+from ..modeling_face import at_least_float32
+from ..modeling_face_quality import AutoModelForFaceQuality, FaceQualityModel, FaceQualityModelOutput
 from .configuration_faceqgen import FaceQgenConfig
 
 
@@ -104,7 +103,7 @@ class FaceQgenDiscriminator(nn.Module):
         return self.out(self.layers(faces)).squeeze(1)
 
 
-class FaceQgenForFaceQuality(FacePreTrainedModel):
+class FaceQgenForFaceQuality(FaceQualityModel):
     """
     FaceQgen from canonical faces to quality: `generator` and `discriminator`.
 
@@ -122,6 +121,7 @@ class FaceQgenForFaceQuality(FacePreTrainedModel):
     """
 
     config_class = FaceQgenConfig
+    output_class = FaceQgenModelOutput
     supports_gradient_checkpointing = False
 
     def __init__(self, config: FaceQgenConfig):
@@ -135,22 +135,7 @@ class FaceQgenForFaceQuality(FacePreTrainedModel):
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):  # as Isola et al. have it
             nn.init.normal_(module.weight, std=0.02)
 
-    @can_return_tuple
-    def forward(
-        self, pixel_values: torch.FloatTensor, labels: torch.FloatTensor | None = None
-    ) -> FaceQgenModelOutput | tuple[torch.FloatTensor, ...]:
-        r"""
-        Args:
-            pixel_values (`torch.FloatTensor` of shape `(batch_size, 3, 112, 112)`):
-                Canonical faces: RGB in [-1, 1].
-            labels (`torch.FloatTensor` of shape `(batch_size,)`, *optional*):
-                Qualities that the scores are to come to, for `loss`; a NaN is a face without one.
-            return_dict (`bool`, *optional*, defaults to `config.return_dict`):
-                `False` gives a plain tuple.
-
-        Returns:
-            [`FaceQgenModelOutput`]
-        """
+    def score_faces(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor | None]:
         faces = self.prepare_faces(pixel_values)
         restored = self.generator(faces)
         exact = [at_least_float32(image) for image in (faces, restored)]
@@ -162,7 +147,7 @@ class FaceQgenForFaceQuality(FacePreTrainedModel):
         scores = measures[self.config.measure]
         if self.config.measure == "mse":
             scores = -scores
-        return FaceQgenModelOutput(loss=quality_loss(scores, labels), scores=scores, restored=restored, **measures)
+        return {"scores": scores, "restored": restored, **measures}
 
 
 def ssim(images_a: torch.Tensor, images_b: torch.Tensor) -> torch.Tensor:

@@ -7,16 +7,15 @@ was trained on VGGFace2 (the Keras form, strides in the first convolution of a b
 
 import torch
 from torch import nn
-from torch.nn.functional import interpolate, max_pool2d, pad
+from torch.nn.functional import max_pool2d, pad
 from transformers import (
     AutoConfig,
     PreTrainedModel,  # noqa: F401 - diffusers looks for this name here to load a saved component
 )
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.utils import can_return_tuple
 
-from ..modeling_face import FacePreTrainedModel, in_float32
-from ..modeling_face_quality import AutoModelForFaceQuality, FaceQualityModelOutput, quality_loss
+from ..modeling_face import in_float32
+from ..modeling_face_quality import AutoModelForFaceQuality, FaceQualityModel
 from .configuration_faceqnet import FaceQnetConfig
 
 
@@ -62,7 +61,7 @@ class FaceQnetBlock(GradientCheckpointingLayer):
         return (self.increase(self.conv(self.reduce(hidden_states))) + self.proj(hidden_states)).relu()
 
 
-class FaceQnetForFaceQuality(FacePreTrainedModel):
+class FaceQnetForFaceQuality(FaceQualityModel):
     """
     FaceQnet from canonical faces to quality.
 
@@ -80,6 +79,7 @@ class FaceQnetForFaceQuality(FacePreTrainedModel):
     """
 
     config_class = FaceQnetConfig
+    resizes_faces = True
 
     def __init__(self, config: FaceQnetConfig):
         super().__init__(config)
@@ -98,35 +98,10 @@ class FaceQnetForFaceQuality(FacePreTrainedModel):
         self.acts = nn.ModuleList(_ACTIVATIONS[name]() for name in config.head_acts)
         self.post_init()
 
-    def prepare_faces(self, pixel_values: torch.Tensor) -> torch.Tensor:
+    def score_faces(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor | None]:
         """
-        Canonical faces to `config.crop_size`, channel order and scale. The whole face is resized.
-
-        Args:
-            pixel_values (`torch.FloatTensor` of shape `(batch_size, 3, height, width)`):
-                Canonical faces: RGB in [-1, 1].
-
-        Returns:
-            `torch.FloatTensor` of shape `(batch_size, 3, *config.crop_size)`, differentiable in the pixels.
-        """
-        return super().prepare_faces(resize_faces(pixel_values, self.config.crop_size))
-
-    @can_return_tuple
-    def forward(
-        self, pixel_values: torch.FloatTensor, labels: torch.FloatTensor | None = None
-    ) -> FaceQualityModelOutput | tuple[torch.FloatTensor, ...]:
-        r"""
-        Args:
-            pixel_values (`torch.FloatTensor` of shape `(batch_size, 3, height, width)`):
-                Canonical faces: RGB in [-1, 1].
-            labels (`torch.FloatTensor` of shape `(batch_size,)`, *optional*):
-                Qualities that the scores are to come to, for `loss`; a NaN is a face without one.
-            return_dict (`bool`, *optional*, defaults to `config.return_dict`):
-                `False` gives a plain tuple.
-
-        Returns:
-            [`FaceQualityModelOutput`] with `scores` of shape `(batch_size,)`, about 0 to 1 and not clipped, and, as
-            `embeddings`, the mean of the last feature map, `(batch_size, config.embedding_size)`.
+        `scores` of about 0 to 1, not clipped, and, as `embeddings`, the mean of the last feature map, `(batch_size,
+        config.embedding_size)`.
         """
         # Keras' padding "same" of a 7x7 convolution of stride 2 on even sides.
         hidden_states = self.stem(pad(self.prepare_faces(pixel_values), (2, 3, 2, 3)))
@@ -135,21 +110,7 @@ class FaceQnetForFaceQuality(FacePreTrainedModel):
         for dense, act in zip(self.dense, self.acts, strict=True):
             hidden_states = act(in_float32(dense, hidden_states))
         scores = hidden_states.squeeze(-1)
-        return FaceQualityModelOutput(loss=quality_loss(scores, labels), scores=scores, embeddings=features)
-
-
-def resize_faces(pixel_values: torch.Tensor, size: list[int] | tuple[int, ...]) -> torch.Tensor:
-    """
-    Canonical faces `(B, 3, H, W)` at another size (height, width), bilinear with antialiasing.
-
-    Raises:
-        ValueError: The tensor is of another shape.
-    """
-    if pixel_values.ndim != 4 or pixel_values.shape[1] != 3:
-        raise ValueError(f"faces have the shape (batch, 3, height, width), got {tuple(pixel_values.shape)}")
-    if tuple(pixel_values.shape[2:]) == tuple(size):
-        return pixel_values
-    return interpolate(pixel_values.float(), size=tuple(size), mode="bilinear", align_corners=False, antialias=True)
+        return {"scores": scores, "embeddings": features}
 
 
 AutoConfig.register(FaceQnetConfig.model_type, FaceQnetConfig, exist_ok=True)

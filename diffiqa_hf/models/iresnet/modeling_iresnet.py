@@ -10,9 +10,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel  # noqa: F401 - diffusers looks for this name here to load a saved component
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.utils import can_return_tuple
 
-from ..modeling_face import FaceEmbeddingOutput, FacePreTrainedModel
+from ..modeling_face import FaceRecognitionModel
 from .configuration_iresnet import IResNetConfig
 
 
@@ -43,7 +42,7 @@ class IResNetBlock(GradientCheckpointingLayer):
         return self.bn3(self.conv2(hidden_states)) + residual
 
 
-class IResNetModel(FacePreTrainedModel):
+class IResNetModel(FaceRecognitionModel):
     """
     IResNet from canonical faces to embeddings.
 
@@ -87,29 +86,13 @@ class IResNetModel(FacePreTrainedModel):
     def _init_convolution(self, weight: torch.Tensor):
         nn.init.normal_(weight, std=0.1)
 
-    @can_return_tuple
-    def forward(self, pixel_values: torch.FloatTensor) -> FaceEmbeddingOutput | tuple[torch.FloatTensor]:
-        r"""
-        Args:
-            pixel_values (`torch.FloatTensor` of shape `(batch_size, 3, 112, 112)`):
-                Canonical faces: RGB in [-1, 1].
-            return_dict (`bool`, *optional*, defaults to `config.return_dict`):
-                `False` gives a plain tuple.
-
-        Returns:
-            [`FaceEmbeddingOutput`] with `embeddings` of shape `(batch_size, config.embedding_size)`.
-        """
-        return self.embedding_output(self.embed_features(self.pool_features(pixel_values)))
-
     def pool_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Canonical faces to what the last layer reads, `(batch_size, in_features)`."""
         hidden_states = self.prelu(self.bn1(self.conv1(self.prepare_faces(pixel_values))))
         for i in range(1, len(self.config.depths) + 1):
             hidden_states = getattr(self, f"layer{i}")(hidden_states)
         return self.dropout(self.bn2(hidden_states)).flatten(1)
 
     def embed_features(self, pooled: torch.Tensor) -> torch.Tensor:
-        """What the last layer reads to embeddings `(batch_size, config.embedding_size)`, not normalised."""
         return self.features(self.fc(pooled))
 
 

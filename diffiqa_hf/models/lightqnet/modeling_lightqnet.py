@@ -8,15 +8,14 @@ excitation. Its first convolution keeps the resolution.
 
 import torch
 from torch import nn
-from torch.nn.functional import interpolate, pad
+from torch.nn.functional import pad
 from transformers import (
     AutoConfig,
     PreTrainedModel,  # noqa: F401 - diffusers looks for this name here to load a saved component
 )
-from transformers.utils import can_return_tuple
 
-from ..modeling_face import FacePreTrainedModel, in_float32
-from ..modeling_face_quality import AutoModelForFaceQuality, FaceQualityModelOutput, quality_loss
+from ..modeling_face import in_float32
+from ..modeling_face_quality import AutoModelForFaceQuality, FaceQualityModel
 from .configuration_lightqnet import LightQNetConfig
 
 
@@ -62,7 +61,7 @@ class LightQNetBlock(nn.Module):
         return hidden_states + out if self.residual else out
 
 
-class LightQNetForFaceQuality(FacePreTrainedModel):
+class LightQNetForFaceQuality(FaceQualityModel):
     """
     LightQNet from canonical faces to quality.
 
@@ -80,6 +79,8 @@ class LightQNetForFaceQuality(FacePreTrainedModel):
     """
 
     config_class = LightQNetConfig
+    # Its own crop (three points on a square of 160 pixels) is the ArcFace crop at another size.
+    resizes_faces = True
     supports_gradient_checkpointing = False
 
     def __init__(self, config: LightQNetConfig):
@@ -95,48 +96,14 @@ class LightQNetForFaceQuality(FacePreTrainedModel):
         self.score = nn.Linear(config.feature_width, 1)
         self.post_init()
 
-    def prepare_faces(self, pixel_values: torch.Tensor) -> torch.Tensor:
+    def score_faces(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor | None]:
         """
-        Canonical faces to `config.crop_size`, channel order and scale. LightQNet's own crop (three points on a square
-        of 160 pixels) is the ArcFace crop at another size, so the whole face is resized, with antialiasing.
-
-        Args:
-            pixel_values (`torch.FloatTensor` of shape `(batch_size, 3, height, width)`):
-                Canonical faces: RGB in [-1, 1].
-
-        Returns:
-            `torch.FloatTensor` of shape `(batch_size, 3, *config.crop_size)`, differentiable in the pixels.
-        """
-        if pixel_values.ndim != 4 or pixel_values.shape[1] != 3:
-            raise ValueError(f"faces have the shape (batch, 3, height, width), got {tuple(pixel_values.shape)}")
-        size = tuple(self.config.crop_size)
-        if tuple(pixel_values.shape[2:]) != size:
-            pixel_values = interpolate(
-                pixel_values.float(), size=size, mode="bilinear", align_corners=False, antialias=True
-            )
-        return super().prepare_faces(pixel_values)
-
-    @can_return_tuple
-    def forward(
-        self, pixel_values: torch.FloatTensor, labels: torch.FloatTensor | None = None
-    ) -> FaceQualityModelOutput | tuple[torch.FloatTensor, ...]:
-        r"""
-        Args:
-            pixel_values (`torch.FloatTensor` of shape `(batch_size, 3, height, width)`):
-                Canonical faces: RGB in [-1, 1].
-            labels (`torch.FloatTensor` of shape `(batch_size,)`, *optional*):
-                Qualities that the scores are to come to, for `loss`; a NaN is a face without one.
-            return_dict (`bool`, *optional*, defaults to `config.return_dict`):
-                `False` gives a plain tuple.
-
-        Returns:
-            [`FaceQualityModelOutput`] with `scores` of shape `(batch_size,)` in (0, 1) and, as `embeddings`, the
-            features that they are made of, `(batch_size, config.feature_width)`. They are not meant to tell faces
-            apart.
+        `scores` in (0, 1) and, as `embeddings`, the features that they are made of, `(batch_size,
+        config.feature_width)`. They are not meant to tell faces apart.
         """
         features = self.feature(self.blocks(self.stem(self.prepare_faces(pixel_values)))).mean((2, 3))
         scores = in_float32(self.score, features).squeeze(-1).sigmoid()
-        return FaceQualityModelOutput(loss=quality_loss(scores, labels), scores=scores, embeddings=features)
+        return {"scores": scores, "embeddings": features}
 
 
 AutoConfig.register(LightQNetConfig.model_type, LightQNetConfig, exist_ok=True)

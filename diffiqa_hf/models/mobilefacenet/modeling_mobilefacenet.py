@@ -9,9 +9,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel  # noqa: F401 - diffusers looks for this name here to load a saved component
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.utils import can_return_tuple
 
-from ..modeling_face import FaceEmbeddingOutput, FacePreTrainedModel
+from ..modeling_face import FaceRecognitionModel
 from .configuration_mobilefacenet import MobileFaceNetConfig
 
 
@@ -57,7 +56,7 @@ class MobileFaceNetBottleneck(GradientCheckpointingLayer):
         return hidden_states + out if self.residual else out
 
 
-class MobileFaceNetModel(FacePreTrainedModel):
+class MobileFaceNetModel(FaceRecognitionModel):
     """
     MobileFaceNet from canonical faces to embeddings.
 
@@ -105,34 +104,18 @@ class MobileFaceNetModel(FacePreTrainedModel):
         self.feature = MobileFaceNetConv(config, width, config.feature_width, activation=act)
         # Global depthwise convolution: one learned weight for each place in place of average pooling. It stands where
         # the input has been halved four times.
-        size = tuple(-(-side // 16) for side in config.crop_size)
+        height, width = (-(-side // 16) for side in config.crop_size)
         self.pool = MobileFaceNetConv(
-            config, config.feature_width, config.feature_width, size, groups=config.feature_width
+            config, config.feature_width, config.feature_width, (height, width), groups=config.feature_width
         )
         self.embed = nn.Linear(config.feature_width, config.embedding_size, bias=config.embedding_bias)
         self.norm = nn.BatchNorm1d(config.embedding_size, eps=config.bn_eps)
         self.post_init()
 
-    @can_return_tuple
-    def forward(self, pixel_values: torch.FloatTensor) -> FaceEmbeddingOutput | tuple[torch.FloatTensor]:
-        r"""
-        Args:
-            pixel_values (`torch.FloatTensor` of shape `(batch_size, 3, 112, 112)`):
-                Canonical faces: RGB in [-1, 1].
-            return_dict (`bool`, *optional*, defaults to `config.return_dict`):
-                `False` gives a plain tuple.
-
-        Returns:
-            [`FaceEmbeddingOutput`] with `embeddings` of shape `(batch_size, config.embedding_size)`.
-        """
-        return self.embedding_output(self.embed_features(self.pool_features(pixel_values)))
-
     def pool_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Canonical faces to what the last layer reads, `(batch_size, in_features)`."""
         return self.pool(self.feature(self.blocks(self.stem(self.prepare_faces(pixel_values))))).flatten(1)
 
     def embed_features(self, pooled: torch.Tensor) -> torch.Tensor:
-        """What the last layer reads to embeddings `(batch_size, config.embedding_size)`, not normalised."""
         return self.norm(self.embed(pooled))
 
 

@@ -12,16 +12,14 @@ from transformers import (
     AutoConfig,
     PreTrainedModel,  # noqa: F401 - diffusers looks for this name here to load a saved component
 )
-from transformers.utils import can_return_tuple
 
-from ..faceqnet.modeling_faceqnet import resize_faces
-from ..modeling_face import FacePreTrainedModel, in_float32
-from ..modeling_face_quality import AutoModelForFaceQuality, FaceQualityModelOutput, quality_loss
+from ..modeling_face import in_float32
+from ..modeling_face_quality import AutoModelForFaceQuality, FaceQualityModel
 from ..pfe.modeling_pfe import mated_pairs, sphere_stages
 from .configuration_pcnet import PCNetConfig
 
 
-class PCNetForFaceQuality(FacePreTrainedModel):
+class PCNetForFaceQuality(FaceQualityModel):
     """
     PCNet from canonical faces to quality.
 
@@ -39,6 +37,7 @@ class PCNetForFaceQuality(FacePreTrainedModel):
     """
 
     config_class = PCNetConfig
+    resizes_faces = True
 
     def __init__(self, config: PCNetConfig):
         super().__init__(config)
@@ -47,39 +46,11 @@ class PCNetForFaceQuality(FacePreTrainedModel):
         self.score = nn.Linear(config.embedding_size, 1)
         self.post_init()
 
-    def prepare_faces(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """
-        Canonical faces to `config.crop_size`, channel order and scale. The whole face is resized.
-
-        Args:
-            pixel_values (`torch.FloatTensor` of shape `(batch_size, 3, height, width)`):
-                Canonical faces: RGB in [-1, 1].
-
-        Returns:
-            `torch.FloatTensor` of shape `(batch_size, 3, *config.crop_size)`, differentiable in the pixels.
-        """
-        return super().prepare_faces(resize_faces(pixel_values, self.config.crop_size))
-
-    @can_return_tuple
-    def forward(
-        self, pixel_values: torch.FloatTensor, labels: torch.FloatTensor | None = None
-    ) -> FaceQualityModelOutput | tuple[torch.FloatTensor, ...]:
-        r"""
-        Args:
-            pixel_values (`torch.FloatTensor` of shape `(batch_size, 3, height, width)`):
-                Canonical faces: RGB in [-1, 1].
-            labels (`torch.FloatTensor` of shape `(batch_size,)`, *optional*):
-                Qualities that the scores are to come to, for `loss`; a NaN is a face without one.
-            return_dict (`bool`, *optional*, defaults to `config.return_dict`):
-                `False` gives a plain tuple.
-
-        Returns:
-            [`FaceQualityModelOutput`] with `scores` of shape `(batch_size,)` in (0, 1) and, as `embeddings`, the
-            features that they are made of, `(batch_size, config.embedding_size)`.
-        """
+    def score_faces(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor | None]:
+        """`scores` in (0, 1) and, as `embeddings`, the features that they are made of."""
         features = self.stages(self.prepare_faces(pixel_values)).mean((2, 3))
         scores = in_float32(self.score, self.dropout(features)).squeeze(-1).sigmoid()
-        return FaceQualityModelOutput(loss=quality_loss(scores, labels), scores=scores, embeddings=features)
+        return {"scores": scores, "embeddings": features}
 
 
 def pair_loss(scores: torch.Tensor, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

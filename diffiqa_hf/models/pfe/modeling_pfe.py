@@ -8,6 +8,7 @@ SphereNet, the authors' FR model: Liu et al., "SphereFace", CVPR 2017: convoluti
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,10 +20,9 @@ from transformers import (
     PreTrainedModel,  # noqa: F401 - diffusers looks for this name here to load a saved component
 )
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.utils import can_return_tuple
 
-from ..modeling_face import FaceEmbeddingOutput, FacePreTrainedModel, in_float32
-from ..modeling_face_quality import AutoModelForFaceQuality, FaceQualityModelOutput, quality_loss
+from ..modeling_face import FacePreTrainedModel, FaceRecognitionModel, in_float32
+from ..modeling_face_quality import AutoModelForFaceQuality, FaceQualityModel, FaceQualityModelOutput
 from .configuration_pfe import PFEConfig, SphereNetConfig
 
 
@@ -70,7 +70,7 @@ class SphereNetStage(nn.Module):
         return self.blocks(self.down(hidden_states))
 
 
-def sphere_stages(depths: list[int], widths: list[int], bn_eps: float | None = None) -> nn.Sequential:
+def sphere_stages(depths: Sequence[int], widths: Sequence[int], bn_eps: float | None = None) -> nn.Sequential:
     """The trunk: `(B, 3, H, W)` to `(B, widths[-1], H / 2^S, W / 2^S)`, S being the number of stages."""
     return nn.Sequential(
         *(
@@ -80,7 +80,7 @@ def sphere_stages(depths: list[int], widths: list[int], bn_eps: float | None = N
     )
 
 
-class SphereNetModel(FacePreTrainedModel):
+class SphereNetModel(FaceRecognitionModel):
     """
     SphereNet from canonical faces to embeddings.
 
@@ -109,26 +109,10 @@ class SphereNetModel(FacePreTrainedModel):
         self.features.weight.requires_grad = False
         self.post_init()
 
-    @can_return_tuple
-    def forward(self, pixel_values: torch.FloatTensor) -> FaceEmbeddingOutput | tuple[torch.FloatTensor]:
-        r"""
-        Args:
-            pixel_values (`torch.FloatTensor` of shape `(batch_size, 3, 112, 112)`):
-                Canonical faces: RGB in [-1, 1].
-            return_dict (`bool`, *optional*, defaults to `config.return_dict`):
-                `False` gives a plain tuple.
-
-        Returns:
-            [`FaceEmbeddingOutput`] with `embeddings` of shape `(batch_size, config.embedding_size)`.
-        """
-        return self.embedding_output(self.embed_features(self.pool_features(pixel_values)))
-
     def pool_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Canonical faces to what the last layer reads, `(batch_size, in_features)`."""
         return self.stages(self.prepare_faces(pixel_values)).flatten(1)
 
     def embed_features(self, pooled: torch.Tensor) -> torch.Tensor:
-        """What the last layer reads to embeddings `(batch_size, config.embedding_size)`, not normalised."""
         return self.features(self.fc(pooled))
 
 
@@ -177,7 +161,7 @@ class PFEModelOutput(FaceQualityModelOutput):
     log_variances: torch.FloatTensor | None = None
 
 
-class PFEForFaceQuality(FacePreTrainedModel):
+class PFEForFaceQuality(FaceQualityModel):
     """
     Probabilistic face embeddings: an FR model and its uncertainty.
 
@@ -200,6 +184,7 @@ class PFEForFaceQuality(FacePreTrainedModel):
     """
 
     config_class = PFEConfig
+    output_class = PFEModelOutput
 
     def __init__(self, config: PFEConfig):
         super().__init__(config)
@@ -229,26 +214,12 @@ class PFEForFaceQuality(FacePreTrainedModel):
         """The FR model's, which makes the embedding."""
         return self.backbone.fc if hasattr(self.backbone, "fc") else self.backbone.embed
 
-    @can_return_tuple
-    def forward(
-        self, pixel_values: torch.FloatTensor, labels: torch.FloatTensor | None = None
-    ) -> PFEModelOutput | tuple[torch.FloatTensor, ...]:
-        r"""
-        Args:
-            pixel_values (`torch.FloatTensor` of shape `(batch_size, 3, 112, 112)`):
-                Canonical faces: RGB in [-1, 1].
-            return_dict (`bool`, *optional*, defaults to `config.return_dict`):
-                `False` gives a plain tuple.
-
-        Returns:
-            [`PFEModelOutput`]
-        """
+    def score_faces(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor | None]:
         pooled = self.backbone.pool_features(pixel_values)
         embeddings = normalize(self.backbone.embed_features(pooled))
         log_variances = in_float32(self.uncertainty, pooled)
         scores = -harmonic_mean_of_variances(log_variances)
-        loss = quality_loss(scores, labels)
-        return PFEModelOutput(loss=loss, scores=scores, embeddings=embeddings, log_variances=log_variances)
+        return {"scores": scores, "embeddings": embeddings, "log_variances": log_variances}
 
 
 def harmonic_mean_of_variances(log_variances: torch.Tensor) -> torch.Tensor:
