@@ -17,32 +17,20 @@ A run that was stopped goes on with `--resume_from_checkpoint latest`.
 
 import argparse
 import logging
-import math
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from diffusers.training_utils import EMAModel
 from scipy.stats import spearmanr
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 
 import diffiqa_hf.models  # noqa: F401 - makes the FR models known to AutoModel
 from diffiqa_hf.conversion.networks import load_fr_model
-from diffiqa_hf.file_utils import replace_folder
 from diffiqa_hf.image_processing_face import pixels_to_face
-from diffiqa_hf.training.checkpoints import TrainingState, find_checkpoint, go_on_from, save_checkpoint, trained_copy
 from diffiqa_hf.training.pool import Pool
-from diffiqa_hf.training.run import (
-    add_output_arguments,
-    check_loss,
-    full_disk_in_one_line,
-    is_due,
-    make_accelerator,
-    positive,
-    start_tracker,
-)
+from diffiqa_hf.training.pool_run import PoolRun, add_pool_run_arguments
+from diffiqa_hf.training.run import full_disk_in_one_line, make_accelerator
 
 
 logger = logging.getLogger(__name__)
@@ -62,16 +50,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     train.add_argument("--faces_per_batch", type=int, default=12, help="each with three others (default: 12)")
     train.add_argument("--move_loss_weight", type=float, default=30.0, help="default: %(default)s")
     train.add_argument("--relation_weight", type=float, default=0.1, help="default: %(default)s")
-    train.add_argument("--max_train_steps", type=positive, default=1000, help="default: %(default)s")
-    train.add_argument("--learning_rate", type=float, default=7e-4, help="cosine schedule (default: %(default)s)")
-    train.add_argument("--warmup_steps", type=int, default=30, help="default: %(default)s")
-    train.add_argument("--ema_decay", type=float, default=0.99, help="default: %(default)s")
-    train.add_argument(
-        "--mixed_precision", choices=("no", "fp16", "bf16"), help="default: as accelerate is configured"
-    )
-    train.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    add_output_arguments(parser)
-    parser.set_defaults(checkpointing_steps=50, validation_steps=150, report_to="none", logging_steps=10)
+    add_pool_run_arguments(parser, train)
+    parser.set_defaults(learning_rate=7e-4, warmup_steps=30)
+    parser.set_defaults(checkpointing_steps=50, validation_steps=150, logging_steps=10)
     return parser.parse_args(argv)
 
 
@@ -194,9 +175,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def train(args: argparse.Namespace) -> None:
     cv2.setNumThreads(1)
-    output_dir = Path(args.output_dir)
     accelerator = make_accelerator(args)
-    resume = find_checkpoint(output_dir, args.resume_from_checkpoint)
     pool = Pool.open(args.pool, [Path(name).name for name in args.teacher])
     views = Views(pool, args)
     teachers = Teachers(pool, args.teacher, views.faces, accelerator.device)
@@ -208,69 +187,38 @@ def train(args: argparse.Namespace) -> None:
     if args.frozen_blocks:
         for part in (model.stem, *model.blocks[: args.frozen_blocks]):
             part.requires_grad_(False)
-    ema = EMAModel(model.parameters(), decay=args.ema_decay)
-    ema.to(accelerator.device)
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=args.learning_rate, weight_decay=0.01)
-    model, optimizer = accelerator.prepare(model, optimizer)
-    state = TrainingState(ema, fixed={"seed": args.seed})
-    accelerator.register_for_checkpointing(state)
-    go_on_from(resume, accelerator, state, optimizer)
-    start_tracker(accelerator, args, "train_fr_student")
-    logger.info(
-        f"{len(views.faces)} faces, {len(views.copies)} of them with copies; {sum(p.numel() for p in trained):,} "
-        f"trainable parameters, steps {state.step} to {args.max_train_steps}"
+    run = PoolRun(
+        args,
+        accelerator,
+        model,
+        "train_fr_student",
+        validate=lambda model: validate(model, teachers, pool, looked_at, accelerator.device),
     )
-    parts: list[torch.Tensor] = []
-    progress = tqdm(total=args.max_train_steps, initial=state.step, unit="step")
-    while state.step < args.max_train_steps:
-        # Its batch normalisations keep their statistics: what is smoothed or noisy must not change what is clean.
-        model.eval()
-        rate = min(1.0, (state.step + 1) / max(args.warmup_steps, 1))
-        rate *= 0.5 * (1 + math.cos(math.pi * state.step / args.max_train_steps))
-        for group in optimizer.param_groups:
-            group["lr"] = args.learning_rate * rate
-        images, rows = views(state.step)
+    logger.info(
+        f"{len(views.faces)} faces, {len(views.copies)} of them with copies; {sum(p.numel() for p in run.trained):,} "
+        f"trainable parameters, steps {run.state.step} to {args.max_train_steps}"
+    )
+    # Its batch normalisations keep their statistics: what is smoothed or noisy must not change what is clean.
+    run.model.eval()
+    for step in run.steps():
+        images, rows = views(step)
         images = images.to(accelerator.device)
         shape = images.shape[:2]
         wanted = torch.cat([teachers.of_rows(rows.reshape(-1)), teachers.of_images(images[2:].flatten(0, 1))])
-        embeddings = model(images.flatten(0, 1).contiguous(memory_format=torch.channels_last)).embeddings.float()
+        embeddings = run.model(images.flatten(0, 1).contiguous(memory_format=torch.channels_last)).embeddings.float()
         distance = (1 - F.cosine_similarity(embeddings, wanted)).mean()
         # How far each view is from the clean face, and the views from each other: as with the teachers.
         student = F.normalize(embeddings).unflatten(0, shape).transpose(0, 1)
         target = wanted.unflatten(0, shape).transpose(0, 1)
         moves = (student @ student.mT - target @ target.mT).square().mean()
-        rng = np.random.default_rng([args.seed, state.step, 1])
+        rng = np.random.default_rng([args.seed, step, 1])
         others = teachers.of_rows(
             np.sort(rng.choice(views.faces, min(RELATION_FACES, len(views.faces)), replace=False))
         )
         relation = relation_loss(embeddings, wanted, others)
         loss = distance + args.move_loss_weight * moves + args.relation_weight * relation
-        check_loss(loss, state.step, rows.reshape(-1))
-        accelerator.backward(loss)
-        accelerator.clip_grad_norm_(trained, 5.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        ema.step(accelerator.unwrap_model(model).parameters())
-        parts.append(torch.stack([distance, moves, relation]).detach())
-        state.step += 1
-        progress.update()
-        last = state.step == args.max_train_steps
-        if is_due(state.step, args.logging_steps, last):
-            means = dict(zip(("distance", "moves", "relation"), torch.stack(parts).mean(0).tolist(), strict=True))
-            progress.set_postfix({name: f"{value:.4f}" for name, value in means.items()})
-            accelerator.log(means, step=state.step)
-            parts = []
-        if args.validation_steps and (is_due(state.step, args.validation_steps, last) or state.step == 1):
-            copy = trained_copy(accelerator.unwrap_model(model), ema).to(accelerator.device)
-            logger.info(f"step {state.step}: {validate(copy, teachers, pool, looked_at, accelerator.device)}")
-        if is_due(state.step, args.checkpointing_steps, last):
-            save_checkpoint(accelerator, output_dir, state.step, args.checkpoints_total_limit)
-    progress.close()
-    if accelerator.is_main_process:
-        replace_folder(output_dir / "model", trained_copy(accelerator.unwrap_model(model), ema).save_pretrained)
-        logger.info(f"saved {output_dir / 'model'}, which AutoModel loads after `import diffiqa_hf.models`")
-    accelerator.end_training()
+        run.update(loss, rows.reshape(-1), distance=distance, moves=moves, relation=relation)
+    run.finish(run.averaged().save_pretrained)
 
 
 if __name__ == "__main__":

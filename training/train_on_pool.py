@@ -18,42 +18,30 @@ A run that was stopped goes on with `--resume_from_checkpoint latest`.
 import argparse
 import json
 import logging
-import math
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from diffusers.training_utils import EMAModel
 from scipy.stats import spearmanr
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 from transformers import AutoConfig
 
 from diffiqa_hf import FaceImageProcessor
 from diffiqa_hf.conversion.networks import load_quality_model
 from diffiqa_hf.degradations.bsrgan import compress_jpeg
-from diffiqa_hf.file_utils import replace_folder
 from diffiqa_hf.image_processing_face import pixels_to_face
 from diffiqa_hf.models import AutoModelForFaceQuality
 from diffiqa_hf.training.batches import seed_batch
-from diffiqa_hf.training.checkpoints import TrainingState, find_checkpoint, go_on_from, save_checkpoint, trained_copy
 from diffiqa_hf.training.deepening import deepen
+from diffiqa_hf.training.distillation import pairwise_rank_loss
 from diffiqa_hf.training.pool import MIRRORED, Pool, quality_labels
-from diffiqa_hf.training.run import (
-    add_output_arguments,
-    check_loss,
-    full_disk_in_one_line,
-    is_due,
-    make_accelerator,
-    positive,
-    start_tracker,
-)
+from diffiqa_hf.training.pool_run import PoolRun, add_pool_run_arguments
+from diffiqa_hf.training.run import full_disk_in_one_line, make_accelerator
 
 
 logger = logging.getLogger(__name__)
 
-RANK_TEMPERATURE = 0.1  # of labels, whose range is 1
 FACE_TEMPERATURE = 0.04  # of clean faces, whose labels lie close together
 SURE_FACE = 0.15  # a copy with a lower label may be past recognition: it says nothing of what a face is
 
@@ -101,16 +89,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="what the output that tells faces is lowered by at the end: faces may lie far above 0 and other pictures "
         "close below (default: 0)",
     )
-    train.add_argument("--max_train_steps", type=positive, default=1000, help="default: %(default)s")
-    train.add_argument("--learning_rate", type=float, default=2e-3, help="cosine schedule (default: %(default)s)")
-    train.add_argument("--warmup_steps", type=int, default=50, help="default: %(default)s")
-    train.add_argument("--ema_decay", type=float, default=0.99, help="default: %(default)s")
-    train.add_argument(
-        "--mixed_precision", choices=("no", "fp16", "bf16"), help="default: as accelerate is configured"
-    )
-    train.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    add_output_arguments(parser)
-    parser.set_defaults(checkpointing_steps=100, validation_steps=200, report_to="none", logging_steps=20)
+    add_pool_run_arguments(parser, train)
+    parser.set_defaults(learning_rate=2e-3, warmup_steps=50)
+    parser.set_defaults(checkpointing_steps=100, validation_steps=200, logging_steps=20)
     return parser.parse_args(argv)
 
 
@@ -162,15 +143,6 @@ class Batches:
         rows = np.concatenate([rows, rng.choice(rows, args.twice_per_batch, replace=False)])
         images = np.stack([pixels_to_face(slightly_changed(self.pool.images[row], rng)) for row in rows])
         return torch.from_numpy(images), torch.from_numpy(self.labels[rows]).float(), rows
-
-
-def pairwise_rank_loss(
-    scores: torch.Tensor, targets: torch.Tensor, temperature: float = RANK_TEMPERATURE
-) -> torch.Tensor:
-    """RankNet (Burges et al., ICML 2005) over all pairs of a batch, with the labels' differences as probabilities."""
-    pairs = torch.triu_indices(len(scores), len(scores), 1, device=scores.device)
-    differences = [(values[pairs[0]] - values[pairs[1]]) / temperature for values in (scores, targets)]
-    return F.binary_cross_entropy_with_logits(differences[0], differences[1].sigmoid())
 
 
 def order_loss(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -229,9 +201,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def train(args: argparse.Namespace) -> None:
     cv2.setNumThreads(1)
-    output_dir = Path(args.output_dir)
     accelerator = make_accelerator(args)
-    resume = find_checkpoint(output_dir, args.resume_from_checkpoint)
     mirrored = [name + MIRRORED for name in args.fr_model] if args.mirrored_weight else []
     pool = Pool.open(args.pool, [*args.fr_model, *mirrored, *([args.scores_of] if args.scores_of else [])])
     weights = {"scores_weight": args.scores_weight, "mirrored_weight": args.mirrored_weight}
@@ -244,37 +214,28 @@ def train(args: argparse.Namespace) -> None:
 
     torch.manual_seed(args.seed)
     model = make_model(args).to(memory_format=torch.channels_last)
-    ema = EMAModel(model.parameters(), decay=args.ema_decay)
-    ema.to(accelerator.device)
     if args.only_face_check:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name.startswith("head.face."))
-    optimizer = torch.optim.AdamW(
-        [value for value in model.parameters() if value.requires_grad], lr=args.learning_rate, weight_decay=0.01
+    run = PoolRun(
+        args,
+        accelerator,
+        model,
+        "train_on_pool",
+        validate=lambda model: validate(model, pool, labels, looked_at, accelerator.device),
     )
-    model, optimizer = accelerator.prepare(model, optimizer)
-    state = TrainingState(ema, fixed={"seed": args.seed})
-    accelerator.register_for_checkpointing(state)
-    go_on_from(resume, accelerator, state, optimizer)
-    start_tracker(accelerator, args, "train_on_pool")
     logger.info(
         f"{len(pool.table)} images: {len(batches.faces)} faces, {len(batches.series)} series and "
-        f"{len(batches.non_faces)} non-faces to train on, {len(heldout)} held out; steps {state.step} to "
+        f"{len(batches.non_faces)} non-faces to train on, {len(heldout)} held out; steps {run.state.step} to "
         f"{args.max_train_steps}"
     )
-    losses = []
     in_series = args.series_per_batch * (batches.copies + 1)
-    progress = tqdm(total=args.max_train_steps, initial=state.step, unit="step")
-    while state.step < args.max_train_steps:
-        model.train(not args.only_face_check)
-        rate = min(1.0, (state.step + 1) / max(args.warmup_steps, 1))
-        rate *= 0.5 * (1 + math.cos(math.pi * state.step / args.max_train_steps))
-        for group in optimizer.param_groups:
-            group["lr"] = args.learning_rate * rate
-        images, wanted, rows = batches(state.step)
-        seed_batch(args.seed, state.step * accelerator.num_processes + accelerator.process_index)
+    run.model.train(not args.only_face_check)
+    for step in run.steps():
+        images, wanted, rows = batches(step)
+        seed_batch(args.seed, step * accelerator.num_processes + accelerator.process_index)
         wanted = wanted.to(accelerator.device)
-        output = model(images.to(accelerator.device).contiguous(memory_format=torch.channels_last))
+        output = run.model(images.to(accelerator.device).contiguous(memory_format=torch.channels_last))
         scores, logits = output.scores.float(), output.face_logits.float()
         once = len(rows) - args.twice_per_batch
         first = torch.tensor([int(np.flatnonzero(rows[:once] == row)[0]) for row in rows[once:]], device=scores.device)
@@ -294,38 +255,15 @@ def train(args: argparse.Namespace) -> None:
             loss = loss + args.face_rank_loss_weight * pairwise_rank_loss(
                 scores[clean], wanted[clean], FACE_TEMPERATURE
             )
-        check_loss(loss, state.step, rows)
-        accelerator.backward(loss)
-        accelerator.clip_grad_norm_(model.parameters(), 5.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        ema.step(accelerator.unwrap_model(model).parameters())
-        losses.append(loss.detach())
-        state.step += 1
-        progress.update()
-        last = state.step == args.max_train_steps
-        if is_due(state.step, args.logging_steps, last):
-            mean = torch.stack(losses).mean().item()
-            progress.set_postfix(loss=f"{mean:.4f}")
-            accelerator.log({"loss": mean}, step=state.step)
-            losses = []
-        if args.validation_steps and (is_due(state.step, args.validation_steps, last)):
-            trained = trained_copy(accelerator.unwrap_model(model), ema).to(accelerator.device)
-            logger.info(f"step {state.step}: {validate(trained, pool, labels, looked_at, accelerator.device)}")
-        if is_due(state.step, args.checkpointing_steps, last):
-            save_checkpoint(accelerator, output_dir, state.step, args.checkpoints_total_limit)
-    progress.close()
-    if accelerator.is_main_process:
-        trained = trained_copy(accelerator.unwrap_model(model), ema)
-        trained.head.face.bias.data -= args.lower_face_logits
+        run.update(loss, rows, loss=loss)
+    trained = run.averaged()
+    trained.head.face.bias.data -= args.lower_face_logits
 
-        def save(folder: Path) -> None:
-            trained.save_pretrained(folder)
-            FaceImageProcessor().save_pretrained(folder)
+    def save(folder: Path) -> None:
+        trained.save_pretrained(folder)
+        FaceImageProcessor().save_pretrained(folder)
 
-        replace_folder(output_dir / "model", save)
-        logger.info(f"saved {output_dir / 'model'}, which AutoModelForFaceQuality loads")
-    accelerator.end_training()
+    run.finish(save)
 
 
 if __name__ == "__main__":

@@ -143,7 +143,9 @@ def optimize_labels(
     return (targets - epsilon * (1 - similarity)).clamp(0, 1)
 
 
-def pairwise_rank_loss(scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def pairwise_rank_loss(
+    scores: torch.Tensor, targets: torch.Tensor, temperature: float = RANK_TEMPERATURE
+) -> torch.Tensor:
     """
     RankNet (Burges et al., ICML 2005) over all pairs i != j of a batch: the cross-entropy of the probabilities that i
     is above j, a logistic function of the difference of their scores `(B,)` to that of their targets `(B,)`.
@@ -151,7 +153,7 @@ def pairwise_rank_loss(scores: torch.Tensor, targets: torch.Tensor) -> torch.Ten
     if len(scores) < 2:
         return scores.sum() * 0
     pairs = torch.triu_indices(len(scores), len(scores), 1, device=scores.device)
-    differences = [(values[pairs[0]] - values[pairs[1]]) / RANK_TEMPERATURE for values in (scores, targets)]
+    differences = [(values[pairs[0]] - values[pairs[1]]) / temperature for values in (scores, targets)]
     return F.binary_cross_entropy_with_logits(differences[0], differences[1].sigmoid())
 
 
@@ -160,7 +162,9 @@ class DistillationState(TrainingState):
 
     def __init__(self, ema: EMAModel | None, heldout: HeldOut, best_by: str, *others):
         super().__init__(ema, heldout, *others)
-        self.best, self.best_by, self.figures = None, best_by, {}
+        self.best: float | None = None
+        self.best_by = best_by
+        self.figures: dict[str, float] = {}
 
     def state_dict(self) -> dict:
         return {**super().state_dict(), "best": self.best, "best_by": self.best_by, "figures": self.figures}

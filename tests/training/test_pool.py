@@ -10,6 +10,7 @@ from PIL import Image
 
 from diffiqa_hf import AutoModelForFaceQuality, MobileFaceNetConfig, MobileFaceNetForFaceQuality, MobileFaceNetModel
 from diffiqa_hf.image_processing_face import pixels_to_face
+from diffiqa_hf.training.distillation import RANK_TEMPERATURE, pairwise_rank_loss
 from diffiqa_hf.training.pool import Pool, leave_one_out, quality_labels, ranks, unit
 
 
@@ -177,8 +178,8 @@ def test_the_order_of_a_series_is_a_loss():
 def test_the_order_of_clean_faces_counts_where_their_labels_lie_close_together():
     labels, wrong = torch.tensor([0.90, 0.88]), torch.tensor([0.88, 0.90])
     wide, sharp = (
-        [train_on_pool.pairwise_rank_loss(scores, labels, temperature) for scores in (labels, wrong)]
-        for temperature in (train_on_pool.RANK_TEMPERATURE, train_on_pool.FACE_TEMPERATURE)
+        [pairwise_rank_loss(scores, labels, temperature) for scores in (labels, wrong)]
+        for temperature in (RANK_TEMPERATURE, train_on_pool.FACE_TEMPERATURE)
     )
     assert 0 < wide[1] - wide[0] < sharp[1] - sharp[0]
 
