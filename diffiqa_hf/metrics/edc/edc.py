@@ -1,10 +1,10 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 """EDC: the error-versus-discard characteristic, as a module of `evaluate`."""
 
-import datasets
 import evaluate
 
-from diffiqa_hf.evaluation import EDCProtocol, edc_curve
+from diffiqa_hf.evaluation import edc_curve
+from diffiqa_hf.metrics.pairs import changed_protocol, pair_features
 
 
 SCALARS = ("threshold", "fnmr", "fmr", "mated", "nonmated", "false_non_matches", "false_matches")
@@ -81,14 +81,7 @@ class EDC(evaluate.Metric):
             description=_DESCRIPTION,
             citation=_CITATION,
             inputs_description=_KWARGS_DESCRIPTION,
-            features=datasets.Features(
-                {
-                    "similarities": datasets.Value("float64"),
-                    "mated": datasets.Value("bool"),
-                    "qualities_a": datasets.Value("float64"),
-                    "qualities_b": datasets.Value("float64"),
-                }
-            ),
+            features=pair_features(),
             reference_urls=["https://arxiv.org/abs/2303.13294"],
         )
 
@@ -104,12 +97,7 @@ class EDC(evaluate.Metric):
         starting_fnmr=None,
         nan_quality=None,
     ):
-        changes = {}
-        if any(value is not None for value in (fmr, threshold, starting_fnmr)):
-            changes.update(fmr=fmr, threshold=threshold, starting_fnmr=starting_fnmr)
-        if nan_quality is not None:
-            changes["nan_quality"] = nan_quality
-        protocol = EDCProtocol.from_preset(protocol, **changes)
+        protocol = changed_protocol(protocol, fmr, threshold, starting_fnmr, nan_quality)
         result = edc_curve(similarities, mated, (qualities_a, qualities_b), protocol)
         curves = ("fractions", "rates", "error_counts", "pair_counts", "thresholds", "best_fractions", "best_rates")
         numbers = {name: value for name, value in result.summary().items() if name in SCALARS}

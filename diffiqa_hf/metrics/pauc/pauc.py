@@ -1,10 +1,10 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 """pAUC: partial area under the error-versus-discard characteristic, as a module of `evaluate`."""
 
-import datasets
 import evaluate
 
-from diffiqa_hf.evaluation import EDCProtocol, edc_curve
+from diffiqa_hf.evaluation import edc_curve
+from diffiqa_hf.metrics.pairs import changed_protocol, pair_features
 
 
 _DESCRIPTION = """
@@ -87,14 +87,7 @@ class PAUC(evaluate.Metric):
             description=_DESCRIPTION,
             citation=_CITATION,
             inputs_description=_KWARGS_DESCRIPTION,
-            features=datasets.Features(
-                {
-                    "similarities": datasets.Value("float64"),
-                    "mated": datasets.Value("bool"),
-                    "qualities_a": datasets.Value("float64"),
-                    "qualities_b": datasets.Value("float64"),
-                }
-            ),
+            features=pair_features(),
             reference_urls=["https://arxiv.org/abs/2305.05768", "https://arxiv.org/abs/2303.13294"],
         )
 
@@ -111,14 +104,8 @@ class PAUC(evaluate.Metric):
         nan_quality=None,
         limits=None,
     ):
-        changes = {}
-        if any(value is not None for value in (fmr, threshold, starting_fnmr)):
-            changes.update(fmr=fmr, threshold=threshold, starting_fnmr=starting_fnmr)
-        if nan_quality is not None:
-            changes["nan_quality"] = nan_quality
-        if limits is not None:
-            changes["limits"] = tuple(limits)
-        protocol = EDCProtocol.from_preset(protocol, **changes)
+        changes = {} if limits is None else {"limits": tuple(limits)}
+        protocol = changed_protocol(protocol, fmr, threshold, starting_fnmr, nan_quality, **changes)
         results = edc_curve(similarities, mated, (qualities_a, qualities_b), protocol).summary()
         results.pop("reachable")
         by_limit = {name: results.pop(name) for name in ("pauc", "floor", "random", "share", "random_share")}
