@@ -8,9 +8,9 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from diffusers import DDPMScheduler, UNet2DModel
 from fixtures.close import assert_close
 from fixtures.fill import fill_state_dict
+from fixtures.networks import make_scheduler, make_unet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -325,15 +325,8 @@ def make_fr_model(seed: int) -> IResNetModel:
 
 def make_pipeline() -> DifFIQAPipeline:
     torch.manual_seed(0)
-    unet = UNet2DModel(
-        sample_size=SIZE,
-        layers_per_block=1,
-        block_out_channels=(8, 8),
-        norm_num_groups=4,
-        down_block_types=("DownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "UpBlock2D"),
-    )
-    scheduler = DDPMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="sample", variance_type="fixed_small")
+    unet = make_unet(SIZE)
+    scheduler = make_scheduler()
     processor = FaceImageProcessor(size={"height": SIZE, "width": SIZE})
     pipe = DifFIQAPipeline(unet.eval(), scheduler, make_fr_model(0), processor, num_timesteps=100, num_repeats=2)
     pipe.register_to_config(num_inference_steps=1)

@@ -4,8 +4,8 @@
 import numpy as np
 import pytest
 import torch
-from diffusers import DDPMScheduler, UNet2DModel
 from fixtures.close import assert_close
+from fixtures.networks import make_scheduler, make_unet
 from PIL import Image
 from torch.nn.functional import cosine_similarity
 
@@ -29,15 +29,8 @@ CONFIG = {"depths": [1, 1, 1, 1], "widths": [8, 8, 8, 8], "embedding_size": 16, 
 @pytest.fixture(scope="module")
 def pipe() -> DifFIQAPipeline:
     torch.manual_seed(0)
-    unet = UNet2DModel(
-        sample_size=SIZE,
-        layers_per_block=1,
-        block_out_channels=(8, 8),
-        norm_num_groups=4,
-        down_block_types=("DownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "UpBlock2D"),
-    )
-    scheduler = DDPMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="sample", variance_type="fixed_small")
+    unet = make_unet(SIZE)
+    scheduler = make_scheduler()
     processor = FaceImageProcessor(size={"height": SIZE, "width": SIZE})
     fr_model = IResNetModel(IResNetConfig(**CONFIG)).eval()
     return DifFIQAPipeline(unet.eval(), scheduler, fr_model, processor, num_timesteps=20, num_repeats=3)

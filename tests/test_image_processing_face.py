@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from fixtures.networks import make_unet
 from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageDraw
@@ -554,21 +555,13 @@ def test_wrong_settings():
 
 @pytest.fixture(scope="module")
 def tiny_pipeline():
-    from diffusers import DDPMScheduler, UNet2DModel
+    from diffusers import DDPMScheduler
 
     from diffiqa_hf import DifFIQAPipeline
     from diffiqa_hf.models import MobileFaceNetConfig, MobileFaceNetModel
 
     torch.manual_seed(0)
-    unet = UNet2DModel(
-        sample_size=112,
-        layers_per_block=1,
-        block_out_channels=(8, 8),
-        norm_num_groups=4,
-        down_block_types=("DownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "UpBlock2D"),
-        add_attention=False,
-    )
+    unet = make_unet(add_attention=False)
     fr_model = MobileFaceNetModel(
         MobileFaceNetConfig(
             embedding_size=16,

@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
+from diffusers import DDIMScheduler
 from fixtures.close import assert_close, is_close
+from fixtures.networks import make_scheduler, make_unet
 from PIL import Image
 from torch.nn.functional import cosine_similarity
 
@@ -26,15 +27,8 @@ SIZE = 32
 
 def make_pipeline(**kwargs) -> DifFIQAPipeline:
     torch.manual_seed(0)
-    unet = UNet2DModel(
-        sample_size=SIZE,
-        layers_per_block=1,
-        block_out_channels=(8, 16),
-        norm_num_groups=4,
-        down_block_types=("DownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "UpBlock2D"),
-    )
-    scheduler = DDPMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="sample", variance_type="fixed_small")
+    unet = make_unet(SIZE, (8, 16))
+    scheduler = make_scheduler()
     fr_model = MobileFaceNetModel(
         MobileFaceNetConfig(
             crop_size=[SIZE, SIZE],

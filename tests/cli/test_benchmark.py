@@ -16,6 +16,7 @@ import torch
 import yaml
 from fixtures.benchmark_layouts import PAIRS, jpeg, lfw_images, make_bin, make_lfw, make_nist_ijbc, write
 from fixtures.close import assert_close, is_close
+from fixtures.networks import make_scheduler, make_unet
 from methods.conftest import OPTIONS, SIZE, make_network
 from PIL import Image
 from tqdm import tqdm
@@ -57,23 +58,12 @@ def tiny_fr_model(seed: int):
 
 
 def tiny_pipeline():
-    from diffusers import DDPMScheduler, UNet2DModel
 
     from diffiqa_hf import DifFIQAPipeline, FaceImageProcessor
 
     fr_model = tiny_fr_model(0)
-    unet = UNet2DModel(
-        sample_size=112,
-        block_out_channels=(8, 8),
-        layers_per_block=1,
-        down_block_types=("DownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "UpBlock2D"),
-        norm_num_groups=4,
-        add_attention=False,
-    )
-    scheduler = DDPMScheduler(
-        beta_schedule="squaredcos_cap_v2", prediction_type="sample", variance_type="fixed_small", clip_sample=True
-    )
+    unet = make_unet(add_attention=False)
+    scheduler = make_scheduler()
     return DifFIQAPipeline(unet=unet, scheduler=scheduler, fr_model=fr_model, image_processor=FaceImageProcessor())
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fixtures.networks import make_scheduler, make_unet
 from PIL import Image
 
 from diffiqa_hf import DifFIQAPipeline, IResNetConfig, IResNetForFaceQuality
@@ -31,21 +32,12 @@ def save_face(path: Path, person: int, seed: int = 0) -> None:
 
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory) -> str:
-    from diffusers import DDPMScheduler, UNet2DModel
 
     from diffiqa_hf import FaceImageProcessor, IResNetModel
 
     torch.manual_seed(0)
-    unet = UNet2DModel(
-        sample_size=112,
-        layers_per_block=1,
-        block_out_channels=(8, 8),
-        norm_num_groups=4,
-        down_block_types=("DownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "UpBlock2D"),
-        add_attention=False,
-    )
-    scheduler = DDPMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="sample", variance_type="fixed_small")
+    unet = make_unet(add_attention=False)
+    scheduler = make_scheduler()
     fr_model = IResNetModel(IResNetConfig(**CONFIG)).eval()
     folder = tmp_path_factory.mktemp("pipeline")
     DifFIQAPipeline(unet, scheduler, fr_model, FaceImageProcessor()).save_pretrained(folder)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fixtures.fill import fill_state_dict
+from fixtures.networks import make_scheduler, make_unet
 from PIL import Image
 
 from diffiqa_hf.cli import main
@@ -27,23 +28,12 @@ QUICK = ["--num-timesteps", "2", "--num-repeats", "1", "--device", "cpu"]
 
 def save_tiny_pipeline(folder: Path, seed: int) -> str:
     import torch
-    from diffusers import DDPMScheduler, UNet2DModel
 
     from diffiqa_hf import DifFIQAPipeline, FaceImageProcessor, MobileFaceNetConfig, MobileFaceNetModel
 
     torch.manual_seed(seed)
-    unet = UNet2DModel(
-        sample_size=112,
-        block_out_channels=(8, 8),
-        layers_per_block=1,
-        down_block_types=("DownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "UpBlock2D"),
-        norm_num_groups=4,
-        add_attention=False,
-    )
-    scheduler = DDPMScheduler(
-        beta_schedule="squaredcos_cap_v2", prediction_type="sample", variance_type="fixed_small", clip_sample=True
-    )
+    unet = make_unet(add_attention=False)
+    scheduler = make_scheduler()
     config = MobileFaceNetConfig(
         embedding_size=16,
         stem_width=8,

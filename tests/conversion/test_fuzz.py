@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import DDPMScheduler
 from fixtures.fill import fill_state_dict
+from fixtures.networks import make_scheduler
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
@@ -247,9 +247,7 @@ def test_configurations(tmp_path, kind, examples):
 @pytest.mark.parametrize("name", ["model_index.json", "unet/config.json", "scheduler/scheduler_config.json"])
 def test_pipelines(tmp_path, name, examples):
     unet = DifFIQAUNetModel(dim=8, dim_mults=(1,))
-    scheduler = DDPMScheduler(
-        beta_schedule="squaredcos_cap_v2", prediction_type="sample", variance_type="fixed_small", clip_sample=True
-    )
+    scheduler = make_scheduler()
     fr_model = IResNetModel(IResNetConfig(**TINY))
     fr_model.load_state_dict(tensors())
     steps = {"num_timesteps": 1, "num_repeats": 1}

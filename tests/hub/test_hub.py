@@ -9,8 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from diffusers import DDPMScheduler, UNet2DModel
+from diffusers import UNet2DModel
 from fixtures.hub import LocalHub
+from fixtures.networks import MOBILEFACENET as TINY
+from fixtures.networks import make_scheduler
 from huggingface_hub import DatasetCard, ModelCard
 from safetensors.torch import load_file, save_file
 
@@ -49,13 +51,6 @@ from diffiqa_hf.methods.regression import method_of
 
 
 ROOT = Path(__file__).parents[2]
-TINY = {
-    "stem_width": 8,
-    "stem_groups": 8,
-    "stages": [[8, 8, 1, 2], [8, 8, 1, 2], [8, 8, 1, 2]],
-    "feature_width": 16,
-    "embedding_size": 8,
-}
 FACTS = TrainingFacts(
     command="accelerate launch training/train_diffiqa_r.py --num_train_epochs 2",
     data=[DataFacts("faces of volunteers", 9525, 403, "CC BY 4.0")],
@@ -93,7 +88,7 @@ def made(tmp_path_factory) -> Path:
         down_block_types=("DownBlock2D",) * 2,
         up_block_types=("UpBlock2D",) * 2,
     )
-    scheduler = DDPMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="sample")
+    scheduler = make_scheduler()
     other_fr_model = MobileFaceNetModel(MobileFaceNetConfig(**TINY)).eval()
     for name, model in (("pipe", fr_model), ("other_pipe", other_fr_model)):
         DifFIQAPipeline(unet, scheduler, model, FaceImageProcessor()).save_pretrained(folder / name)

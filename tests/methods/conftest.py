@@ -4,8 +4,8 @@
 import numpy as np
 import pytest
 import torch
-from diffusers import DDPMScheduler, UNet2DModel
 from fixtures.fill import fill_state_dict
+from fixtures.networks import make_scheduler, make_unet
 
 from diffiqa_hf import (
     DifFIQAPipeline,
@@ -94,17 +94,8 @@ def make_network(name: str) -> torch.nn.Module | DifFIQAPipeline:
     """What `load_method(name)` is given as `weights`, or, where it takes none, as `fr_model`."""
     if name == "diffiqa":
         torch.manual_seed(0)
-        unet = UNet2DModel(
-            sample_size=SIZE,
-            layers_per_block=1,
-            block_out_channels=(8, 16),
-            norm_num_groups=4,
-            down_block_types=("DownBlock2D", "DownBlock2D"),
-            up_block_types=("UpBlock2D", "UpBlock2D"),
-        )
-        scheduler = DDPMScheduler(
-            beta_schedule="squaredcos_cap_v2", prediction_type="sample", variance_type="fixed_small"
-        )
+        unet = make_unet(SIZE, (8, 16))
+        scheduler = make_scheduler()
         fr_model = filled(IResNetModel(IResNetConfig(**IRESNET)))
         return DifFIQAPipeline(unet.eval(), scheduler, fr_model, FaceImageProcessor())
     if name in ("cr-fiqa", "diffiqa-r"):

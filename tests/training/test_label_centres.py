@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, Image, Value, load_dataset
+from fixtures.networks import MOBILEFACENET as TINY
 from fixtures.scripts import ROOT, assert_every_option_is_explained, load_script, run_on_two_processes
 from PIL import Image as PILImage
 
@@ -23,13 +24,6 @@ from diffiqa_hf.training.recipes.labels import centre_labels
 
 script = load_script("label_centres")
 
-TINY = {
-    "stem_width": 8,
-    "stem_groups": 8,
-    "stages": [[8, 8, 1, 2], [8, 8, 1, 2], [8, 8, 1, 2]],
-    "feature_width": 16,
-    "embedding_size": 8,
-}
 PEOPLE = ["a", "b", "a", "b", "a", "b", "a", None, "alone"]
 DAMAGED = 4  # the face, and so its copy, that can't be read
 

@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from datasets import Dataset, Features, Image, Value, load_dataset
-from diffusers import DDPMScheduler, UNet2DModel
 from fixtures.hub import LocalHub, Repository
+from fixtures.networks import make_scheduler, make_unet
 from fixtures.scripts import ROOT, load_script, run_on_two_processes
 
 from diffiqa_hf import (
@@ -47,18 +47,8 @@ DAMAGED = 5  # the row that has no image
 
 def save_pipeline(folder: Path, seed: int = 0) -> DifFIQAPipeline:
     torch.manual_seed(seed)
-    unet = UNet2DModel(
-        sample_size=112,
-        block_out_channels=(4, 4),
-        layers_per_block=1,
-        down_block_types=("DownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "UpBlock2D"),
-        norm_num_groups=4,
-        add_attention=False,
-    )
-    scheduler = DDPMScheduler(
-        beta_schedule="squaredcos_cap_v2", prediction_type="sample", variance_type="fixed_small", clip_sample=True
-    )
+    unet = make_unet(widths=(4, 4), add_attention=False)
+    scheduler = make_scheduler()
     stages = [[8, 8, 1, 2], [8, 8, 1, 2], [8, 8, 1, 2]]
     config = MobileFaceNetConfig(embedding_size=16, stem_width=8, stem_groups=8, stages=stages, feature_width=16)
     pipe = DifFIQAPipeline(

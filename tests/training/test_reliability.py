@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset, Image
-from diffusers import DDPMScheduler, UNet2DModel
+from fixtures.networks import make_scheduler, make_unet
 from fixtures.scripts import ROOT, load_script, run_on_two_processes
 from methods.conftest import FACEQNET, filled, in_range
 from safetensors import SafetensorError
@@ -87,18 +87,8 @@ class Runs:
         for name, dropout in (("mobile", 0.2), ("still", 0.0)):
             config = {"model_type": "mobilefacenet", **TINY, "dropout": dropout}
             (folder / f"{name}.json").write_text(json.dumps(config))
-        unet = UNet2DModel(
-            sample_size=SIZE,
-            block_out_channels=(4, 4),
-            layers_per_block=1,
-            down_block_types=("DownBlock2D", "DownBlock2D"),
-            up_block_types=("UpBlock2D", "UpBlock2D"),
-            norm_num_groups=4,
-            add_attention=False,
-        )
-        scheduler = DDPMScheduler(
-            beta_schedule="squaredcos_cap_v2", prediction_type="sample", variance_type="fixed_small", clip_sample=True
-        )
+        unet = make_unet(SIZE, (4, 4), add_attention=False)
+        scheduler = make_scheduler()
         processor = FaceImageProcessor(size={"height": SIZE, "width": SIZE})
         pipe = DifFIQAPipeline(unet, scheduler, fr_model, processor, num_timesteps=2, num_repeats=1)
         pipe.save_pretrained(folder / "pipeline")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from fixtures.networks import MOBILEFACENET as TINY
 from fixtures.scripts import (
     ROOT,
     assert_every_option_is_explained,
@@ -41,13 +42,6 @@ from diffiqa_hf.training.held_out import predict
 
 script = load_script("train_diffiqa_r")
 
-TINY = {
-    "stem_width": 8,
-    "stem_groups": 8,
-    "stages": [[8, 8, 1, 2], [8, 8, 1, 2], [8, 8, 1, 2]],
-    "feature_width": 16,
-    "embedding_size": 8,
-}
 STRENGTHS = (None, "light", "medium", "heavy", "extreme")
 UNLABELLED = 3
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fixtures.networks import MOBILEFACENET as TINY
 from fixtures.scripts import (
     ROOT,
     assert_every_option_is_explained,
@@ -28,13 +29,6 @@ from diffiqa_hf.training.run import make_accelerator
 
 train_fr = load_script("train_face_recognition")
 
-TINY = {
-    "stem_width": 8,
-    "stem_groups": 8,
-    "stages": [[8, 8, 1, 2], [8, 8, 1, 2], [8, 8, 1, 2]],
-    "feature_width": 16,
-    "embedding_size": 8,
-}
 TINY_IRESNET = {"model_type": "iresnet", "depths": [1, 1, 1], "widths": [4, 4, 8], "embedding_size": 8, "dropout": 0.4}
 
 
