@@ -10,7 +10,7 @@ import copy
 import hashlib
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,7 +23,6 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch.nn.functional import cosine_similarity
 from transformers import PreTrainedModel
 
-from .calibration import CalibrationMixin
 from .face_check import FaceCheck
 from .image_processing_face import FaceImageProcessor
 from .inference.folding import fold
@@ -31,6 +30,7 @@ from .inference.network_views import for_inference, one_at_a_time, output_of
 from .models import DifFIQADiTModel, DifFIQAUNetModel
 from .pipeline_loading import DifFIQALoaderMixin
 from .pipeline_output import TERMS, FaceQualityOutput, FaceQualityRecord
+from .quality_record import used_terms
 from .schedulers import check_scheduler, scheduler_settings
 from .scoring.image_stream import check_call, collect, stream_faces, with_percentiles
 
@@ -39,7 +39,7 @@ logger = logging.get_logger(__name__)
 
 # Where the paper and its authors' code differ at inference (the README has the whole table). Training has its own
 # switch, the blend's T; which weights are used, EMA or raw, was decided when the checkpoint was made.
-PRESETS = {
+PRESETS: dict[str, dict[str, bool | int | None]] = {
     "paper": {"off_by_one": False, "duplicate_last_step": False},
     "official": {"off_by_one": True, "duplicate_last_step": True},
 }
@@ -47,7 +47,7 @@ for _preset in PRESETS.values():
     _preset.update(num_timesteps=5, num_inference_steps=None, num_repeats=10)
 
 
-class DifFIQAPipeline(DifFIQALoaderMixin, CalibrationMixin, DiffusionPipeline):
+class DifFIQAPipeline(DifFIQALoaderMixin, DiffusionPipeline):
     r"""
     Quality of face images from the stability of their embedding under a little diffusion and restoration.
 
@@ -326,7 +326,7 @@ class DifFIQAPipeline(DifFIQALoaderMixin, CalibrationMixin, DiffusionPipeline):
         use_backward: bool = True,
         output_images: bool = False,
         on_error: str = "nan",
-    ) -> Iterator[FaceQualityRecord]:
+    ) -> Generator[FaceQualityRecord]:
         """
         The same as a call, one [`FaceQualityRecord`] at a time as soon as its batch is done: memory does not grow with
         the number of images. The arguments are those of [`~DifFIQAPipeline.__call__`].
@@ -342,12 +342,8 @@ class DifFIQAPipeline(DifFIQALoaderMixin, CalibrationMixin, DiffusionPipeline):
             output_images,
             on_error,
         )
-        calibration = self.usable_calibration(
-            num_timesteps=call.num_timesteps,
-            num_inference_steps=call.num_inference_steps,
-            num_repeats=call.num_repeats,
-            terms=call.terms,
-        )
+        names = ("num_timesteps", "num_inference_steps", "num_repeats", "terms")
+        calibration = self.usable_calibration(**{name: getattr(call, name) for name in names})
         batches = self._batches(images, landmarks, on_error, call)
         return with_percentiles(([first for first, *_ in batch] for batch in batches), calibration)
 
@@ -410,7 +406,7 @@ class DifFIQAPipeline(DifFIQALoaderMixin, CalibrationMixin, DiffusionPipeline):
                 num_inference_steps = min(num_inference_steps, num_timesteps)
         return num_timesteps, num_inference_steps, config.num_repeats if num_repeats is None else num_repeats
 
-    def _batches(self, images, landmarks, on_error: str, call: "_Call") -> Iterator[list[list[FaceQualityRecord]]]:
+    def _batches(self, images, landmarks, on_error: str, call: "_Call") -> Generator[list[list[FaceQualityRecord]]]:
         """Batches of images; for each image a record for each FR model of the call."""
         rows = call.num_repeats * (2 if "flipped" in call.terms else 1)
         batches = stream_faces(
@@ -433,7 +429,7 @@ class DifFIQAPipeline(DifFIQALoaderMixin, CalibrationMixin, DiffusionPipeline):
 
     def _score_batch(self, batch: list, call: "_Call") -> list[list[FaceQualityRecord]]:
         faces = [face for _, face in batch if face is not None]
-        results = iter(())
+        results: Iterator[tuple] = iter(())
         if faces:
             with one_at_a_time(self.unet, *call.fr_models):
                 results = iter(self._score_faces(torch.from_numpy(np.stack(faces)), call))
@@ -463,12 +459,13 @@ class DifFIQAPipeline(DifFIQALoaderMixin, CalibrationMixin, DiffusionPipeline):
         # A face and its mirror image are embedded once each; then come the copies of both.
         sides = [faces, faces.flip(-1)] if "flipped" in terms else [faces]
         embed_sides = partial(self._embed_rows, fr_models=call.fr_models)
-        clean = [rows.chunk(len(sides)) for rows in self._batched(embed_sides, torch.cat(sides), call)]
-        values = [{} for _ in clean]
+        embedded = self._batched(embed_sides, torch.cat(sides), call)
+        clean = [rows.chunk(len(sides)) for rows in embedded if rows is not None]  # by each FR model
+        values: list[dict[str, torch.Tensor]] = [{} for _ in clean]
         if "flipped" in terms:
             for found, (face, mirrored) in zip(values, clean, strict=True):
                 found["flipped"] = cosine_similarity(face, mirrored)
-        pictures = [None, None]
+        shown_noisy = shown_restored = None
         for side, suffix in zip(sides, ("", "_flipped"), strict=False):
             names = ("noisy" + suffix, "restored" + suffix)
             if not terms.intersection(names):
@@ -489,11 +486,13 @@ class DifFIQAPipeline(DifFIQALoaderMixin, CalibrationMixin, DiffusionPipeline):
                     if rows is not None:
                         found[name] = cosine_similarity(reference, rows).view(len(faces), num_repeats).mean(1)
             if call.output_images and not suffix:
-                pictures = [None if images is None else images[::num_repeats] for images in (noisy, restored)]
+                shown_noisy = None if noisy is None else noisy[::num_repeats]
+                shown_restored = None if restored is None else restored[::num_repeats]
         return [
             (
                 [{name: found[name][i].item() for name in TERMS if name in found} for found in values],
-                *(None if images is None else images[i].clone() for images in pictures),
+                None if shown_noisy is None else shown_noisy[i].clone(),
+                None if shown_restored is None else shown_restored[i].clone(),
             )
             for i in range(len(faces))
         ]
@@ -596,13 +595,3 @@ class _Call:
     terms: set[str]
     output_images: bool
     batch_size: int
-
-
-def used_terms(use_flip: bool = True, use_forward: bool = True, use_backward: bool = True) -> set[str]:
-    """The names in `TERMS` of what a call with these settings compares."""
-    terms = {"flipped"} if use_flip else set()
-    if use_forward:
-        terms |= {"noisy", "noisy_flipped"} if use_flip else {"noisy"}
-    if use_backward:
-        terms |= {"restored", "restored_flipped"} if use_flip else {"restored"}
-    return terms

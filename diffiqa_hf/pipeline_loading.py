@@ -7,14 +7,14 @@ import json
 import os
 import weakref
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.utils import logging
 from huggingface_hub import snapshot_download
 
-from .calibration import find_calibration
+from .calibration import CalibrationMixin, find_calibration
 from .conversion.networks import load_fr_model
 from .default_weights import PIPELINE
 from .face_check import FaceCheck
@@ -28,7 +28,13 @@ NETWORKS = ("unet", "fr_model")
 _LAST_OF: weakref.WeakKeyDictionary[torch.nn.Module, weakref.ref] = weakref.WeakKeyDictionary()
 
 
-class DifFIQALoaderMixin:
+if TYPE_CHECKING:  # it stands before DiffusionPipeline among the bases, and calls that by `super()`
+    from diffusers import DiffusionPipeline as _Base
+else:
+    _Base = object
+
+
+class DifFIQALoaderMixin(CalibrationMixin, _Base):
     """What [`DifFIQAPipeline`] has of `DiffusionPipeline`'s loading and saving, and does beside it."""
 
     @classmethod
@@ -44,7 +50,7 @@ class DifFIQALoaderMixin:
             folder = PIPELINE
         with named_faults(folder, **{name: kwargs[name] for name in ("revision", "cache_dir") if name in kwargs}):
             if not os.path.isdir(folder):
-                folder = cls.download(folder, **kwargs)
+                folder = cls.download(os.fspath(folder), **kwargs)
             loaded = _load_components(Path(folder), kwargs)
             if kwargs.get("device_map") is not None and kwargs.get("torch_dtype") is None:
                 kwargs["dtype"] = (

@@ -13,6 +13,16 @@ if TYPE_CHECKING:
 TERMS = ("noisy", "restored", "flipped", "noisy_flipped", "restored_flipped")
 
 
+def used_terms(use_flip: bool = True, use_forward: bool = True, use_backward: bool = True) -> set[str]:
+    """The names in `TERMS` of what a call with these settings compares."""
+    terms = {"flipped"} if use_flip else set()
+    if use_forward:
+        terms |= {"noisy", "noisy_flipped"} if use_flip else {"noisy"}
+    if use_backward:
+        terms |= {"restored", "restored_flipped"} if use_flip else {"restored"}
+    return terms
+
+
 @dataclass
 class FaceQualityRecord:
     """
@@ -57,4 +67,4 @@ def shown_score(score: float) -> str:
     return f"{score:.4f}" if score == 0 or 0.01 <= abs(score) < 10_000 else f"{score:.4g}"
 
 
-__all__ = ["TERMS", "FaceQualityRecord", "shown_score"]
+__all__ = ["TERMS", "FaceQualityRecord", "shown_score", "used_terms"]

@@ -1,9 +1,11 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 """
 What an earlier build (commit 080801e, 1 December 2026) saved loads and gives what it gave: a pipeline, a quality
-model, their calibrations, a study's cache and a folder of labels, of networks of a few thousand random weights.
+model, their calibrations, a study's cache and a folder of labels, of networks of a few thousand random weights. What
+another build of that day began goes on.
 """
 
+import csv
 import json
 import shutil
 import warnings
@@ -11,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures.scripts import ROOT
+from fixtures.scripts import ROOT, load_script
 from transformers import pipeline
 
 from diffiqa_hf import AutoModelForFaceQuality, DifFIQAPipeline, load_method
+from diffiqa_hf.cli import main
 from diffiqa_hf.evaluation.study.config import StudyConfig
 from diffiqa_hf.evaluation.study.runner import StudyRunner
 from diffiqa_hf.hub import check_folder
@@ -73,6 +76,51 @@ def test_labels():
     labels = read_labels(rows, ["quality"])[:, 0]
     # They were scored twenty rows at a time.
     assert labels.shape == (4,) and np.isin(np.round(labels, 4), np.round(GAVE["pipeline"][:4], 4)).all()
+
+
+@pytest.fixture
+def begun(request, tmp_path, monkeypatch) -> Path:
+    """
+    The current folder, with what a build had begun when it was stopped: tables of the first two faces of four, and the
+    first of two shards of labels.
+    """
+    for folder in (SAVED / "pipeline", SAVED / "quality", SAVED / "begun" / request.param):
+        shutil.copytree(folder, tmp_path / folder.name)
+    (tmp_path / "faces").mkdir()
+    for face in FACES[:4]:
+        shutil.copy(face, tmp_path / "faces")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / request.param
+
+
+# A build whose fingerprint of networks had a setting in it that was left out later.
+every_build = pytest.mark.parametrize("begun", ["42d6fe6"], indirect=True)
+
+
+@every_build
+@pytest.mark.parametrize("model, method", [("quality", "diffiqa-r"), ("pipeline", "diffiqa")])
+def test_a_table_goes_on(begun, model, method):
+    table = begun / f"{model}.csv"
+    before = table.read_text(encoding="utf-8")
+    args = ["score", "faces", "--method", method, "--model", model, "--no-align", "--device", "cpu"]
+    assert main([*args, "--output", str(table), "--resume"]) == 0
+    assert table.read_text(encoding="utf-8").startswith(before)
+    with open(table, encoding="utf-8", newline="") as file:
+        found = {Path(row["file"]).name: float(row["score"]) for row in csv.DictReader(file)}
+    assert_near([found[name] for name in GAVE["faces"][:4]], GAVE[model][:4])
+
+
+@every_build
+def test_a_folder_of_labels_goes_on(begun):
+    first = (begun / "labels" / "data" / "train-000000.parquet").read_bytes()
+    args = ["--train_data_dir", "faces", "--method", "diffiqa-r", "--model", "quality", "--shard_size", "2"]
+    load_script("label_quality").main([*args, "--output_dir", str(begun / "labels")])
+    assert (begun / "labels" / "data" / "train-000000.parquet").read_bytes() == first
+    manifest = json.loads((begun / "labels" / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["complete"] and (manifest["rows"], manifest["failed"]) == (4, 0)
+    files = [str(begun / "labels" / shard["file"]) for shard in manifest["shards"]]
+    labels = read_labels(load_face_dataset(train_parquet=files), ["quality"])[:, 0]
+    assert_near(np.sort(labels), np.sort(GAVE["quality"][:4]))
 
 
 @pytest.mark.parametrize("folder", ["pipeline", "quality"])

@@ -41,7 +41,7 @@ from tqdm.auto import tqdm
 from diffiqa_hf import FaceImageError, FaceImageProcessor, fold
 from diffiqa_hf.conversion.networks import load_fr_model
 from diffiqa_hf.file_utils import name_file
-from diffiqa_hf.fingerprints import fingerprint
+from diffiqa_hf.fingerprints import recorded_fingerprint
 from diffiqa_hf.hub import check_hub_arguments, push_when_asked
 from diffiqa_hf.labelling.labeller import find_sources
 from diffiqa_hf.labelling.shards import (
@@ -97,12 +97,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 # -- embeddings -------------------------------------------------------------------------------------------------------
 
 
-def load_models(sources: list[str], device: torch.device) -> dict[str, FacePreTrainedModel]:
-    """The FR models by name and hash of the weights, folded for inference."""
+def load_models(sources: list[str], device: torch.device, recorded: list[str]) -> dict[str, FacePreTrainedModel]:
+    """The FR models by name and hash of the weights, as the names in a record have it; folded for inference."""
+    hashes = [name.rpartition("-")[2] for name in recorded]
     models = {}
     for source in sources:
         model = load_fr_model(source).eval()
-        name = f"{Path(source).name}-{fingerprint(SimpleNamespace(components={'fr_model': model}))}"
+        name = f"{Path(source).name}-{recorded_fingerprint(SimpleNamespace(components={'fr_model': model}), hashes)}"
         if name in models:
             raise ValueError(f"--fr_model names {source} twice")
         models[name] = fold(model, winograd=device.type == "cpu").to(device)
@@ -247,7 +248,8 @@ def label(args: argparse.Namespace) -> None:
         degraded = np.array(dataset[DEGRADED_COLUMN][:], dtype=bool)
     sources = find_sources(degraded, people)
 
-    models = load_models(args.fr_model, torch.device(share.device))
+    recorded = LabelFolder.settings_there(args.output_dir).get("fr_models", [])
+    models = load_models(args.fr_model, torch.device(share.device), recorded)
     settings = {name: getattr(args, name) for name in ("image_column", "identity_column", "shard_size", "split")}
     digest = hashlib.sha256(json.dumps([names, degraded.tolist()], default=str).encode()).hexdigest()[:16]
     settings |= {"method": METHOD, "fr_models": list(models), "dataset": files, "people": digest}

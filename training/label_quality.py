@@ -216,6 +216,7 @@ def label(args: argparse.Namespace) -> None:
         landmarks_column=args.landmarks_column,
         **args.method_options,
     )
+    labeller.recorded = [LabelFolder.settings_there(args.output_dir).get("weights")]
     names = ("split", "shard_size", "image_column", "landmarks_column", "degraded_copies", "seed")
     settings = {**labeller.settings, **{name: getattr(args, name) for name in names}, "dataset": files}
     if args.skip_broken_rows:  # a folder that was begun before there was the option goes on without

@@ -23,7 +23,7 @@ from .images import add_image_arguments, images_of, several_faces, shard, take_l
 from .progress import Progress
 from .score_lines import print_row, summarise
 from .score_ray import add_ray_arguments, check_ray_options, for_actors, score_units, take_tables, units_left
-from .score_table import TERMS, ScoreTable, check_format
+from .score_table import TERMS, ScoreTable, check_format, recorded_settings
 from .scoring import (
     PIPELINE_SETTINGS,
     add_calibration_argument,
@@ -329,7 +329,7 @@ def _calibration(args: argparse.Namespace, pipe):
     """The calibration that holds for this run, if there is one."""
     settings = {}
     if args.method == "diffiqa":
-        from ..pipeline_diffiqa import used_terms
+        from ..quality_record import used_terms
 
         used = {name: value for name, value in args.options.items() if name.startswith("use_")}
         settings = pipeline_settings(args) | {"terms": used_terms(**used)}
@@ -350,10 +350,10 @@ def _terms(method) -> tuple[str, ...]:
         raise CommandError(f"cannot score with the method {method.card.name}: {reason(error)}") from error
 
 
-def _fingerprint(pipe) -> str:
+def _fingerprint(pipe, recorded: str | None) -> str:
     """Of the networks and what makes faces for them; how images are aligned has entries of its own in the record."""
     from ..alignment import DEFAULT_DETECTOR
-    from ..fingerprints import fingerprint
+    from ..fingerprints import recorded_fingerprint
 
     processor = pipe.image_processor
     usual = {"do_align": False, "multiple_faces": "largest", "detector": DEFAULT_DETECTOR}
@@ -361,7 +361,7 @@ def _fingerprint(pipe) -> str:
     try:
         for name, value in usual.items():
             setattr(processor, name, value)
-        return fingerprint(pipe)
+        return recorded_fingerprint(pipe, [recorded])
     finally:
         for name, value in own.items():
             setattr(processor, name, value)
@@ -370,7 +370,8 @@ def _fingerprint(pipe) -> str:
 def _open_table(args: argparse.Namespace, pipe, terms: tuple[str, ...], calibration, files: list[str]) -> ScoreTable:
     key = FileKeys()
     given = {key(file) for file in files} if args.resume else ()
-    settings = {"method": args.method, "weights": _fingerprint(pipe)}
+    recorded = recorded_settings(args.output).get("weights") if args.resume else None
+    settings = {"method": args.method, "weights": _fingerprint(pipe, recorded)}
     if args.method == "diffiqa":
         settings["pipeline"] = {name: value for name, value in pipe.config.items() if not name.startswith("_")}
         settings |= pipeline_settings(args)

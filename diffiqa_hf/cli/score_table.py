@@ -60,7 +60,7 @@ class ScoreTable:
         self.path = path
         self._columns = table_columns(terms, measures)
         self._rows_path = path if path.suffix != ".parquet" else _beside(path, ".partial.jsonl")
-        self._settings_path = _beside(path, ".settings.json")
+        self._settings_path = _settings_path(path)
         self.rows: RowsOnDisk | tuple[()] = ()
         self.added = 0
         self._waiting: list[dict] = []
@@ -156,6 +156,19 @@ def check_format(path: Path) -> None:
         raise CommandError(f"--output {path}: the ending is one of {', '.join(FORMATS)}")
     if path.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
         raise CommandError(f"--output {path}: Parquet needs pyarrow: pip install 'diffiqa-hf[parquet]'")
+
+
+def recorded_settings(path: Path) -> dict:
+    """What the record beside a table says; nothing where there is none that can be read."""
+    try:
+        found = json.loads(_settings_path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _settings_path(path: Path) -> Path:
+    return _beside(path, ".settings.json")
 
 
 def _beside(path: Path, ending: str) -> Path:

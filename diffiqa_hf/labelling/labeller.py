@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from ..fingerprints import fingerprint
+from ..fingerprints import recorded_fingerprint
 from ..pipeline_output import TERMS, FaceQualityOutput
 from ..scoring.image_columns import DEGRADED_COLUMN, as_image
 
@@ -91,6 +91,8 @@ class QualityLabeller:
         self.image_column, self.landmarks_column = image_column, landmarks_column
         self.align, self.detector = align, detector
         self.options = options
+        # Fingerprints of weights in the record that the labels go on with, if there is one.
+        self.recorded: Iterable[str | None] = ()
         self._score: Callable[..., FaceQualityOutput] | None = None
         self._settings: dict[str, Any] = {}
 
@@ -183,18 +185,19 @@ class QualityLabeller:
                 name = getattr(self.method, "__qualname__", type(self.method).__qualname__)
                 self._settings = {"method": name, **getattr(self.method, "settings", {})}
             else:
-                self._score = self._load_by_name()
+                self._score = self._load_by_name(self.method)
         return self._score
 
-    def _load_by_name(self) -> Callable[..., FaceQualityOutput]:
+    def _load_by_name(self, name: str) -> Callable[..., Any]:
         # The record does not depend on whether a default was spelled out.
         method, found = load_scorer(
-            self.method,
+            name,
             self.model,
             self.fr_model,
             device=self.device,
             dtype=self.dtype,
             align=self.align,
+            recorded=self.recorded,
             detector=self.detector,
             **self.options,
         )
@@ -211,6 +214,7 @@ def load_scorer(
     *,
     device: str | torch.device | None = None,
     dtype: str = "float32",
+    recorded: Iterable[str | None] = (),
     **options: Any,
 ) -> "tuple[FaceQualityMethod, dict[str, Any]]":
     """
@@ -221,6 +225,7 @@ def load_scorer(
             `detector`.
         device: An accelerator where there is one, if not given.
         dtype: `"float32"`, `"float16"` or `"bfloat16"`.
+        recorded: Fingerprints in the record that is gone on with, if there is one.
 
     Returns:
         The method, and what its scores depend on besides the options: its name, the fingerprint of the weights, and of
@@ -229,15 +234,15 @@ def load_scorer(
     from ..methods import load_method
 
     method = load_method(name, weights, fr_model, **options)
-    settings = {"method": name, "weights": fingerprint(method)}
+    settings = {"method": name, "weights": recorded_fingerprint(method, recorded)}
     if hasattr(method, "pipeline"):
         config = method.pipeline.config
         names = ("num_timesteps", "num_inference_steps", "num_repeats", "off_by_one", "duplicate_last_step")
         settings |= {name: config[name] for name in names if name not in options}
-    device = torch.device(device or torch.accelerator.current_accelerator(check_available=True) or "cpu")
+    place = torch.device(device or torch.accelerator.current_accelerator(check_available=True) or "cpu")
     if dtype == "float32":
-        method.enable_folding(winograd=device.type == "cpu")
-    method.to(device, getattr(torch, dtype))
+        method.enable_folding(winograd=place.type == "cpu")
+    method.to(place, getattr(torch, dtype))
     return method, settings
 
 

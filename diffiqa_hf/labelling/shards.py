@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import uuid4
 
 import fsspec
@@ -167,7 +167,7 @@ class ParquetStream:
         # Of each row group its file, its number in it, and the row behind its last.
         self._groups = [(file, group) for file, lengths in enumerate(counts) for group in range(len(lengths))]
         self._ends = np.cumsum([length for lengths in counts for length in lengths], dtype=np.int64)
-        self._kept: tuple[range, pa.Table | None] = range(0), None
+        self._kept: tuple[range, pa.Table] = range(0), pa.table({})
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
@@ -203,7 +203,7 @@ def _row_group_lengths(path: str) -> list[int]:
     return [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
 
 
-Faces = Dataset | IterableDataset | ParquetStream
+Faces: TypeAlias = Dataset | IterableDataset | ParquetStream
 
 
 def open_faces(
@@ -270,8 +270,8 @@ def split_rows(dataset: Faces, size: int, wanted) -> Iterator[tuple[int, int, Da
     """Number, length and rows of each shard in turn; no rows where `wanted(number)` is false."""
     if not isinstance(dataset, IterableDataset):
         for number, start in enumerate(range(0, len(dataset), size)):
-            rows = range(start, min(start + size, len(dataset)))
-            yield number, len(rows), dataset.select(rows) if wanted(number) else None
+            share = range(start, min(start + size, len(dataset)))
+            yield number, len(share), dataset.select(share) if wanted(number) else None
         return
     number, stream = 0, iter(dataset)
     while True:
@@ -378,6 +378,12 @@ class LabelFolder:
         (self.folder / "data").mkdir(parents=True, exist_ok=True)
         there = begin_manifest(self._path, self._manifest)
         self._was_complete = there["complete"] and not self._pending.exists()
+
+    @staticmethod
+    def settings_there(output_dir: str | os.PathLike) -> dict[str, Any]:
+        """What the labels of a folder depend on, by its manifest; nothing where there is none."""
+        path = Path(output_dir) / "manifest.json"
+        return json.loads(path.read_text())["settings"] if path.exists() else {}
 
     def path(self, number: int) -> Path:
         return self.folder / "data" / f"{self._split}-{number:06d}.parquet"

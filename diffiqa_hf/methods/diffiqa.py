@@ -10,8 +10,10 @@ import torch
 from ..calibration import Calibration
 from ..conversion.networks import load_fr_model
 from ..image_processing_face import FaceImageProcessor
-from ..pipeline_diffiqa import DifFIQAPipeline, used_terms
+from ..images.extraction import FaceExtractor
+from ..pipeline_diffiqa import DifFIQAPipeline
 from ..pipeline_output import FaceQualityRecord
+from ..quality_record import used_terms
 from .cards import MethodCard
 from .network_method import NetworkMethod
 
@@ -93,7 +95,7 @@ class DifFIQAMethod(NetworkMethod):
             **{name: self.options.get(name) for name in names}, terms=used_terms(**used)
         )
 
-    def _set_image_processor(self, processor: FaceImageProcessor) -> None:
+    def _set_image_processor(self, processor: FaceExtractor) -> None:
         super()._set_image_processor(processor)
         self.pipeline.register_modules(image_processor=processor)
 
@@ -101,7 +103,7 @@ class DifFIQAMethod(NetworkMethod):
         self.pipeline.enable_folding(winograd)
         self.model = self.pipeline.fr_model
 
-    def to(self, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> "DifFIQAMethod":
+    def to(self, device: Any = None, dtype: torch.dtype | None = None) -> "DifFIQAMethod":
         self.pipeline.to(*(argument for argument in (device, dtype) if argument is not None))
         return self
 
