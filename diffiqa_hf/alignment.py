@@ -253,7 +253,7 @@ class YuNetFaceDetector:
         return {"model": self.model, "threshold": self.threshold}
 
     def __setstate__(self, state: dict) -> None:
-        self.__init__(**state)
+        YuNetFaceDetector.__init__(self, **state)
 
     def _model_path(self) -> str:
         if os.path.isfile(self.model):

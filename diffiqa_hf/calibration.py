@@ -12,7 +12,7 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -262,8 +262,8 @@ class Calibration:
 def find_calibration(name_or_path: str | os.PathLike, **kwargs: Any) -> Calibration | None:
     """As [`Calibration.from_pretrained`], and `None` where there is none."""
     if os.path.isdir(name_or_path):
-        path = Path(name_or_path) / (kwargs.get("subfolder") or "") / CALIBRATION_NAME
-        if not path.exists():
+        path: str | os.PathLike = Path(name_or_path) / (kwargs.get("subfolder") or "") / CALIBRATION_NAME
+        if not os.path.exists(path):
             return None
     elif os.path.isfile(name_or_path):
         path = name_or_path
@@ -305,7 +305,11 @@ class CalibrationMixin:
     [`calibration_settings`], and which networks they are of, by `_scoring_models`.
     """
 
+    # By a call's settings, what its scores depend on besides the faces and the seed, for [`fit_calibration`]; JSON.
+    calibration_settings: Callable[..., dict[str, Any]]
+
     _calibration: Calibration | None = None
+    _warned_of: set[str]
 
     @property
     def calibration(self) -> Calibration | None:
@@ -323,10 +327,6 @@ class CalibrationMixin:
         self._warned_of = set()
         if calibration is not None:
             self._weight_digests()
-
-    def calibration_settings(self, **settings: Any) -> dict[str, Any]:
-        """What the scores of a call depend on besides the faces and the seed, for [`fit_calibration`]; JSON."""
-        raise NotImplementedError
 
     def usable_calibration(self, **settings: Any) -> Calibration | None:
         """The calibration, if it holds for a call with these settings, which [`calibration_settings`] takes."""

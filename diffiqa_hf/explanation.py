@@ -19,7 +19,7 @@ did; it is also as coarse as its patches.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -110,7 +110,7 @@ def explain(
     ```
     """
     if isinstance(model, DifFIQAPipeline):
-        settings = (num_timesteps, num_inference_steps, num_repeats)
+        settings = _Settings(num_timesteps, num_inference_steps, num_repeats)
         with one_at_a_time(model.unet, model.fr_model):
             return _explain_pipeline(model, image, landmarks, settings, seed)
     face = (image_processor or FaceImageProcessor()).extract_faces(image, landmarks)[0].pixel_values
@@ -118,21 +118,34 @@ def explain(
         return _explain_quality_model(for_inference(model), torch.from_numpy(face), calibration)
 
 
+class _Settings(NamedTuple):
+    num_timesteps: int | None
+    num_inference_steps: int | None
+    num_repeats: int | None
+
+
 def _explain_pipeline(
-    pipe: DifFIQAPipeline, image: Any, landmarks: Any, settings: tuple, seed: int
+    pipe: DifFIQAPipeline, image: Any, landmarks: Any, settings: "_Settings", seed: int
 ) -> FaceExplanation:
     crop = pipe.image_processor.extract_faces(image, landmarks)[0]
     # The score of exactly this crop: its landmarks are those that were found in the image.
     points = crop.landmarks
-    settings = dict(zip(("num_timesteps", "num_inference_steps", "num_repeats"), settings, strict=True))
-    records = pipe.stream([image], None if points is None else [points], seed=seed, on_error="raise", **settings)
+    records = pipe.stream(
+        [image],
+        None if points is None else [points],
+        num_timesteps=settings.num_timesteps,
+        num_inference_steps=settings.num_inference_steps,
+        num_repeats=settings.num_repeats,
+        seed=seed,
+        on_error="raise",
+    )
     record = next(records)
     records.close()
     if record.error:
         raise ValueError(record.error)
 
-    used = pipe.calibration_settings(**settings)
-    t, steps, repeats = (used[name] for name in settings)
+    used = pipe.calibration_settings(*settings)
+    t, steps, repeats = (used[name] for name in settings._fields)
     device = pipe._execution_device
     face = torch.from_numpy(crop.pixel_values)
     images = {"input": face, "flipped": face.flip(-1)}
@@ -154,8 +167,9 @@ def _explain_pipeline(
         lambda faces: 1 - cosine_similarity(reference, pipe.embed(faces)), face.to(device).expand_as(copies), copies
     )
     pipe.maybe_free_model_hooks()
-    level = None if record.percentile is None else pipe.calibration.level(record.percentile)
-    return FaceExplanation(record.score, images, record.terms, maps.mean(0).numpy(), record.percentile, level)
+    calibration, percentile = pipe.calibration, record.percentile
+    level = None if calibration is None or percentile is None else calibration.level(percentile)
+    return FaceExplanation(record.score, images, record.terms, maps.mean(0).numpy(), percentile, level)
 
 
 def _explain_quality_model(
@@ -173,14 +187,17 @@ def _explain_quality_model(
     if not scores.isfinite().all():
         raise ValueError("the score is not finite (NaN or infinite weights?)")
     maps = integrated_gradients(score, blurred[None].to(device), face[None].to(device), NUM_POINTS_FROM_BLURRED)
-    percentile = None if calibration is None else float(calibration.percentiles(scores[0]))
+    percentile = level = None
+    if calibration is not None:
+        percentile = float(calibration.percentiles(scores[0]))
+        level = calibration.level(percentile)
     return FaceExplanation(
         scores[0].item(),
         {"input": face, "blurred": blurred},
         {"blurred": scores[1].item()},
         maps[0].numpy(),
         percentile,
-        None if calibration is None else calibration.level(percentile),
+        level,
     )
 
 

@@ -2,7 +2,6 @@
 """`transformers.pipeline("face-image-quality-assessment", model=...)` for the face quality models."""
 
 import os
-from collections.abc import Sequence
 from types import GeneratorType
 from typing import Any
 
@@ -150,7 +149,7 @@ class FaceQualityPipeline(Pipeline):
 class _Images(torch.utils.data.Dataset):
     """A sequence in the form that transformers reads item by item."""
 
-    def __init__(self, images: Sequence):
+    def __init__(self, images: Any):
         self.images = images
 
     def __len__(self) -> int:

@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
 def table(calibration) -> str:
     """The calibration as text: every fifth percentile, its score and, where it was measured, the FNMR above it."""
     if not calibration.levels:
-        rows = [("percentile", "score")]
+        rows: list[tuple[str, ...]] = [("percentile", "score")]
         rows += [(str(p), f"{score:.4f}") for p, score in enumerate(calibration.quantiles) if p % 5 == 0]
     else:
         rows = [("percentile", "score", "FNMR above", "mated pairs", "errors", "people")]
@@ -213,7 +213,7 @@ def _embed(scorer, files: list[str], args: argparse.Namespace):
     from ..image_processing_face import FaceImageProcessor
     from ..scoring.image_stream import stream_faces
 
-    processor, embed = scorer.image_processor, getattr(scorer, "embed", None)
+    processor, fr_model = scorer.image_processor, None
     if not hasattr(scorer, "unet"):
         # A quality model's own embedding is not for comparing faces.
         its = scorer.image_processor
@@ -224,10 +224,10 @@ def _embed(scorer, files: list[str], args: argparse.Namespace):
         except Exception as error:  # whatever the libraries raise for what is none
             raise CommandError(f"cannot load the FR model {args.fr_model}: {reason(error)}") from error
 
-        def embed(faces):
-            return fr_model(faces).embeddings.float()
+    def embed(faces):
+        return scorer.embed(faces) if fr_model is None else fr_model(faces).embeddings.float()
 
-    rows = {}
+    rows: dict[int, np.ndarray] = {}
     for batch in stream_faces(files, None, processor, 32):
         batch = [(record, face) for record, face in batch if face is not None]
         if batch:

@@ -6,11 +6,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .errors import CommandError, printable, reason
 from .evaluate_options import add_arguments, check_usage, protocol_of
 from .images import people_rule
 from .scoring import be_quiet, placed, say, set_alignment
+
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 DESCRIPTION = """\
@@ -56,7 +61,7 @@ def add_parser(commands: "argparse._SubParsersAction") -> None:
 class _Scores:
     names: list[str]
     source: str
-    methods: dict[str, object]  # (I,) arrays
+    methods: "dict[str, np.ndarray]"  # (I,)
     errors: dict[str, list]  # why an image has no score, where the table says so
     first: dict[str, list]  # the columns of the first table
     rows: list[int]  # of the first table, of num_rows: what is there twice counts once
@@ -158,7 +163,7 @@ def _read_scores(args: argparse.Namespace) -> _Scores:
     from ..scoring.score_files import read_scores
 
     several = len(args.score_columns) > 1
-    scores = None
+    scores: _Scores | None = None
     for argument in args.scores:
         label, path = _named(argument)
         hints = (" (--name-column)", " (--score-columns)")
@@ -176,6 +181,7 @@ def _read_scores(args: argparse.Namespace) -> _Scores:
                 raise CommandError(f"two methods are called {name!r}: name them, as in NAME={path}")
             scores.methods[name] = np.array(read.scores[column])[rows]
             scores.errors[name] = [read.errors[row] for row in rows]
+    assert scores is not None  # --scores is required
     if unknown := sorted(set(args.lower_is_better) - set(scores.methods)):
         raise CommandError(f"--lower-is-better {unknown[0]}: the methods are {', '.join(scores.methods)}")
     for name in args.lower_is_better:
@@ -200,6 +206,7 @@ def _comparisons(args: argparse.Namespace, scores: _Scores, labels: list[str | N
     from ..scoring.names import Names
 
     if not args.pairs:
+        assert labels is not None  # else check_usage has asked for pairs or people
         # Who is unknown may be anybody, and is compared with nobody.
         known = np.array([row for row, label in enumerate(labels) if label is not None], np.int64)
         people = np.array([labels[row] for row in known], dtype=str)
@@ -210,7 +217,7 @@ def _comparisons(args: argparse.Namespace, scores: _Scores, labels: list[str | N
         return known[pairs].astype(np.int32), mated, None, np.array(labels, dtype=object)
     columns = args.pair_columns or ("file_a", "file_b", "mated")
     listed = read_pairs(args.pairs, columns, args.similarities or args.distances)
-    if args.distances:
+    if args.distances and listed.similarities is not None:
         listed = replace(listed, similarities=-listed.similarities)
     # Names out of a person and a number are LFW's.
     numbered = listed.identities is not None

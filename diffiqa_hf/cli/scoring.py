@@ -390,8 +390,8 @@ def _may_have_accelerator() -> bool:
         said = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
     except OSError:
         said = ""
-    build = re.search(r"\+(\w+)", said)
-    build = build[1] if build else ""
+    local = re.search(r"\+(\w+)", said)
+    build = local[1] if local else ""
     if build == "cpu":
         return False
     nodes = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # of NVIDIA, of it under Windows, and of AMD

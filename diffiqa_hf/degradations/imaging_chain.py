@@ -373,12 +373,11 @@ def draw_shot(random: np.random.RandomState) -> Shot:
     A shot with one to three of `FAULTS`, each with a strength from U(SLIGHT, 1), and a little of all others, of
     strengths from U(0, SLIGHT). Darkness and brightness exclude each other: of the two the stronger one counts.
     """
-    strengths = random.uniform(0, SLIGHT, len(FAULTS))
+    drawn_strengths = random.uniform(0, SLIGHT, len(FAULTS))
     grave = random.permutation(len(FAULTS))[: random.randint(1, MOST_FAULTS + 1)]
-    strengths[grave] = random.uniform(SLIGHT, 1, len(grave))
-    names = list(FAULTS)
-    strengths = dict(zip(names, strengths.tolist(), strict=True))
-    weaker = min(("darkness", "brightness"), key=strengths.get)
+    drawn_strengths[grave] = random.uniform(SLIGHT, 1, len(grave))
+    strengths = dict(zip(FAULTS, drawn_strengths.tolist(), strict=True))
+    weaker = min(("darkness", "brightness"), key=lambda name: strengths[name])
     fields: dict = {}
     for name, strength in strengths.items():
         drawn = FAULTS[name](strength, random)

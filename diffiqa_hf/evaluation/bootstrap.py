@@ -101,7 +101,10 @@ def simultaneous_intervals(
             grown = 1.0 if math.isinf(people) else math.sqrt(people / (people - 1)) if people > 1 else math.inf
             width[varies] = (student_quantile(quantile, people - 1) if people > 1 else 1) * grown * deviations[varies]
         low, high = np.where(known, estimates - width, math.nan), np.where(known, estimates + width, math.nan)
-    return [Interval(*map(float, entry), confidence, undefined) for entry in zip(estimates, low, high, strict=True)]
+    return [
+        Interval(float(estimate), float(lowest), float(highest), confidence, undefined)
+        for estimate, lowest, highest in zip(estimates, low, high, strict=True)
+    ]
 
 
 def student_quantile(normal: float, degrees: float) -> float:
@@ -161,8 +164,8 @@ class BootstrapResult:
 
     def interval(self, method: str, limit: float, confidence: float = 0.95) -> Interval:
         """Percentile interval of the pAUC of `method` up to `limit`."""
-        index = self.methods.index(method), self.limits.index(limit)
-        return _percentiles(self.estimates[index], self.replicates[(slice(None), *index)], confidence)
+        row, column = self.methods.index(method), self.limits.index(limit)
+        return _percentiles(self.estimates[row, column], self.replicates[:, row, column], confidence)
 
     def fnmr_interval(self, confidence: float = 0.95) -> Interval:
         """

@@ -114,6 +114,7 @@ class Evaluation:
                 for limit, interval in intervals.items()
             }
             methods[name] = entry
+        few_errors = self.bootstrap is not None and self.bootstrap.few_errors
         differences = [
             {
                 "limit": limit,
@@ -121,7 +122,7 @@ class Evaluation:
                 "second": second,
                 "difference": interval.estimate,
                 "interval": [interval.low, interval.high],
-                "told_apart": interval.excludes_zero and not self.bootstrap.few_errors,
+                "told_apart": interval.excludes_zero and not few_errors,
             }
             for limit in self.protocol.limits
             for first, second, interval in self.differences(limit)
@@ -146,7 +147,7 @@ def mean_replicates(evaluations: Sequence[Evaluation], method: str, limit: float
     (B,) replicates of the mean pAUC over several sets, which have to be draws from one population of people
     (`population` of [`bootstrap_pauc`]) or of the same people; NaN where one of the sets has none.
     """
-    drawn = [evaluation.bootstrap for evaluation in evaluations]
+    drawn = [evaluation.bootstrap for evaluation in evaluations if evaluation.bootstrap is not None]
     return np.mean([d.replicates[:, d.methods.index(method), d.limits.index(limit)] for d in drawn], axis=0)
 
 

@@ -141,7 +141,7 @@ def grid_of(total: float, protocol: EDCProtocol, levels: _Levels | None = None) 
         # The nominal fractions, as the published scripts have them, though a whole number of units leaves.
         fractions = np.arange(math.ceil(1 / protocol.step - 1e-9)) * protocol.step
         return fractions, np.floor(fractions * total + 1e-9)
-    if protocol.ties == "random":
+    if protocol.ties == "random" or levels is None:
         units = np.arange(int(total), dtype=float)
     else:
         # Where other units than the measured pairs leave between two levels, a line is flat before it falls.
@@ -201,9 +201,9 @@ def _trace_recomputed(data, keys, protocol, weights) -> Trace:
 
         left = keys.mated >= level
         left = left if mated_weights is None else left * mated_weights
-        leading = leading_scores(data.nonmated, weigh_nonmated, protocol.fmr * nonmated_left[at])
+        scores, sums = leading_scores(data.nonmated, weigh_nonmated, protocol.target_fmr * nonmated_left[at])
         present = data.mated[left > 0] if protocol.fmr_rule == "nearest" else data.mated
-        thresholds[at] = rank_threshold(*leading, nonmated_left[at], present, protocol)
+        thresholds[at] = rank_threshold(scores, sums, nonmated_left[at], present, protocol)
         errors[at] = np.sum(left * (data.mated < thresholds[at]))
     last = float(fractions[end]) if end < len(fractions) else 1.0
     return Trace(fractions[:end], errors, pairs[:end], thresholds, last, nonmated_left[:end])

@@ -45,7 +45,7 @@ def mean_over_orders(
     """
     units = (_Images if protocol.discard == "images" else _Pairs)(data, keys, weights, level, kept, nonmated[1])
     # How many of the highest non-mated scores are looked at: those left of them reach the rank but for rare draws.
-    needed = protocol.fmr * sum(nonmated)
+    needed = protocol.target_fmr * sum(nonmated)
     target = needed + 8 * math.sqrt(needed) + 16
     while True:
         at, whole = _highest(data, keys, weights, level, target, units.expectation)
@@ -58,12 +58,12 @@ def mean_over_orders(
         sums = np.cumsum(np.concatenate([fixed, draws.here], axis=1)[:, order], axis=1)
         total = nonmated[0] + draws.left
         everything = len(at) == len(data.nonmated)
-        if everything or (len(order) and (sums[:, -1] > protocol.fmr * total).all()):
+        if everything or (len(order) and (sums[:, -1] > protocol.target_fmr * total).all()):
             break
         target *= 2
 
     ascending, rank = data.mated_in_order
-    higher = (keys.mated > level)[rank]
+    higher = (np.asarray(keys.mated) > level)[rank]
     higher = running(higher if weights is None else higher * weights.mated[rank])
     thresholds = _thresholds(data.nonmated[positions[order]], sums, total, protocol, ascending, higher, units, draws)
     wrong = np.searchsorted(ascending, thresholds, side="left")
@@ -118,7 +118,7 @@ def _thresholds(scores, sums, total, protocol, ascending, higher, units, draws) 
         rejected = padded[np.where(reached.any(1), reached.argmax(1), len(scores))]
         return np.where(np.isfinite(rejected), np.nextafter(rejected, infinite), -infinite).astype(float)
 
-    reached = sums > (protocol.fmr * total)[:, None]
+    reached = sums > (protocol.target_fmr * total)[:, None]
     position = reached.argmax(1)
     if not (found := reached.any(1)).all():
         position = np.where(found, position, (sums == sums[:, -1:]).argmax(1))

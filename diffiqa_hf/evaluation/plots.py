@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -78,7 +78,8 @@ def plot_edc(evaluations: Sequence[Evaluation], *, max_fraction: float = 0.5, hi
     figure = new_figure(max(width, 6.0), height + 0.22 * legend_rows + 0.25)
     with in_style():
         axes = figure.subplots(len(rows), len(columns), squeeze=False)
-        drawn, handles = set(), {}
+        drawn = set()
+        handles: dict[str, Any] = {}
         for evaluation in evaluations:
             place = rows.index(evaluation.fr_model), columns.index(evaluation.benchmark)
             drawn.add(place)

@@ -109,6 +109,13 @@ class EDCProtocol:
             if self.fmr_rule == "quantile":
                 raise ValueError("fmr_rule 'quantile' is defined for a fixed threshold only.")
 
+    @property
+    def target_fmr(self) -> float:
+        """The false match rate that the threshold goes by; a `ValueError` where it goes by something else."""
+        if self.fmr is None:
+            raise ValueError("The protocol has no fmr: its threshold goes by something else.")
+        return self.fmr
+
     @classmethod
     def from_preset(cls, name: str, **changes: Any) -> EDCProtocol:
         """The protocol `name` of `PROTOCOLS`, with some of its fields changed."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,17 +112,17 @@ class PairSet:
             return float(np.quantile(scores, protocol.starting_fnmr))
         if protocol.fmr_rule == "quantile":
             scores = self.nonmated if weights is None else np.repeat(self.nonmated, weights.nonmated)
-            return float(np.quantile(scores, 1 - protocol.fmr))
+            return float(np.quantile(scores, 1 - protocol.target_fmr))
         if weights is not None:
             total = weights.nonmated.sum()
-            leading = leading_scores(self.nonmated, lambda size: weights.nonmated[:size], protocol.fmr * total)
-            return rank_threshold(*leading, total, self.mated[weights.mated > 0], protocol)
+            needed = protocol.target_fmr * total
+            scores, sums = leading_scores(self.nonmated, lambda size: weights.nonmated[:size], needed)
+            return rank_threshold(scores, sums, total, self.mated[weights.mated > 0], protocol)
         total = len(self.nonmated)
         if protocol.fmr_rule == "nearest":
             descending = np.sort(self.nonmated)[::-1]
-            return rank_threshold(
-                *leading_scores(descending, np.ones, protocol.fmr * total), total, self.mated, protocol
-            )
+            scores, sums = leading_scores(descending, np.ones, protocol.target_fmr * total)
+            return rank_threshold(scores, sums, total, self.mated, protocol)
         accepted = accepted_pairs(total, protocol)
         return just_above(np.partition(self.nonmated, total - 1 - accepted)[total - 1 - accepted])
 
@@ -133,10 +134,12 @@ def just_above(score: np.floating) -> float:
 def accepted_pairs(total: float, protocol: EDCProtocol) -> int:
     """How many of `total` non-mated pairs may match, by the rules that go by rank."""
     # 1e-9: a product such as .001 * 3000 is meant to be whole.
-    return max(0, math.floor(protocol.fmr * (total - (protocol.fmr_rule == "index")) + 1e-9))
+    return max(0, math.floor(protocol.target_fmr * (total - (protocol.fmr_rule == "index")) + 1e-9))
 
 
-def leading_scores(descending, weigh, needed):
+def leading_scores(
+    descending: np.ndarray, weigh: Callable[[int], np.ndarray], needed: float
+) -> tuple[np.ndarray, np.ndarray]:
     """The highest scores and the running sum of their weights, until it exceeds `needed` and a lower score follows.
 
     `weigh(size)` gives the weights of the first `size` scores. Scores without weight are left out.
@@ -154,7 +157,9 @@ def leading_scores(descending, weigh, needed):
         size *= 4
 
 
-def rank_threshold(scores, sums, total, mated, protocol) -> float:
+def rank_threshold(
+    scores: np.ndarray, sums: np.ndarray, total: float, mated: np.ndarray, protocol: EDCProtocol
+) -> float:
     """The threshold by rank. `scores`, `sums`: what `leading` gives, of pairs that weigh `total` together."""
     if not len(scores):
         return -math.inf
@@ -163,13 +168,14 @@ def rank_threshold(scores, sums, total, mated, protocol) -> float:
         return just_above(scores[position]) if position < len(scores) else -math.inf
 
     # The FMR jumps over the target at one of the scores: from `below`, its value above that score, to `at`.
-    position = min(np.searchsorted(sums, protocol.fmr * total, side="right"), len(scores) - 1)
+    fmr = protocol.target_fmr
+    position = min(np.searchsorted(sums, fmr * total, side="right"), len(scores) - 1)
     score = scores[position]
     first = len(scores) - np.searchsorted(scores[::-1], score, side="right")
     after = len(scores) - np.searchsorted(scores[::-1], score, side="left")
     below, at = (sums[first - 1] if first else 0), sums[after - 1]
     occurs = below > 0 or (mated > score).any()
-    if not occurs or abs(at / total - protocol.fmr) <= abs(below / total - protocol.fmr):
+    if not occurs or abs(at / total - fmr) <= abs(below / total - fmr):
         lower, own = (scores[after] if after < len(scores) else -math.inf), score
     else:
         lower, own = score, (scores[first - 1] if first else scores.dtype.type(np.inf))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -77,7 +77,8 @@ def plot_time(
     what = f"mean share of the reachable gain at {limit:g}" if mean_share else f"pAUC at {limit:g}"
     with in_style():
         axes = figure.subplots(len(rows), len(columns), squeeze=False, sharex=True)
-        handles, labelled = {}, []
+        handles = {}
+        labelled: list[tuple[Any, list[tuple[str, str, float, float, float]]]] = []
         line = {"color": INK, "linewidth": 0.9, "zorder": 1.6}  # above the grid, which has a line at 1 as well
         for place in np.ndindex(axes.shape):
             ax = axes[place]
@@ -96,9 +97,8 @@ def plot_time(
                 entry = f"{names.index(name) + 1} {name} ({_in_words(mean)})"
                 handles[entry] = ax.plot(mean, value, marker, color=color, markersize=5, linewidth=0, zorder=3)[0]
             _set_time_axes(ax, [times[name] for name in names], [random, best, *np.ravel([e[1:] for e in found])])
-            labelled.append(
-                (ax, [(name if single else str(names.index(name) + 1), name, *rest) for name, *rest in found])
-            )
+            marks = {name: name if single else str(names.index(name) + 1) for name, *_ in found}
+            labelled.append((ax, [(marks[name], name, value, low, high) for name, value, low, high in found]))
             if place[0] == 0 and columns[place[1]]:
                 ax.set_title(columns[place[1]], fontsize=10)
             if (place[0] + 1, place[1]) not in panels:
@@ -118,13 +118,13 @@ def plot_time(
             title_fontsize=8.5,
         )
         figure.draw_without_rendering()  # from here on the axes are where they stay
-        for ax, found in labelled:
+        for ax, points in labelled:
             _label_points(
                 ax,
-                [label for label, *_ in found],
-                [(times[name].mean(), value) for _, name, value, _, _ in found],
-                [(low, high) for *_, low, high in found],
-                [styles[name][0] for _, name, *_ in found],
+                [label for label, *_ in points],
+                [(times[name].mean(), value) for _, name, value, _, _ in points],
+                [(low, high) for *_, low, high in points],
+                [styles[name][0] for _, name, *_ in points],
             )
     return figure
 

@@ -261,8 +261,11 @@ def write_validation_sets(folder: str | Path, sets: Iterable[ValidationSet]) -> 
         columns = {"file_a": names[part.pairs[:, 0]].tolist(), "file_b": names[part.pairs[:, 1]].tolist()}
         pairs = pa.table({**columns, "mated": part.mated})
         for ending, table in (("", images), ("_pairs", pairs)):
-            path = Path(folder) / part.half / f"{part.name}{ending}.parquet"
-            written.append(replace_file(path, lambda temporary, table=table: pq.write_table(table, temporary)))
+
+            def write(temporary, table=table):
+                pq.write_table(table, temporary)
+
+            written.append(replace_file(Path(folder) / part.half / f"{part.name}{ending}.parquet", write))
     return written
 
 

@@ -54,8 +54,8 @@ class Card:
             raise ValueError("its metadata is no mapping")
         body = _MARK.sub("", text[head.end() :] if head else text)
         sections = {"": body.strip()}
-        if found := split_sections(body):
-            first = re.search(rf"^{re.escape(found[0][0])}\s*$", body, re.MULTILINE)
+        found = split_sections(body)
+        if found and (first := re.search(rf"^{re.escape(found[0][0])}\s*$", body, re.MULTILINE)):
             sections = {"": body[: first.start()].strip(), **_by_heading(found)}
         ours = None
         if mark is not None and mark["parts"]:

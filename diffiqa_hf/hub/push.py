@@ -113,8 +113,8 @@ def push_folder(
     facts = with_results(folder, results, notes) if results or notes else None
     parts = complete_folder(folder, kind, repo_id, facts)
     beside = component_files(folder) if kind == "diffiqa" else {}
-    uploaded = {path.relative_to(folder).as_posix() for path in pushed_files(folder)} | {*parts, *beside}
-    uploaded = sorted(uploaded)
+    own = {path.relative_to(folder).as_posix() for path in pushed_files(folder)}
+    uploaded = sorted(own | {*parts, *beside})
     if dry_run:
         return None, list(parts), uploaded
     token = check_login(token)

@@ -72,7 +72,7 @@ class ResultFacts:
 
     def eval_result(self) -> EvalResult:
         """The entry of the card's model-index; the interval stands among the metric's arguments."""
-        args = None
+        args: dict[str, Any] | None = None
         if self.low is not None:
             args = {"interval": [self.low, self.high], "confidence": self.confidence}
         if self.basis is not None:
@@ -220,12 +220,12 @@ def _evaluation_results(report: Mapping[str, Any], evaluation: Mapping[str, Any]
     for limit, value in figures["pauc"].items():
         if value is None:
             continue
-        basis = [errors]
+        parts = [errors]
         context = {kind: figures[kind][limit] for kind in ("floor", "share")}
-        basis += [f"{kind} {number:.3g}" for kind, number in context.items() if number is not None]
+        parts += [f"{kind} {number:.3g}" for kind, number in context.items() if number is not None]
         bounds, draws = _bounds(figures["interval"][limit], evaluation)
         name = f"{method}: pAUC at discard {limit}, {point}"
-        found.append(ResultFacts("pauc", name, value, dataset, **bounds, basis="; ".join([*basis, *draws, *pairs])))
+        found.append(ResultFacts("pauc", name, value, dataset, **bounds, basis="; ".join([*parts, *draws, *pairs])))
     return found
 
 

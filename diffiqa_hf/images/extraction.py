@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -89,12 +89,12 @@ def _given_points(landmarks: Any, width: int, height: int) -> np.ndarray:
 
 def _size(size: Any) -> dict[str, int]:
     if isinstance(size, Mapping) or hasattr(size, "height"):  # a dictionary, or the SizeDict of transformers
-        sides = [dict(size).get("height"), dict(size).get("width")]
+        sides: list[Any] = [dict(size).get("height"), dict(size).get("width")]
     elif isinstance(size, (list, tuple)):
         sides = list(size)
     else:
         sides = [112, 112] if size is None else [size, size]
-    if len(sides) != 2 or not all(isinstance(x, Integral) and 1 <= x <= MAX_SIDE for x in sides):
+    if len(sides) != 2 or not all(isinstance(x, Integral) and 1 <= int(x) <= MAX_SIDE for x in sides):
         raise ValueError(
             f"size is a number of pixels from 1 to {MAX_SIDE}, (height, width) or a dictionary with 'height' and "
             f"'width', not {size!r}"
@@ -129,7 +129,7 @@ def _detector(detector: Any) -> str:
 
 
 def _detector_threshold(threshold: Any) -> float:
-    if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
+    if not isinstance(threshold, (int, float, np.integer, np.floating)) or not 0 <= threshold <= 1:
         raise ValueError(f"detector_threshold lies between 0 and 1, not {threshold!r}")
     return float(threshold)
 
@@ -162,11 +162,11 @@ class FaceExtractor:
         detector: str | os.PathLike = DEFAULT_DETECTOR,
         detector_threshold: float = 0.6,
     ):
-        self.size = size
+        self.size: dict[str, int] = _size(size)
         self.resample = resample
         self.do_align = do_align
         self.multiple_faces = multiple_faces
-        self.detector = detector
+        self.detector: str = _detector(detector)
         self.detector_threshold = detector_threshold
         self._detectors: dict[tuple[str, float], YuNetFaceDetector] = {}
 

@@ -5,13 +5,14 @@ at a half, a quarter or an eighth of their size, which the decoder does at littl
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from PIL import Image
 
 
 JPEG_START = b"\xff\xd8\xff"
 _ORIENTATION = 0x0112
+_BYTE_ORDERS: dict[bytes, Literal["little", "big"]] = {b"II*\0": "little", b"MM\0*": "big"}
 
 
 class JpegHeader(NamedTuple):
@@ -87,7 +88,7 @@ def _is_upright(segment: bytes) -> bool:
     """Whether a segment of Exif or XMP says nothing of a turn, as far as it is read here."""
     if segment[:6] != b"Exif\0\0":
         return b"Orientation" not in segment
-    order = {b"II*\0": "little", b"MM\0*": "big"}.get(segment[6:10])
+    order = _BYTE_ORDERS.get(segment[6:10])
     if order is None:
         return False
     tiff = segment[6:]

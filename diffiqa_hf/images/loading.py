@@ -225,7 +225,7 @@ def _reasons() -> Iterator[None]:
         raise FaceImageError(f"too large: {first_line(error)}") from None
     except OSError as error:
         # The text of an operating system's error has the file name, `strerror` has not.
-        raise FaceImageError(_ERRNO_REASONS.get(error.errno) or error.strerror or first_line(error)) from None
+        raise FaceImageError(_ERRNO_REASONS.get(error.errno or 0) or error.strerror or first_line(error)) from None
     except Exception as error:  # Pillow's parsers raise whatever they trip over in a damaged header
         raise FaceImageError(f"damaged file: {first_line(error)}") from error
 

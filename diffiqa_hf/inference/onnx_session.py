@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -43,14 +44,15 @@ class OnnxNetwork:
         self._lock = threading.Lock()
         session = self._session(1)
         inputs, outputs = session.get_inputs(), session.get_outputs()
-        shape = inputs[0].shape if inputs else ()
+        shape: Sequence[int | str | None] = inputs[0].shape if inputs else ()
         if len(inputs) != 1 or len(shape) != 4 or shape[1] != 3 or inputs[0].type != "tensor(float)":
             said = ", ".join(f"{entry.name} {entry.shape} {entry.type}" for entry in inputs) or "none"
             raise OnnxError(f"{path}: one input of float32 faces (batch, 3, height, width) is needed, it has {said}")
         self._input = inputs[0].name
         self._batch = shape[0] if isinstance(shape[0], int) else None
         # Height and width of the faces, in pixels.
-        self.face_size = tuple(side if isinstance(side, int) else 112 for side in shape[2:])
+        height, width = (side if isinstance(side, int) else 112 for side in shape[2:])
+        self.face_size = (height, width)
         self.outputs = tuple(entry.name for entry in outputs)
         self.metadata: dict[str, str] = dict(session.get_modelmeta().custom_metadata_map)
 

@@ -145,7 +145,10 @@ class CRFIQALoss(MarginLoss):
         # 1 and eps one after the other: in float32 their sum is 1.
         return ccs / (nnccs if official else nnccs + 1 + self.eps)
 
-    def forward(self, embeddings: torch.Tensor, labels: torch.Tensor, scores: torch.Tensor) -> CRFIQALossOutput:
+    # It needs what no other margin loss does, the scores, and says what the parts of its sum are.
+    def forward(  # type: ignore[override]
+        self, embeddings: torch.Tensor, labels: torch.Tensor, scores: torch.Tensor
+    ) -> CRFIQALossOutput:
         """
         Args:
             embeddings: (N, D), not normalised.

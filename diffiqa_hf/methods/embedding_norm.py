@@ -2,6 +2,7 @@
 """The L2 norm of the embedding: MagFace (Meng et al., CVPR 2021), and the baseline for any FR model."""
 
 import os
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,6 +28,7 @@ class EmbeddingNorm(NetworkMethod):
         weights: str | os.PathLike | nn.Module | None = None,
         fr_model: str | os.PathLike | nn.Module = "default",
         image_processor: FaceImageProcessor | None = None,
+        **options: Any,
     ) -> "EmbeddingNorm":
         calibration = None
         if weights is None:
@@ -35,7 +37,7 @@ class EmbeddingNorm(NetworkMethod):
             model = load_fr_model(weights, card.dialect)
             if not isinstance(weights, nn.Module) and not os.path.isfile(weights):
                 calibration = find_calibration(weights)
-        method = cls(card, model, image_processor)
+        method = cls(card, model, image_processor, **options)
         method.calibration = calibration
         return method
 

@@ -194,7 +194,9 @@ def greedy_layers(norms: dict[str, np.ndarray], quality: np.ndarray, num_candida
         return spearmanr(mean, quality).statistic
 
     single = {name: correlation([name]) for name in norms}
-    candidates = sorted((name for name in single if not math.isnan(single[name])), key=single.get, reverse=True)
+    candidates = sorted(
+        (name for name in single if not math.isnan(single[name])), key=lambda name: single[name], reverse=True
+    )
     candidates = candidates[:num_candidates]
     if not candidates:
         raise ValueError("the faces are all alike to the FR model: no layers can be chosen by them")

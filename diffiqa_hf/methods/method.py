@@ -15,6 +15,8 @@ from .cards import MethodCard
 
 
 if TYPE_CHECKING:
+    import torch
+
     from ..face_check import FaceCheck
     from ..pipeline_output import FaceQualityOutput
 
@@ -33,8 +35,6 @@ class FaceQualityMethod(CalibrationMixin):
         image_processor ([`FaceImageProcessor`], *optional*): Makes canonical faces from images.
     """
 
-    # What runs its networks: `"torch"`, or `"onnx"`.
-    engine = "torch"
     # Faces that are scored at a time: on a CPU what fits its cache, with the copies that a method makes of each.
     cpu_batch_size = 16
     # Threads that read images; as many as there are processors where `None`.
@@ -106,6 +106,15 @@ class FaceQualityMethod(CalibrationMixin):
         )
         scored = self._score_batches(batches, seed, as_iterable(images)[1])
         return with_percentiles(scored, self.usable_calibration())
+
+    @property
+    def engine(self) -> str:
+        """What runs its networks: `"torch"`, or `"onnx"`."""
+        return "torch"
+
+    def to(self, device: Any = None, dtype: "torch.dtype | None" = None) -> "FaceQualityMethod":
+        """Moves the networks to a device and, if given, to a floating point type. Returns the method."""
+        raise NotImplementedError
 
     def set_alignment(self, align: bool | str, detector: "str | os.PathLike | None" = None) -> None:
         """

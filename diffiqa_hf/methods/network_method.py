@@ -70,8 +70,7 @@ class NetworkMethod(FaceQualityMethod):
         """
         raise NotImplementedError
 
-    def to(self, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> "NetworkMethod":
-        """Moves the network to a device and, if given, to a floating point type. Returns the method."""
+    def to(self, device: Any = None, dtype: torch.dtype | None = None) -> "NetworkMethod":
         self.model.to(device=device, dtype=dtype)
         return self
 

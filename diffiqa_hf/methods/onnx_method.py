@@ -58,8 +58,7 @@ class OnnxMethod(FaceQualityMethod):
         in_torch: "Callable[[], NetworkMethod] | None" = None,
     ):
         if image_processor is None:
-            size = network.face_size if card.name in _AT_ITS_SIZE else (112, 112)
-            image_processor = FaceExtractor(size)
+            image_processor = FaceExtractor(network.face_size if card.name in _AT_ITS_SIZE else (112, 112))
         super().__init__(card, image_processor)
         self.onnx = network
         self._load_in_torch = in_torch
@@ -306,7 +305,7 @@ def _find(source: Any, dialect: str | None, norms: bool, provider: str) -> tuple
     """The network, and the folder or file that the source stands for."""
     if not isinstance(source, (str, os.PathLike)):
         return None, source
-    path = source
+    path: str | os.PathLike | None = source
     if source == "default":
         path = FR_MODEL if norms else QUALITY_MODEL
     elif source == "dlib" and norms:

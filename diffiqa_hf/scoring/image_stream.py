@@ -7,7 +7,7 @@ everything that scores images shares.
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +75,7 @@ def stream_faces(
     progress_bar_config: dict[str, Any] | None = None,
     face_check: "FaceCheck | None" = None,
     threads: int | None = None,
-) -> Iterator[list[tuple[FaceQualityRecord, np.ndarray | None]]]:
+) -> Generator[list[tuple[FaceQualityRecord, np.ndarray | None]]]:
     """
     Reads images in threads beside what is done with them, in batches and in order. Of images whose number is known
     some are read ahead; of an iterator no more than a batch needs. So memory does not grow with their number.
@@ -154,7 +154,7 @@ def _progress(total: int | None, config: dict[str, Any] | None) -> Iterator[Any]
 
 def with_percentiles(
     batches: Iterable[Iterable[FaceQualityRecord]], calibration: Calibration | None
-) -> Iterator[FaceQualityRecord]:
+) -> Generator[FaceQualityRecord]:
     """The records one by one, with their percentiles where there is a calibration."""
     for batch in batches:
         records = list(batch)

@@ -98,7 +98,7 @@ class Names:
         for row, name in enumerate(names):
             if self._rows.setdefault(self.keys(name), row) != row:
                 raise TableError(f"{source}: {name} occurs twice; there must be one score for each image")
-        self._tails: dict[str, list[int]] | None = None
+        self._tails: dict[str, list[int]] = {}
         self._whole: dict[str, list[int]] = {}
         self._numbered: dict[tuple[str, int], list[int]] | None = None
 
@@ -143,7 +143,7 @@ class Names:
         row = self._rows.get(self.keys(name))
         if row is not None:
             return row
-        if self._tails is None:
+        if not self._tails:
             self._index()
         # Not any common ending: A/1.jpg must not be taken for B/1.jpg.
         tails = _tails(_path(name))
@@ -163,7 +163,6 @@ class Names:
 
     def _index(self) -> None:
         # By the name as it is, and without its ending: with one ending, both are of one file.
-        self._tails = {}
         for row, name in enumerate(self.names):
             path = _path(name)
             for tail in _tails(path):
@@ -195,8 +194,8 @@ class Names:
         taken[row] = (name, path) if longer == path else taken[row]
 
     def _hint(self, name: str) -> str:
-        alike = (self._tails or {}).get(_bare(_path(name)), [])
-        alike = [self.names[row] for row in alike if _ending(self.names[row])]
+        rows = self._tails.get(_bare(_path(name)), [])
+        alike = [self.names[row] for row in rows if _ending(self.names[row])]
         return f" ({alike[0]} is, which is another file)" if alike else ""
 
 

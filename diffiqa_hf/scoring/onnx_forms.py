@@ -71,8 +71,7 @@ def find_form(
     if os.path.isfile(source) and os.fspath(source).lower().endswith(".onnx"):
         return OnnxNetwork(source, provider)
     digest = source_digest(source, dialect, norms)
-    for place in () if digest is None else (lambda _: Path(source) / FORM_NAME, cached_form):
-        path = place(digest)
+    for path in () if digest is None else (Path(source) / FORM_NAME, cached_form(digest)):
         try:
             network = OnnxNetwork(path, provider) if path.is_file() else None
         except OnnxError:  # a damaged one is made anew

@@ -93,8 +93,8 @@ def read_scores(
             one_of[key, face] = row
     rows = sorted(one_of.values())
     if not several_faces and faces is not None and len({keys[row] for row in rows}) < len(rows):
-        first = next(names[row] for row in rows if faces[row])
-        raise TableError(f"{source}: {first} has several faces, and there must be one score for each image")
+        several = next(names[row] for row in rows if faces[row])
+        raise TableError(f"{source}: {several} has several faces, and there must be one score for each image")
     notes = []
     if again:
         row, first = again[0]

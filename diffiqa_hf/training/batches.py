@@ -35,7 +35,7 @@ class ShuffledKeys:
         self.stride, self.offset = batch_size * num_processes, batch_size * process
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        first, epoch, order = self.start + self.offset, None, None
+        first, epoch, order = self.start + self.offset, -1, np.empty(0, np.int64)
         while True:
             keys = []
             for position in range(first, first + self.batch_size):

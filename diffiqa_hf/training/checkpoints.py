@@ -192,9 +192,15 @@ class TrainingState:
 
     def state_dict(self) -> dict:
         averages = None if self.ema is None else self.ema.state_dict()
-        kept = {"step": self.step, "position": self.position, "faces": self.faces, "fixed": self.fixed}
-        kept["order"] = self.order
-        return {**kept, "ema": averages, "heldout": asdict(self.heldout)}
+        return {
+            "step": self.step,
+            "position": self.position,
+            "faces": self.faces,
+            "fixed": self.fixed,
+            "order": self.order,
+            "ema": averages,
+            "heldout": asdict(self.heldout),
+        }
 
     def load_state_dict(self, state: dict) -> None:
         if "heldout" not in state:

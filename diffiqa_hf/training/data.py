@@ -53,18 +53,19 @@ def face_dataset_source(
         raise ValueError("give exactly one of --dataset_name, --train_data_dir and --train_parquet")
     if dataset_name is not None:
         return {"path": dataset_name, "name": config_name, "revision": revision}
-    name = re.match(r"\w*", split)[0] or "train"
+    name = re.split(r"\W", split, maxsplit=1)[0] or "train"
     if train_data_dir is not None:
         if not os.path.isdir(train_data_dir):
             raise NotADirectoryError(f"--train_data_dir {train_data_dir} is no folder")
         folder = os.path.abspath(train_data_dir)
         patterns = [os.path.join(glob.escape(path), "**") for path in (folder, *linked_folders(folder))]
         return {"path": "imagefolder", "data_files": {name: patterns}}
-    for path in filter(os.path.isfile, train_parquet):
-        if reason := file_fault(path):
+    given = train_parquet or []
+    for path in given:
+        if os.path.isfile(path) and (reason := file_fault(path)):
             raise ValueError(f"{path}: {reason}")
     # A file that is there is meant by its name, with brackets in it perhaps, and not as a pattern.
-    files = [glob.escape(os.path.abspath(path)) if os.path.exists(path) else path for path in train_parquet]
+    files = [glob.escape(os.path.abspath(path)) if os.path.exists(path) else path for path in given]
     return {"path": "parquet", "data_files": {name: files}}
 
 
@@ -270,7 +271,8 @@ def find_broken(dataset, image_column: str) -> dict[int, str]:
             return str(error)
         return None
 
-    images, broken = dataset.select_columns([image_column]), {}
+    images = dataset.select_columns([image_column])
+    broken: dict[int, str] = {}
     with ThreadPoolExecutor() as pool, tqdm(total=len(images), desc="reading all images", unit="image") as bar:
         for start in range(0, len(images), ROWS_READ):
             values = images[start : start + ROWS_READ][image_column]

@@ -32,7 +32,8 @@ def deepen(model: PreTrainedModel, added: Sequence[int]) -> PreTrainedModel:
     ]
     deeper = type(model)(type(model.config).from_dict(settings))
     # Where each block stands in the new network; those in between are new.
-    places, new = [], []
+    places: list[int] = []
+    new: list[int] = []
     for (_, _, depth, _), more in zip(stages, added, strict=True):
         start = len(places) + len(new)
         places += range(start, start + depth)

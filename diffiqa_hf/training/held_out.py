@@ -46,10 +46,11 @@ def people_of(dataset, identity_column: str | None) -> list[str]:
     Raises:
         ValueError: There is no such column, or a row has no person in it.
     """
-    people = find_people(dataset, identity_column)
-    if None in people:
-        row = source_row(dataset, people.index(None))
-        raise ValueError(f"row {row} has no person in the column {identity_column!r}")
+    people = []
+    for at, person in enumerate(find_people(dataset, identity_column)):
+        if person is None:
+            raise ValueError(f"row {source_row(dataset, at)} has no person in the column {identity_column!r}")
+        people.append(person)
     return people
 
 

@@ -10,6 +10,7 @@ from scipy.stats import bootstrap, rankdata, spearmanr
 
 from ..calibration import Calibration
 from ..evaluation import bootstrap_pauc, compare_embeddings, edc_curve
+from ..evaluation.verification import Comparisons
 from ..hub import ResultFacts
 from ..methods.regression import method_of
 from ..models import FacePreTrainedModel
@@ -67,8 +68,9 @@ class Validation:
     """
 
     def __init__(self, dataset, targets: np.ndarray, args: argparse.Namespace):
-        self.args, self.faces, self.targets, self.comparisons = args, LabelledFaces(dataset, args), targets, None
-        self.identities = None
+        self.args, self.faces, self.targets = args, LabelledFaces(dataset, args), targets
+        self.comparisons: Comparisons | None = None
+        self.identities = np.empty(0, str)  # of each face, where the column is there and needed
         by_person = args.validation_split == "identity" or args.validation_embeddings
         if by_person and args.identity_column in dataset.column_names:
             self.identities = np.array(people_of(dataset, args.identity_column))
@@ -78,7 +80,7 @@ class Validation:
             self.clean = np.flatnonzero(~np.array(dataset[DEGRADED_COLUMN], dtype=bool))
         self.has_copies = len(self.clean) < len(dataset)
         if args.validation_embeddings:
-            if self.identities is None:
+            if not len(self.identities):
                 raise ValueError(f"--validation_embeddings needs people: there is no column {args.identity_column!r}")
             self.clean = self.clean[:MAX_COMPARED]
             rows = np.array(dataset[ROW])[self.clean]
@@ -127,7 +129,7 @@ class Validation:
         The figures for the card, with 95 % intervals: for the pAUC over people, else over faces. The note goes into
         what they rest on.
         """
-        found = []
+        found: list[ResultFacts] = []
         if len(scores) < 2:
             return found
         basis = f"{len(scores):,} faces{note}, bootstrap of 1000 over faces"

@@ -168,7 +168,7 @@ class Benchmark:
         qualities = np.asarray(qualities, dtype=np.float64)
         if qualities.shape != (len(self.images),):
             raise ValueError(f"qualities must be ({len(self.images)},), one for each image, not {qualities.shape}")
-        if self.templates is None:
+        if self.templates is None or self.pooling is None:
             return qualities
         pooled = np.full(len(self.templates), np.nan)
         rows = self._template_rows()

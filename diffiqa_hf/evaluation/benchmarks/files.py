@@ -7,8 +7,10 @@ import io
 import os
 import tarfile
 import zipfile
+import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -122,26 +124,26 @@ class FileTree:
         """The contents of files of the archive, read in one go."""
         wanted = set(names)
         contents: dict[str, bytes] = {}
-        with self._archive_errors():
-            if self.archive.suffix.lower() == ".zip":
-                with zipfile.ZipFile(self.archive) as archive:
+        with _archive_errors(self.archive) as path:
+            if path.suffix.lower() == ".zip":
+                with zipfile.ZipFile(path) as archive:
                     self._check_size(info.file_size for info in archive.infolist() if info.filename in wanted)
                     return {name: archive.read(name) for name in wanted}
-            with tarfile.open(self.archive) as archive:
+            with tarfile.open(path) as archive:
                 total = 0
                 for member in archive:
                     name = member.name.removeprefix("./")
-                    if member.isfile() and name in wanted:
+                    if name in wanted and member.isfile() and (file := archive.extractfile(member)) is not None:
                         self._check_size([total := total + member.size])
-                        contents[name] = archive.extractfile(member).read()
+                        contents[name] = file.read()
         return contents
 
     def _list_archive(self) -> list[str]:
-        with self._archive_errors():
-            if self.archive.suffix.lower() == ".zip":
-                with zipfile.ZipFile(self.archive) as archive:
+        with _archive_errors(self.archive) as path:
+            if path.suffix.lower() == ".zip":
+                with zipfile.ZipFile(path) as archive:
                     return [name for name in archive.namelist() if not name.endswith("/") and _is_wanted(name)]
-            with tarfile.open(self.archive) as archive:
+            with tarfile.open(path) as archive:
                 names = [member.name.removeprefix("./") for member in archive if member.isfile()]
             return [name for name in names if _is_wanted(name)]
 
@@ -149,26 +151,19 @@ class FileTree:
         if sum(sizes) > MAX_ARCHIVE_BYTES:
             raise BenchmarkError(f"{self.archive}: more than {MAX_ARCHIVE_BYTES >> 20} MB of images; unpack it first")
 
-    def _archive_errors(self) -> _ArchiveErrors:
-        return _ArchiveErrors(self.archive)
 
-
-class _ArchiveErrors:
+@contextmanager
+def _archive_errors(archive: Path | None) -> Iterator[Path]:
     """Turns what a broken archive raises into a BenchmarkError."""
-
-    def __init__(self, archive: Path):
-        self.archive = archive
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, traceback):
-        # RuntimeError: a password; NotImplementedError: an unknown compression; the rest: broken or unreadable.
-        broken = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, tarfile.TarError, zipfile.zlib.error)
-        if isinstance(error, broken):
-            if self.archive.is_file() and (reason := file_fault(self.archive)):
-                raise BenchmarkError(f"{self.archive}: {reason}") from error
-            raise BenchmarkError(f"{self.archive}: cannot be read as an archive ({error})") from error
+    if archive is None:
+        raise BenchmarkError("nothing of it is in an archive")
+    try:
+        yield archive
+    # RuntimeError: a password; NotImplementedError: an unknown compression; the rest: broken or unreadable.
+    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, tarfile.TarError, zlib.error) as error:
+        if archive.is_file() and (reason := file_fault(archive)):
+            raise BenchmarkError(f"{archive}: {reason}") from error
+        raise BenchmarkError(f"{archive}: cannot be read as an archive ({error})") from error
 
 
 def _walk(root: Path) -> Iterable[tuple[str, str]]:
@@ -223,7 +218,9 @@ def dataset_of_files(tree: FileTree, names: Sequence[str], **columns: Any) -> da
     )
 
 
-def dataset_of_images(contents: Sequence[bytes | None], paths: Sequence[str], **columns: Any) -> datasets.Dataset:
+def dataset_of_images(
+    contents: Sequence[bytes | None], paths: Sequence[str | None], **columns: Any
+) -> datasets.Dataset:
     """
     A table with the column `image` of encoded images or the paths to them, read and decoded when a row is, and
     `file`, `identity` (both `str`), `landmarks`, `box`, `template`, `media` as they are given.

@@ -70,9 +70,11 @@ def _nist_ijbc(tree: FileTree, card: BenchmarkCard, options: Mapping[str, Any]) 
             f"{missing[0]}",
             tuple(missing),
         )
-    if several := [name for name in listed if place_of[name] is None]:
-        raise BenchmarkError(f"{tree.root}: {several[0]} is there more than once")
-    names = [place_of[name] for name in listed]
+    names = []
+    for name in listed:
+        if (place := place_of[name]) is None:
+            raise BenchmarkError(f"{tree.root}: {name} is there more than once")
+        names.append(place)
 
     template, subject = table["TEMPLATE_ID"].to_numpy(), table["SUBJECT_ID"].to_numpy()
     templates, first, position = np.unique(template, return_index=True, return_inverse=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 from ...file_utils import file_fault
@@ -66,6 +67,7 @@ class _Function:
     """Stands for a function; a state that the file wants to give it is refused."""
 
     __slots__ = ("_call",)
+    _call: Callable[..., Any]
 
     def __init__(self, call: Any):
         object.__setattr__(self, "_call", call)

@@ -87,13 +87,15 @@ def _parquet_table(pq, pa, pc, path: str):
     return pa.table({"image": table["image"], "identity": table["identity"].cast(pa.string()), "name": names})
 
 
-def read_pairs_of(tree: FileTree, basename: str, options: Mapping[str, Any], parse: Callable) -> PairList:
+def read_pairs_of(tree: FileTree, basename: str | None, options: Mapping[str, Any], parse: Callable) -> PairList:
     if options["pairs_file"] is not None:
         path = Path(options["pairs_file"])
         try:
             return parse(decode_lines(path.read_bytes(), str(path)), str(path))
         except OSError as error:
             raise BenchmarkError(f"{path}: {error.strerror or error}") from error
+    if basename is None:
+        raise BenchmarkError(f"{tree.root}: a list of pairs has to be named (pairs_file)")
     place = tree.find(basename)
     if place is None:
         raise BenchmarkError(f"{tree.root}: {basename} is missing; put it there or name it (pairs_file)", (basename,))

@@ -81,7 +81,7 @@ def load_flat(tree: FileTree, card: BenchmarkCard, options: Mapping[str, Any]) -
     """CALFW and CPLFW: `images` or `aligned images`, all in one folder, landmarks beside, and `pairs_*.txt`."""
     if bin_file := find_bin_file(tree, card):
         return load_bin(bin_file, card)
-    folders = {"original": [], "aligned": []}
+    folders: dict[str, list[str]] = {"original": [], "aligned": []}
     for name in tree.images():
         folders["aligned" if "align" in PurePosixPath(name).parent.name.lower() else "original"].append(name)
     kind = choose_images(options["images"], {kind: names for kind, names in folders.items() if names}, tree)
@@ -120,7 +120,8 @@ def load_cfp(tree: FileTree, card: BenchmarkCard, options: Mapping[str, Any]) ->
     # Images of the protocol are relative to its folder; both may be anywhere in the tree.
     base = PurePosixPath(os.path.normpath(protocol / ".."))
     known = set(tree.images())
-    names, row_of, missing = [], {}, []
+    names: list[str] = []
+    row_of, missing = {}, []
     for pose, place in lists.items():
         for number, line in enumerate(tree.read_lines(place), 1):
             fields = line.split()
@@ -186,7 +187,8 @@ def load_adience(tree: FileTree, card: BenchmarkCard, options: Mapping[str, Any]
     kind = choose_images(options["images"], kinds, tree)
     # A picture is named by its album and itself: the same file name may be in the albums of two people.
     by_key = {"/".join(PurePosixPath(name).parts[-2:]): name for name in tree.images()}
-    names, people, missing = {}, [], []
+    names: dict[str, None] = {}
+    people, missing = [], []
     for fold in range(5):
         place = required_file(tree, f"fold_{fold}_data.txt", card)
         for number, line in enumerate(tree.read_lines(place)[1:], 2):
@@ -266,7 +268,7 @@ def load_agedb(tree: FileTree, card: BenchmarkCard, options: Mapping[str, Any]) 
     """AgeDB-30: insightface's package alone."""
     if bin_file := find_bin_file(tree, card):
         return load_bin(bin_file, card)
-    raise BenchmarkError(f"{tree.root}: {card.bin_file} is missing", (card.bin_file,))
+    raise BenchmarkError(f"{tree.root}: {card.bin_file} is missing", (str(card.bin_file),))
 
 
 def load_bin(path: str, card: BenchmarkCard, view: str | None = None) -> Benchmark:

@@ -81,7 +81,8 @@ def read_lfw_pairs(lines: Sequence[str], source: str) -> PairList:
         if len(fields) not in (3, 4) or not all(index.strip().isdecimal() for index in indices):
             raise BenchmarkError(f"{source}: line {number}: neither 'name i j' nor 'name i other j': {line.strip()!r}")
         people = (fields[0], fields[0]) if same else (fields[0], fields[2])
-        names.append(tuple(f"{name.strip()}_{int(i):04d}" for name, i in zip(people, indices, strict=True)))
+        first, second = (f"{name.strip()}_{int(i):04d}" for name, i in zip(people, indices, strict=True))
+        names.append((first, second))
         mated.append(same)
         numbers.append(number)
     mated = np.array(mated, bool)

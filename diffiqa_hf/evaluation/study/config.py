@@ -9,11 +9,15 @@ import reprlib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from ...scoring.errors import LineError
 from ...scoring.tables import TableError, read_text
 from ..protocol import PROTOCOLS
+
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 class ConfigError(LineError):
@@ -144,6 +148,11 @@ class AblationConfig:
 
 class ReadFromFile:
     """What a study and a trust panel share: each is read from a file, by its `from_dict`."""
+
+    @classmethod
+    def from_dict(cls, values: Any):
+        """Out of plain lists and dictionaries; raises [`ConfigError`]."""
+        raise NotImplementedError
 
     @classmethod
     def from_file(cls, path: str | os.PathLike):
@@ -309,11 +318,11 @@ def _check_given(method: MethodConfig) -> None:
     computed = ("weights", "options", "terms", "batch_size", *(["fr_model"] if method.fr_model != "each" else []))
     if unfit := [name for name in computed if getattr(method, name)]:
         raise ConfigError(f"{method.name}: {unfit[0]} does not go with scores, which are read, not computed")
-    if method.fr_model is None and "{fr_model}" in method.scores + method.score_column:
+    if method.fr_model is None and "{fr_model}" in (method.scores or "") + method.score_column:
         raise ConfigError(f"{method.name}: {{fr_model}} needs fr_model: each")
 
 
-_Kind = TypeVar("_Kind")
+_Kind = TypeVar("_Kind", bound="DataclassInstance")
 _ELEMENTS = dict.fromkeys(("parquet", "protocols", "notes", "terms"), (str,)) | {"limits": (int, float)}
 
 

@@ -7,16 +7,20 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..benchmarks import crop_to_box
 from .config import ConfigError
 
 
+if TYPE_CHECKING:
+    import datasets
+
+
 class StudyImages:
     """The images of a benchmark as files, a few at a time, and the hash of their content."""
 
-    def __init__(self, rows):
+    def __init__(self, rows: datasets.Dataset):
         import datasets
 
         self.rows = rows.cast_column("image", datasets.Image(decode=False))
@@ -64,7 +68,9 @@ class _Crops(Sequence):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return [self[at] for at in range(*index.indices(len(self)))]
         from ...image_processing_face import FaceImageError, load_image
 
         try:

@@ -31,7 +31,7 @@ def open_benchmark(config: BenchmarkConfig, paired_only: bool = True) -> Benchma
         ConfigError: They can't be read as described; the message says why.
     """
     try:
-        if config.benchmark is not None:
+        if config.benchmark is not None and config.root is not None:
             benchmark = load_benchmark(config.benchmark, config.root, **config.options)
         else:
             benchmark = _own_benchmark(config)
@@ -41,10 +41,10 @@ def open_benchmark(config: BenchmarkConfig, paired_only: bool = True) -> Benchma
 
 
 def _own_benchmark(config: BenchmarkConfig) -> Benchmark:
-    if config.parquet is not None:
-        images, people = _parquet_images(config)
-    else:
+    if config.folder is not None:
         images, people = _folder_images(config.folder, config.identities, listed=config.pairs is not None)
+    else:
+        images, people = _parquet_images(config)
     if config.pairs is None:
         labels = images["identity"][:]
         known = [row for row, label in enumerate(labels) if label is not None]
@@ -80,7 +80,7 @@ def _parquet_images(config: BenchmarkConfig):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    paths = [config.parquet] if isinstance(config.parquet, str) else config.parquet
+    paths = [config.parquet] if isinstance(config.parquet, str) else config.parquet or []
     tables = []
     for path in paths:
         if reason := file_fault(path):

@@ -76,7 +76,7 @@ def pauc_table(evaluations: Sequence[Evaluation], methods: Sequence[str], limit:
     columns = []
     for evaluation in evaluations:
         results = [evaluation.results.get(name) for name in methods]
-        columns.append([r and (r.share if share else r.pauc)[limit] for r in results])
+        columns.append([None if r is None else (r.share if share else r.pauc)[limit] for r in results])
     digits = 3 if share else _digits(evaluations[0])
     cells = [ranked(column, not share, digits=digits) for column in columns]
     header = ["FIQA method", *(evaluation.benchmark for evaluation in evaluations)]
@@ -157,16 +157,16 @@ def detail_table(evaluation: Evaluation, methods: Sequence[str], limit: float) -
     digits = _digits(evaluation)
     for name in present:
         result, interval = evaluation.results[name], evaluation.interval(name, limit)
-        span = Cell("–")
+        interval_cell = Cell("–")
         if interval is not None:
-            span = Cell(f"[{interval.low:.{digits}f}, {interval.high:.{digits}f}]", interval.low)
+            interval_cell = Cell(f"[{interval.low:.{digits}f}, {interval.high:.{digits}f}]", interval.low)
         verdict, hint = "–", ""
         if name == lowest:
             verdict = "the lowest"
         elif lowest is not None and (difference := evaluation.difference(name, lowest, limit)) is not None:
             verdict, hint = evaluation.verdict(difference), _difference_in_words(difference, digits)
         pauc, floor = number(paucs[name], digits), number(result.floor[limit], digits)
-        rows.append((Cell(name), pauc, span, floor, number(result.share[limit]), Cell(verdict, hint=hint)))
+        rows.append((Cell(name), pauc, interval_cell, floor, number(result.share[limit]), Cell(verdict, hint=hint)))
     first, fnmr = next(iter(evaluation.results.values())), evaluation.fnmr_interval
     span = "" if fnmr is None else f"[{fnmr.low:.4f}, {fnmr.high:.4f}] "
     drawn = evaluation.bootstrap
@@ -286,8 +286,9 @@ def _against(evaluations: Sequence[Evaluation], methods: Sequence[str], other: s
         [mean_replicates(evaluations, name, limit) - mean_replicates(evaluations, other, limit) for name in shown], 1
     )
     # The mean rests on each set, and so on the one whose errors are of the fewest people.
-    people = min(evaluation.bootstrap.effective_failing for evaluation in evaluations)
-    few = any(evaluation.bootstrap.few_errors for evaluation in evaluations)
+    drawn = [evaluation.bootstrap for evaluation in evaluations if evaluation.bootstrap is not None]
+    people = min(bootstrap.effective_failing for bootstrap in drawn)
+    few = any(bootstrap.few_errors for bootstrap in drawn)
     digits, cells = _digits(evaluations[0]), {}
     for name, interval in zip(shown, simultaneous_intervals(estimates, replicates, people=people), strict=True):
         if not math.isnan(interval.low):
@@ -399,10 +400,10 @@ def quoted_tables(limits: Sequence[float] = (0.3, 0.2)) -> list[Table]:
             name = f"quoted_table_{entry['table']}"
             tables.append(Table(name, caption, ("", *paper["methods"]), (row,), quoted=True))
     ablation, runtime, stages = paper["ablation"], paper["runtime"], paper["stages"]
-    rows = tuple((Cell(name), *(number(v) for v in values)) for name, values in ablation["rows"].items())
+    variants = tuple((Cell(name), *(number(v) for v in values)) for name, values in ablation["rows"].items())
     caption = f"Quoted, Table 4: the ablations with {ablation['fr_model']}, pAUC at {ablation['limit']:g}."
     header = ("Model variant", *ablation["benchmarks"], "mean")
-    tables.append(Table("quoted_table_4", caption, header, rows, quoted=True))
+    tables.append(Table("quoted_table_4", caption, header, variants, quoted=True))
     times = tuple(Cell(f"{mean:g} ± {deviation:g}", mean) for mean, deviation in runtime["rows"].values())
     caption = f"Quoted, Table 3: run time in ms ({runtime['device']})."
     tables.append(Table("quoted_table_3", caption, ("", *runtime["rows"]), ((Cell("ms"), *times),), quoted=True))

@@ -159,7 +159,7 @@ class StudyRunner:
         processor = FaceImageProcessor(do_align=self.align[name])
         models, entries = [], []
         for fr_model in self.config.fr_models:
-            model = self._load(fr_model.name, lambda fr_model=fr_model: load_fr_model(fr_model.model)).eval()
+            model = self._load(fr_model.name, partial(load_fr_model, fr_model.model)).eval()
             parts = SimpleNamespace(model=model, image_processor=processor)
             settings = {
                 "kind": "embeddings",
@@ -272,7 +272,7 @@ class StudyRunner:
 
     def _given(self, config: MethodConfig, fr_model: FRModelConfig | None, name: str) -> GivenScores:
         names = {"{benchmark}": name, "{fr_model}": "" if fr_model is None else fr_model.name}
-        path, column = config.scores, config.score_column
+        path, column = config.scores or "", config.score_column
         for placeholder, meant in names.items():
             path, column = path.replace(placeholder, meant), column.replace(placeholder, meant)
         files = self.scored[name].rows["file"][:]

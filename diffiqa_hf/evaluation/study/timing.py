@@ -39,7 +39,8 @@ class StageClock:
     STAGES = {"forward": "forward_process", "backward": "backward_process", "embedding": "embed"}
 
     def __init__(self, device: Any):
-        self.device, self.parts = str(device), {}
+        self.device = str(device)
+        self.parts: dict[str, float] = {}
 
     def watch(self, pipeline: Any) -> None:
         """Times the stages of this pipeline from now on."""
@@ -93,11 +94,11 @@ def measure_runtime(
             start = time.perf_counter()
             method.image_processor.extract_faces(images[at], landmarks[at])
             read = 1000 * (time.perf_counter() - start)
-            total, parts = clock.measure(
-                lambda at=at: list(
-                    method.stream([images[at]], [landmarks[at]], batch_size=config.batch_size, seed=config.seed)
-                )
-            )
+
+            def score(image=images[at], points=landmarks[at]):
+                return list(method.stream([image], [points], batch_size=config.batch_size, seed=config.seed))
+
+            total, parts = clock.measure(score)
             times.append(total)
             if parts:
                 rest = total - read - sum(parts.values())

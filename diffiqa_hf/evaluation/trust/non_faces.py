@@ -181,8 +181,11 @@ def non_faces(seed: int = 0) -> dict[str, np.ndarray]:
     """
     pictures = {name: draw(np.random.RandomState(seed + at)) for at, (name, draw) in enumerate(DRAWN.items())}
     found = importlib.util.find_spec("skimage")
-    for name, file in PHOTOGRAPHS.items() if found is not None else ():
-        path = Path(found.submodule_search_locations[0]) / "data" / file
+    if found is None or not found.submodule_search_locations:
+        return pictures
+    folder = Path(found.submodule_search_locations[0]) / "data"
+    for name, file in PHOTOGRAPHS.items():
+        path = folder / file
         if path.is_file():  # other releases may carry others
             picture = Image.open(path).convert("RGB")
             pictures[name] = np.array(ImageOps.fit(picture, (SIDE, SIDE), Image.Resampling.LANCZOS))

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ class TrustConfig(ReadFromFile):
 
     title: str = "Trust panel"
     methods: list
-    faces: dict | FacesConfig
+    faces: FacesConfig
     output: str = "trust"
     cache: str | None = None
     dtype: str = "float32"
@@ -85,8 +85,9 @@ class TrustConfig(ReadFromFile):
         """A panel out of plain lists and dictionaries; raises [`ConfigError`]."""
         from ...methods.cards import CARDS
 
+        if isinstance(values, Mapping) and isinstance(values.get("faces"), Mapping):
+            values = {**values, "faces": _build(FacesConfig, values["faces"], "faces")}
         config = _build(cls, values, "the panel")
-        object.__setattr__(config, "faces", _build(FacesConfig, config.faces, "faces"))
         methods = [
             _build(TrustMethodConfig, entry, f"methods, number {at}") for at, entry in enumerate(config.methods, 1)
         ]
@@ -124,7 +125,8 @@ def read_faces(config: FacesConfig) -> tuple[list[np.ndarray], int]:
     from ...image_processing_face import FaceImageError, load_image
     from ..validation import is_held_out
 
-    if config.parquet is not None:
+    people: list[str]
+    if config.folder is None:
         images, people = _parquet_faces(config)
     else:
         images, problems = find_images([config.folder], recursive=True) if Path(config.folder).is_dir() else ([], [])
@@ -136,7 +138,7 @@ def read_faces(config: FacesConfig) -> tuple[list[np.ndarray], int]:
             raise ConfigError(f"faces: {error}") from error
         # Who is unknown is like nobody else.
         people = [label or image for label, image in zip(found.labels, images, strict=True)]
-    rows = range(len(images))
+    rows: Sequence[int] = range(len(images))
     if config.holdout_modulo is not None:
         rows = [row for row in rows if is_held_out(people[row], config.holdout_modulo)]
     rows = _one_of_each(rows, people, config)
@@ -154,7 +156,7 @@ def _parquet_faces(config: FacesConfig) -> tuple[list, list[str]]:
     import pyarrow.parquet as pq
 
     images, people = [], []
-    for path in [config.parquet] if isinstance(config.parquet, str) else config.parquet:
+    for path in [config.parquet] if isinstance(config.parquet, str) else config.parquet or []:
         columns = [config.image_column, config.identity_column]
         try:
             names = pq.read_schema(path).names
@@ -176,7 +178,7 @@ def _one_of_each(rows, people: list[str], config: FacesConfig) -> list[int]:
     turn = {}
     for row in order:
         turn[row] = seen[people[row]] = seen.get(people[row], 0) + 1
-    return sorted(order, key=turn.get)[: config.number]
+    return sorted(order, key=lambda row: turn[row])[: config.number]
 
 
 def run_study(
@@ -221,14 +223,11 @@ def run_study(
             for start in range(0, len(own), SHARD):
                 shard = own[start : start + SHARD]
                 key = _key({**settings, "first": start}, shard)
-                parts.append(
-                    _kept(
-                        cache / f"{key}.npy",
-                        lambda shard=shard, start=start: np.array(
-                            [scores(made_of(face, start + at)) for at, face in enumerate(shard)]
-                        ),
-                    )
-                )
+
+                def shard_scores(shard=shard, start=start, scores=scores):
+                    return np.array([scores(made_of(face, start + at)) for at, face in enumerate(shard)])
+
+                parts.append(_kept(cache / f"{key}.npy", shard_scores))
                 progress.update(len(shard))
             key = _key(settings, list(pictures.values()))
             others = _kept(cache / f"{key}.npy", lambda: scores(list(pictures.values())))

@@ -98,8 +98,8 @@ class Validation:
     def results(self, figures: dict[str, float]) -> list[ResultFacts]:
         """The figures for the model card."""
         name = f"pauc_{LIMIT:g}"
-        value, *bounds = (figures[key] for key in (name, f"{name}_low", f"{name}_high"))
-        if not np.isfinite([value, *bounds]).all():  # nothing that could be wrong
+        value, low, high = (figures[key] for key in (name, f"{name}_low", f"{name}_high"))
+        if not np.isfinite([value, low, high]).all():  # nothing that could be wrong
             return []
         people = len(np.unique(self.identities))
         basis = (
@@ -107,7 +107,7 @@ class Validation:
             f"{figures[f'{name}_floor']:.3f}, bootstrap of {self.args.validation_replicates} over people"
         )
         title = f"pAUC at discard {LIMIT:g}, FMR {self.args.validation_fmr:g}"
-        return [ResultFacts("pauc", title, value, "people held out", *bounds, 0.95, basis)]
+        return [ResultFacts("pauc", title, value, "people held out", low, high, 0.95, basis)]
 
     def _curve(self, scores: np.ndarray):
         pairs = self.comparisons
