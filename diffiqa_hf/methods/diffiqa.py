@@ -12,7 +12,7 @@ from ..conversion.networks import load_fr_model
 from ..image_processing_face import FaceImageProcessor
 from ..images.extraction import FaceExtractor
 from ..pipeline_diffiqa import DifFIQAPipeline
-from ..pipeline_output import FaceQualityRecord
+from ..pipeline_output import TERMS, FaceQualityRecord
 from ..quality_record import used_terms
 from .cards import MethodCard
 from .network_method import NetworkMethod
@@ -94,6 +94,11 @@ class DifFIQAMethod(NetworkMethod):
         return self.pipeline.calibration_settings(
             **{name: self.options.get(name) for name in names}, terms=used_terms(**used)
         )
+
+    def term_names(self) -> tuple[str, ...]:
+        """Those of the similarities that the options of the method leave."""
+        used = used_terms(**{name: value for name, value in self.options.items() if name.startswith("use_")})
+        return tuple(term for term in TERMS if term in used)
 
     def _set_image_processor(self, processor: FaceExtractor) -> None:
         super()._set_image_processor(processor)

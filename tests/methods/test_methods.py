@@ -275,3 +275,10 @@ def test_a_calibration_that_does_not_hold_is_not_used():
     method = load_method("diffiqa", num_timesteps=1)
     assert method.calibration is not None and method.usable_calibration() is None
     assert load_method("diffiqa").usable_calibration() is not None
+
+
+def test_diffiqa_names_the_terms_that_it_gives():
+    for options in ({}, {"use_flip": False}):
+        method = load_method("diffiqa", align=False, num_timesteps=1, num_repeats=1, **options)
+        terms = method(np.zeros((112, 112, 3), np.uint8)).terms
+        assert method.term_names() == tuple(terms)
