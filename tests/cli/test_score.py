@@ -433,7 +433,9 @@ def test_a_table_that_is_none_is_left_alone(tmp_path):
     assert path.read_text() == "my,own,table\n1,2,3\n"
 
 
-@pytest.mark.parametrize("ending,number", [("parquet", signal.SIGKILL), ("csv", signal.SIGINT)])
+@pytest.mark.parametrize(
+    "ending,number", [pytest.param("parquet", signal.SIGKILL, marks=pytest.mark.slow), ("csv", signal.SIGINT)]
+)
 def test_a_killed_run_goes_on(model, tmp_path, ending, number, capsys):
     faces = tmp_path / "faces"
     save_face(tmp_path / "face.png")

@@ -243,7 +243,7 @@ def test_configurations(tmp_path, kind, examples):
 
 
 # Fewer when slow, for the smallest pipeline takes a third of a second to be loaded and to score a face.
-@pytest.mark.parametrize("examples", [6, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [3, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["model_index.json", "unet/config.json", "scheduler/scheduler_config.json"])
 def test_pipelines(tmp_path, name, examples):
     unet = DifFIQAUNetModel(dim=8, dim_mults=(1,))
