@@ -243,8 +243,11 @@ def test_configurations(tmp_path, kind, examples):
 
 
 # Fewer when slow, for the smallest pipeline takes a third of a second to be loaded and to score a face.
-@pytest.mark.parametrize("examples", [3, pytest.param(1000, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", ["model_index.json", "unet/config.json", "scheduler/scheduler_config.json"])
+PIPELINE_FILES = ["model_index.json", "unet/config.json", "scheduler/scheduler_config.json"]
+PIPELINES = [("model_index.json", 3), *(pytest.param(name, 1000, marks=pytest.mark.slow) for name in PIPELINE_FILES)]
+
+
+@pytest.mark.parametrize(("name", "examples"), PIPELINES)
 def test_pipelines(tmp_path, name, examples):
     unet = DifFIQAUNetModel(dim=8, dim_mults=(1,))
     scheduler = make_scheduler()
