@@ -335,13 +335,15 @@ def score_ray_dataset(
 
 def leave_out_written(batch: "pa.Table", image_column: str, id_column: str | None, written: Any) -> "pa.Table":
     """The rows of a batch whose names are not among those with these digests."""
-    import ray
-
     from .score_parts import name_digests, names_of_rows
 
     if not len(batch):
         return batch
-    digests = ray.get(written) if isinstance(written, ray.ObjectRef) else written
+    digests = written
+    if not isinstance(written, np.ndarray):  # kept by the cluster
+        import ray
+
+        digests = ray.get(written)
     ours = name_digests(names_of_rows(batch, image_column, id_column))
     found = np.searchsorted(digests, ours)
     there = digests[np.minimum(found, len(digests) - 1)] == ours
