@@ -2,8 +2,8 @@
 """Scores on Ray clusters of this machine: those of a call, each once, also where a node is lost in the middle."""
 
 import json
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from fixtures.clusters import MEMORY, ray_environment, ray_on
 from fixtures.scripts import ROOT
+from PIL import Image, ImageEnhance
 
 from diffiqa_hf import load_method
 from diffiqa_hf.cli import main
@@ -132,41 +133,70 @@ def test_the_command_gives_the_table_that_it_gives_here(ray, tmp_path, capsys):
     assert sorted(read_table(there)["file"]) == sorted([*files, *names])
 
 
+def write_darker(folder: Path, of_each: int) -> list[Path]:
+    """Each of the faces in so many brightnesses, so that a run takes long enough to be disturbed."""
+    folder.mkdir()
+    files = []
+    for file in FILES:
+        image = Image.open(file)
+        for step in range(of_each):
+            files.append(folder / f"{file.stem}_{step}.png")
+            ImageEnhance.Brightness(image).enhance(1 - 0.5 * step / of_each).save(files[-1])
+    return files
+
+
 def test_a_node_is_killed_in_the_middle(tmp_path):
-    """Two nodes with an actor each: one node goes, which the other has the room to make good, and nothing is lost."""
-    names = write_faces(tmp_path / "faces", FILES, 6)
-    parts = ScoreParts(tmp_path / "scores")
-    seen = {}
-    with ray_environment() as ray:
+    """Of two nodes that work, one goes; the other has the room to make it good, and nothing is lost."""
+    files = write_darker(tmp_path / "darker", 24)
+    names = write_faces(tmp_path / "faces", files, 50)
+    parts, shard = ScoreParts(tmp_path / "scores"), 5
+    whole = len(files) // shard
+    with ray_environment() as ray, ThreadPoolExecutor(1) as pool:
         from ray.cluster_utils import Cluster
+
+        def actors() -> dict[str, dict]:
+            # ray.util.state needs the dashboard.
+            found = ray._private.state.actors()
+            return {key: actor for key, actor in found.items() if "RayScorer" in actor["ActorClassName"]}
+
+        def kill() -> tuple[int, set[str]]:
+            """Parts there were at that time, and the actors that went."""
+            deadline = time.monotonic() + 60
+            while time.monotonic() < deadline:
+                alive = {key: actor for key, actor in actors().items() if actor["State"] == "ALIVE"}
+                there = {key for key, actor in alive.items() if actor["Address"]["NodeID"] == second.node_id}
+                count = len(parts.files())
+                if len(alive) == 2 and there and count >= 3:
+                    ray.kill(guest)
+                    cluster.remove_node(second, allow_graceful=False)
+                    return count, there
+                time.sleep(0.02)
+            raise TimeoutError(f"no actor on the second node, or no parts: {actors()}")
 
         head = {"num_cpus": 3, "object_store_memory": MEMORY, "include_dashboard": False}
         cluster = Cluster(initialize_head=True, head_node_args=head)
         try:
-            second = cluster.add_node(num_cpus=2, object_store_memory=MEMORY)
             ray.init(cluster.address, log_to_driver=False)
             ray.data.DataContext.get_current().enable_progress_bars = False
-
-            def kill() -> None:
-                while len(parts.files()) < 3:
-                    time.sleep(0.05)
-                seen["parts"] = len(parts.files())
-                actors = ray._private.state.actors().values()
-                seen["actors"] = [actor["State"] for actor in actors if actor["Address"]["NodeID"] == second.node_id]
-                cluster.remove_node(second, allow_graceful=False)
-                seen["killed"] = True
-
-            killer = threading.Thread(target=kill, daemon=True)
-            killer.start()
-            rows = ray.data.read_parquet(str(tmp_path / "faces"), override_num_blocks=4)
-            where = {"num_actors": 2, "shard_size": 2, "id_column": "name", "align": False, "output": parts.folder}
-            scored = score_ray_dataset(rows, method="diffiqa", num_repeats=1, **where)
-            killer.join(60)
-            assert seen["killed"] and seen["parts"] < len(FILES) // 2 and "ALIVE" in seen["actors"]
+            # Else all may be done by the first actor before the second one lives.
+            ray.data.DataContext.get_current().wait_for_min_actors_s = 120
+            # It takes so much of the head that one of two actors at least has to go to the other node.
+            guest = ray.remote(num_cpus=2)(type("Guest", (), {})).remote()
+            ray.get(guest.__ray_ready__.remote())
+            second = cluster.add_node(num_cpus=2, object_store_memory=MEMORY)
+            killed = pool.submit(kill)
+            rows = ray.data.read_parquet(str(tmp_path / "faces"), override_num_blocks=len(files) // 50)
+            where = {"num_actors": 2, "shard_size": shard, "id_column": "name", "align": False, "output": parts.folder}
+            where |= {"preserve_order": True}  # Ray reads small files as one block, which is work for one actor
+            scored = score_ray_dataset(rows, **where)
+            count, gone = killed.result(10)
+            assert count < whole and gone
             assert len([node for node in ray.nodes() if node["Alive"]]) == 1
+            after = actors()
+            assert any(after[key]["NumRestarts"] for key in gone)
             found = scored.take_all()
         finally:
             ray.shutdown()
             cluster.shutdown()
-    assert_scores_of("diffiqa", found, names, FILES, num_repeats=1)
-    assert join_score_parts(parts.folder, tmp_path / "scores.csv") == len(FILES)
+    assert_scores_of("diffiqa-r", found, names, files)
+    assert join_score_parts(parts.folder, tmp_path / "scores.csv") == len(files)
