@@ -71,6 +71,11 @@ def replace_folder(path: str | os.PathLike, write: Callable[[Path], object]) -> 
     return path
 
 
+def printable(text: str) -> str:
+    """`text` on one line, its control characters and undecodable bytes spelled out: names may hold anything."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def file_fault(path: str | os.PathLike) -> str | None:
     """
     Why a file can't hold what its name says, whatever that is: it is not there, empty, or what a failed download
@@ -112,4 +117,4 @@ def stand_in(head: bytes) -> str | None:
     return None
 
 
-__all__ = ["file_fault", "name_file", "replace_file", "replace_folder", "stand_in", "write_text"]
+__all__ = ["file_fault", "name_file", "printable", "replace_file", "replace_folder", "stand_in", "write_text"]

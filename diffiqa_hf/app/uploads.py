@@ -2,7 +2,9 @@
 """What was uploaded, as files on the disk: photographs, folders of them, and archives, all within bounds."""
 
 import os
+import shutil
 import stat
+import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Iterable
@@ -140,6 +142,10 @@ class _Folder:
 
     def unpack(self, name: str, content: BinaryIO, prefix: str) -> None:
         """The photographs of an archive, of which no more is read than the limits allow."""
+        if not hasattr(content, "seekable"):  # a SpooledTemporaryFile of Python 3.10
+            with tempfile.TemporaryFile() as whole:
+                shutil.copyfileobj(content, whole)
+                return self.unpack(name, whole, prefix)
         try:
             archive = zipfile.ZipFile(content)
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:

@@ -1,14 +1,11 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 """What the commands say when something is wrong."""
 
+from ..file_utils import printable
+
 
 class CommandError(Exception):
     """Ends a command with one line on stderr and exit status 2."""
-
-
-def printable(text: str) -> str:
-    """`text` on one line, its control characters and undecodable bytes spelled out: file names may hold anything."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def reason(error: BaseException) -> str:
@@ -17,3 +14,6 @@ def reason(error: BaseException) -> str:
         return error.strerror
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+__all__ = ["CommandError", "printable", "reason"]

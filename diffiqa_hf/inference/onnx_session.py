@@ -10,11 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from ..file_utils import file_fault
+from ..file_utils import file_fault, printable
 
 
 class OnnxError(OSError, ValueError):
     """An ONNX file can't be used as it is asked for. The message is one line that names it and the reason."""
+
+    def __init__(self, message: str):
+        super().__init__(printable(message))
 
 
 def has_onnx_runtime() -> bool:

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.utils import cached_file
 
-from ..file_utils import file_fault
+from ..file_utils import file_fault, printable
 
 
 # Batch normalisation's counter: PyTorch up to 0.4.0 had none, and nothing in evaluation reads it.
@@ -36,7 +36,7 @@ class LoadingError(OSError, ValueError):
     """
 
     def __init__(self, message: str, prefix: str = ""):
-        super().__init__(message)
+        super().__init__(printable(message))
         self.prefix = prefix
 
 

@@ -1,6 +1,9 @@
 # Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
 """What readers of files that people wrote raise."""
 
+from ..file_utils import printable
+
+
 LONGEST = 1000  # characters of a message
 
 
@@ -13,7 +16,7 @@ class LineError(ValueError):
 
 def one_line(message: str) -> str:
     """A message on one line of bounded length: the names of files that it quotes may hold anything."""
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+    line = printable(message)
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 250]} ... {line[-240:]}"
 
 

@@ -316,3 +316,7 @@ def test_a_file_name_may_hold_anything(tmp_path):
     (tmp_path / "a.pth").rename(odd)
     with pytest.raises(CheckpointError, match="whose name is not UTF-8"):
         load_foreign(odd, "insightface")
+
+
+def test_a_message_is_one_line_whatever_it_quotes():
+    assert str(CheckpointError("unexpected blocks.0.\nproject.weight")) == "unexpected blocks.0.\\nproject.weight"

@@ -73,6 +73,15 @@ def without(*names: str):
     return lambda tensors: {name: tensor for name, tensor in tensors.items() if name not in names}
 
 
+def test_a_line_break_in_the_name_of_a_tensor(tmp_path):
+    path = fr_folder(tmp_path) / "model.safetensors"
+    tensors = load_file(path)
+    tensors["fc.\nweight"] = tensors.pop("fc.weight")
+    save_file(tensors, path, metadata={"format": "pt"})
+    with pytest.raises(LoadingError, match=r"^[^\n]*fc\.\\nweight[^\n]*\Z"):
+        load_fr_model(tmp_path)
+
+
 @pytest.mark.parametrize("prefix", PREFIXES)
 @torch.no_grad()
 def test_a_prefix_is_named_and_taken_off(tmp_path, capsys, prefix):

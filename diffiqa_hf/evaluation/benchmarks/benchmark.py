@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ...file_utils import printable
 from ..identities import UNKNOWN, identity_codes, is_known
 
 
@@ -30,7 +31,7 @@ class BenchmarkError(ValueError):
     """
 
     def __init__(self, message: str, missing: tuple[str, ...] = ()):
-        super().__init__(message)
+        super().__init__(printable(message))
         self.missing = missing
 
 
