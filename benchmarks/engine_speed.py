@@ -191,7 +191,7 @@ def measure(args: argparse.Namespace, folder: Path, load: float) -> str:
     options = ("--method", "ediffiqa", "--weights", str(ediffiqa))
     bench.case(f"eDifFIQA(T), {len(crops):,} crops", args.crops, str(exported), *options)
     small = link_many(crops, 24, folder / "small")
-    bench.case("DifFIQA, the default pipeline, 24 crops", small, None)
+    bench.case("DifFIQA, the default pipeline, 24 crops", small, None, "--method", "diffiqa")
     for name, photographs in (("640x480", args.photographs), ("12 megapixels", args.large)):
         if photographs is not None:
             count = len(list(photographs.glob("*.jpg")))

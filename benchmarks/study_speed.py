@@ -88,7 +88,7 @@ def main() -> None:
 {processor()}; {datetime.date.today():%d %B %Y}; load average before {load:.1f}. The median of {args.rounds} rounds in
 which the two take turns: whole processes with an empty cache, {args.images} crops, {len(args.fr_models)} FR models.
 
-| | now | the build before | ratio |
+| | now | {args.old.name} | ratio |
 |---|---|---|---|
 | time | {now:.0f} s | {old:.0f} s | {now / old:.2f} |
 | memory | {memory:.0f} MiB | {old_memory:.0f} MiB | {memory / old_memory:.2f} |
