@@ -71,6 +71,17 @@ def replace_folder(path: str | os.PathLike, write: Callable[[Path], object]) -> 
     return path
 
 
+def free_name(taken: set[str], stem: str, ending: str = "") -> str:
+    """`stem` and `ending`, with a number between them if that is taken; `taken` has it from now on."""
+    free, count = stem + ending, 1
+    # Folded: some file systems take A and a for one name.
+    while free.casefold() in taken:
+        count += 1
+        free = f"{stem}_{count}{ending}"
+    taken.add(free.casefold())
+    return free
+
+
 def printable(text: str) -> str:
     """`text` on one line, its control characters and undecodable bytes spelled out: names may hold anything."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
@@ -117,4 +128,13 @@ def stand_in(head: bytes) -> str | None:
     return None
 
 
-__all__ = ["file_fault", "name_file", "printable", "replace_file", "replace_folder", "stand_in", "write_text"]
+__all__ = [
+    "file_fault",
+    "free_name",
+    "name_file",
+    "printable",
+    "replace_file",
+    "replace_folder",
+    "stand_in",
+    "write_text",
+]

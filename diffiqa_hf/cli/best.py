@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ..file_utils import write_text
+from ..file_utils import free_name, write_text
 from ..scoring.names import existing_file
 from ..scoring.people import HOW, People
 from ..scoring.score_rows import ScoreRows, read_score_rows
@@ -321,14 +321,14 @@ def _place(folder: Path, chosen: dict[str, list[str]], place: Callable[[str, Pat
     for group, files in chosen.items():
         if not files:
             continue
-        inside = folder / _free_name(_safe_name(group), taken)
+        inside = folder / free_name(taken, *os.path.splitext(_safe_name(group)))
         names: set[str] = set()
         # Several faces of one photograph are one file.
         for file in dict.fromkeys(files):
             wanted += 1
             try:
                 inside.mkdir(parents=True, exist_ok=True)
-                place(existing_file(file), inside / _free_name(os.path.basename(file), names))
+                place(existing_file(file), inside / free_name(names, *os.path.splitext(os.path.basename(file))))
                 done += 1
             except OSError as error:
                 say(f"{file}: {reason(error)}")
@@ -344,14 +344,3 @@ def _safe_name(group: str) -> str:
     # Whatever a column or a pattern gives, the folder lies in the one that was named.
     name = re.sub(r"[/\\\0]", "_", group)[:200]
     return "_" if name.strip(". ") == "" else name
-
-
-def _free_name(name: str, taken: set[str]) -> str:
-    stem, ending = os.path.splitext(name)
-    free, count = name, 1
-    # Folded: some file systems take A and a for one name.
-    while free.casefold() in taken:
-        count += 1
-        free = f"{stem}_{count}{ending}"
-    taken.add(free.casefold())
-    return free

@@ -7,7 +7,7 @@ import unicodedata
 from pathlib import Path
 
 from ..default_weights import DEFAULT_METHOD
-from .best import _free_name
+from ..file_utils import free_name
 from .errors import CommandError, printable, reason
 from .images import IMAGES_HELP, images_of
 from .scoring import (
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     names: set[str] = set()
     done = 0
     for file in files:
-        path = args.output / _free_name(f"{Path(file).stem}_explained.png", names)
+        path = args.output / free_name(names, f"{Path(file).stem}_explained", ".png")
         try:
             explanation = explain(model, file, **known)
             score, note = explanation.score, ""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..file_utils import write_text
+from ..file_utils import free_name, write_text
 from ..scoring.image_files import VIDEO_ENDINGS
 from .decisions import Decision, Threshold, decide, summary, why_low
 from .errors import CommandError, printable, reason
@@ -275,9 +275,4 @@ def _write(args: argparse.Namespace, decisions: Sequence[Decision]) -> None:
 def _free_stem(video: str, taken: set[str]) -> str:
     stem = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in Path(video).stem)[:100]
     stem = stem.strip(".") or "video"
-    free, count = stem, 1
-    while free.casefold() in taken:
-        count += 1
-        free = f"{stem}_{count}"
-    taken.add(free.casefold())
-    return free
+    return free_name(taken, stem)
