@@ -309,8 +309,15 @@ def test_a_copy_keeps_its_own_statistics(make_model):
     assert_same(dict(copied.named_buffers()), dict(plain.named_buffers()))
 
 
+@pytest.fixture
+def compiler():
+    """As a process has it that has compiled nothing: of one class torch compiles eight models, and then no more."""
+    torch.compiler.reset()
+
+
 # `eager` shows that it can be traced in one piece, `inductor` builds it with a C++ compiler.
 @pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
+@pytest.mark.usefixtures("compiler")
 def test_compile(make_model, backend):
     model, faces = make_model(), make_images(0)
     expected = loss_and_gradients(model, faces)
@@ -322,6 +329,7 @@ def test_compile(make_model, backend):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.usefixtures("compiler")
 def test_compile_with_gradient_checkpointing(make_model):
     plain, model, faces = make_model().train(), make_model().train(), make_images(0)
     model.gradient_checkpointing_enable()
