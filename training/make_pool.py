@@ -31,6 +31,7 @@ from diffiqa_hf.degradations.spoiling import SIZE, Series, draw_non_face
 from diffiqa_hf.evaluation.held_out import is_held_out
 from diffiqa_hf.file_utils import replace_file, write_text
 from diffiqa_hf.image_processing_face import face_to_pixels, pixels_to_face
+from diffiqa_hf.inference.folding import fold
 from diffiqa_hf.methods import load_method
 from diffiqa_hf.training.data import load_face_dataset, read_face
 from diffiqa_hf.training.held_out import people_of
@@ -155,7 +156,7 @@ def main(argv: list[str] | None = None) -> None:
         images[: len(faces)] = faces
         replace_file(output_dir / "rows.parquet", lambda path: table.to_parquet(path))
     trained_on = np.flatnonzero(~table["heldout"][: len(faces)].to_numpy())
-    models = {Path(name).name: load_fr_model(name).eval() for name in args.fr_model}
+    models = {Path(name).name: fold(load_fr_model(name)) for name in args.fr_model}
     arrays = {}
     for name, model in models.items():
         model.to(memory_format=torch.channels_last)

@@ -82,6 +82,8 @@ class ResultFacts:
             task_name="Face image quality assessment",
             dataset_type="face-images",
             dataset_name=self.dataset,
+            # What huggingface_hub tells sets of one type apart by: without it all figures are the first set's.
+            dataset_config=self.dataset,
             metric_type=self.metric,
             metric_name=self.name,
             metric_value=self.value,

@@ -72,7 +72,9 @@ def load_pretrained(
     diffusers = isinstance(model_class, type) and issubclass(model_class, ModelMixin)
     with named_faults(source, **{name: kwargs[name] for name in ("revision", "cache_dir") if name in kwargs}):
         if not diffusers and os.path.isdir(source):
-            _check_size(model_class, Path(source), kwargs.get("config"))
+            config = kwargs.get("config") or AutoConfig.from_pretrained(source)
+            _check_kind(model_class, source, config, what)
+            _check_size(model_class, Path(source), config)
         model, info = model_class.from_pretrained(source, **kwargs)
     check_loading(source, what, info, new, unused)
     return model
@@ -157,7 +159,15 @@ def named_faults(source: str | os.PathLike, **kwargs: Any) -> Iterator[None]:
         raise
 
 
-def _check_size(model_class: Any, folder: Path, config: PreTrainedConfig | None) -> None:
+def _check_kind(model_class: Any, source: str | os.PathLike, config: PreTrainedConfig, what: str) -> None:
+    """Whether an Auto class has a model for the configuration. Its own message does not say what was wanted."""
+    mapping = getattr(model_class, "_model_mapping", None)
+    if mapping is not None and type(config) not in mapping:
+        found = ", ".join(config.architectures or [type(config).__name__.removesuffix("Config")])
+        raise LoadingError(f"{os.fspath(source)} is no {what} but a {found}")
+
+
+def _check_size(model_class: Any, folder: Path, config: PreTrainedConfig) -> None:
     """
     Whether the network that a folder's configuration describes can be the one of its files. What is not in them would
     be made up before it is refused, however large it is.
@@ -168,7 +178,6 @@ def _check_size(model_class: Any, folder: Path, config: PreTrainedConfig | None)
             shapes += [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
     if not shapes:
         return
-    config = config or AutoConfig.from_pretrained(folder)
     depths = [*getattr(config, "depths", ()), *(stage[2] for stage in getattr(config, "stages", ()))]
     if sum(depths) > 1000 + len(shapes):
         raise LoadingError(f"{folder}: config.json says {sum(depths)} blocks, and there are {len(shapes)} tensors")

@@ -112,6 +112,7 @@ def test_card_of_a_run_says_what_the_run_knew(quality):
     assert pauc.metric_value == 0.5512 and pauc.dataset_name == "people held out"
     assert pauc.metric_args == {"interval": [0.43, 0.68], "confidence": 0.95, "basis": "817 mated pairs"}
     assert spearman.metric_value == 0.9034 and spearman.metric_args is None
+    assert spearman.dataset_name == "faces held out"
     assert "| faces of volunteers | 9,525 | 403 | CC BY 4.0 |\n\nHeld out: every tenth of them." in card.text
     assert "| people held out | pAUC at discard 0.3 | 0.5512 | 0.43 to 0.68 (95 %) | 817 mated pairs |" in card.text
     assert "| faces held out | Spearman's correlation | 0.9034 | none computed | not recorded |" in card.text

@@ -8,7 +8,14 @@ import pytest
 import torch
 from fixtures.close import assert_close
 
-from diffiqa_hf import DifFIQAPipeline, DifFIQARModel, IResNetConfig, IResNetForFaceQuality
+from diffiqa_hf import (
+    DifFIQAPipeline,
+    DifFIQARModel,
+    DlibResNetConfig,
+    DlibResNetModel,
+    IResNetConfig,
+    IResNetForFaceQuality,
+)
 from diffiqa_hf.methods import CARDS, get_card, load_method
 from diffiqa_hf.methods.regression import method_of
 
@@ -85,6 +92,12 @@ def test_another_methods_network_is_refused(make_method, make_network):
 def test_a_folder_without_a_quality_head_is_refused(make_method, make_network, tmp_path):
     make_network("faceqan").save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="is no face quality model: it has no weights for head.score"):
+        make_method("cr-fiqa", tmp_path)
+
+
+def test_another_kind_of_network_is_named(make_method, tmp_path):
+    DlibResNetModel(DlibResNetConfig(depths=[1, 1], widths=[4, 6], embedding_size=5)).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="is no face quality model but a DlibResNetModel$"):
         make_method("cr-fiqa", tmp_path)
 
 
