@@ -17,13 +17,12 @@ import datetime
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
-from engine_speed import ROOT, processor, score
+from engine_speed import processor, score, timed
 from PIL import Image, ImageFilter
 
 
@@ -40,13 +39,7 @@ SECONDS_A_DAY = 86_400
 
 def processor_seconds(command: list[str]) -> float:
     """Of a process, user and system."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    error = process.stderr.read()
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode not in (0, 1):
-        raise SystemExit(f"{' '.join(command)}: {error.decode()[-500:]}")
+    _, used = timed(command)
     return used.ru_utime + used.ru_stime
 
 
