@@ -128,6 +128,7 @@ def run(args: argparse.Namespace) -> int:
             rows.group_by(rule(rows.files).labels)
         left_out, empty, failed = [], [], False
     else:
+        assert rule is not None  # a column goes with --scores
         found = all_images_of(args.paths, args.recursive or looks_into_folders(args.group_by))
         if not found.files:
             return 2

@@ -11,6 +11,7 @@ import numpy as np
 from ..images.framing import data_uri, framed
 from ..images.loading import FaceImageError, load_image
 from ..scoring.names import existing_file
+from ..scoring.score_rows import Rows
 from .decisions import Decision, Threshold, summary, why_again, why_low
 from .errors import printable
 
@@ -47,7 +48,7 @@ td:first-child { white-space: nowrap; }
 
 def report_page(
     decisions: Sequence[Decision],
-    rows: Sequence[Mapping[str, Any]],
+    rows: Rows,
     threshold: Threshold,
     facts: Mapping[str, str],
     left_out: Sequence[str],
@@ -131,7 +132,7 @@ def _card(decision: Decision, row: Mapping[str, Any], why: str, pictures: "_Pict
 class _Pictures:
     """Pictures for the page, as many as it can have, and the names of their files below the folder of all."""
 
-    def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, rows: Rows) -> None:
         self.wanted = 0
         folders = {os.path.dirname(os.path.abspath(row["file"])) for row in rows}
         self.folder = os.path.commonpath(folders) if folders else ""
@@ -153,7 +154,7 @@ class _Pictures:
         return f'<img alt="" src="{data_uri(framed(picture, boxes, 2 * PICTURE))}">'
 
 
-def _left_out(rows: Sequence[Mapping[str, Any]], left_out: Sequence[str]) -> list[str]:
+def _left_out(rows: Rows, left_out: Sequence[str]) -> list[str]:
     errors: dict[str, list] = {}  # how many, and the first
     nobodys: list = [0, ""]
     for row in rows:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..images.reasons import reasons
+from ..scoring.score_rows import Rows
 
 
 @dataclass
@@ -61,9 +62,7 @@ class Decision:
         return self.best is not None
 
 
-def decide(
-    rows: Sequence[dict[str, Any]], best: dict[str, list[int]], top: int, threshold: Threshold
-) -> list[Decision]:
+def decide(rows: Rows, best: dict[str, list[int]], top: int, threshold: Threshold) -> list[Decision]:
     """
     Args:
         rows: With `group`, `score` and `error`, and what the threshold asks for.

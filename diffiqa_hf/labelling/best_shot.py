@@ -4,7 +4,7 @@
 import heapq
 import math
 from collections.abc import Hashable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ..default_weights import DEFAULT_METHOD
 
@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from .labeller import QualityLabeller
 
 
+Group = TypeVar("Group", bound=Hashable)
+
+
 def best_of_groups(
-    groups: Iterable[Hashable], scores: Iterable[float | None], top: int = 1
-) -> dict[Hashable, list[int]]:
+    groups: Iterable[Group | None], scores: Iterable[float | None], top: int = 1
+) -> dict[Group, list[int]]:
     """
     The positions of the best scores of each group.
 
@@ -43,7 +46,7 @@ def best_of_groups(
     if top < 1:
         raise ValueError(f"top has to be at least 1, got {top}")
     # Of each group a heap of its best, the worst of them first.
-    best: dict[Hashable, list[tuple[float, int]]] = {}
+    best: dict[Group, list[tuple[float, int]]] = {}
     for at, (group, score) in enumerate(zip(groups, scores, strict=True)):
         if group is None:
             continue

@@ -8,7 +8,7 @@ import os
 from array import array
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 from ..images.reasons import MEASURES
 from .score_files import SAME_SCORE, keys_with_tails
@@ -59,6 +59,16 @@ class _Codes:
 
     def __getitem__(self, at: int) -> Any:
         return self._listed[self.codes[at]]
+
+
+class Rows(Protocol):
+    """Rows as dictionaries: a list of them, or [`ScoreRows`]."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[dict[str, Any]]: ...
+
+    def __getitem__(self, at: int, /) -> dict[str, Any]: ...
 
 
 class ScoreRows:
@@ -264,4 +274,4 @@ def _leave_out_copies(rows: ScoreRows, faces: array, table_of: array, sources: S
     return notes
 
 
-__all__ = ["PackedNames", "ScoreRows", "read_score_rows"]
+__all__ = ["PackedNames", "Rows", "ScoreRows", "read_score_rows"]
