@@ -114,6 +114,10 @@ def study(setup: Path, output: Path, **changes) -> Path:
     return path
 
 
+def folder(name: str, path: Path) -> dict:
+    return {"name": name, "folder": str(path), "mated_per_person": 5}
+
+
 def results(output: Path) -> dict:
     return json.loads((output / "results.json").read_text())
 
@@ -362,6 +366,43 @@ def test_each_shard_is_of_one_process(tmp_path, count):
     rows.clear()
     compute_shards([entry], rows_of, None, NO_BAR)
     assert rows == [range(15, 20), range(10, 15), range(5, 10)]
+
+
+def test_benchmarks_that_share_images_share_what_was_computed(setup, tmp_path):
+    """Of a part of the faces, then of all of them and a damaged one: what is there of the part is taken as it is."""
+    everybody, some = setup / "faces", tmp_path / "some"
+    shutil.copytree(everybody, some)
+    for file in sorted(some.rglob("*.jpg"))[3:15:2]:
+        file.unlink()
+    larger = shutil.copytree(everybody, tmp_path / "larger")
+    damaged = sorted(larger.rglob("*.jpg"))[0]
+    damaged.write_bytes(damaged.read_bytes()[:300])
+    alone = StudyRunner(StudyConfig.from_file(study(setup, tmp_path / "alone", benchmarks=[folder("all", larger)])))
+    alone.compute()
+    output = tmp_path / "both"
+    first = StudyRunner(StudyConfig.from_file(study(setup, output, benchmarks=[folder("some", some)])))
+    first.compute()
+    marked = 0
+    for path in (output / "cache" / "scores").rglob("*.npz"):
+        with np.load(path) as file:
+            arrays = dict(file)
+        arrays["scores"] = arrays["scores"] + 100  # as no method would give it
+        np.savez(path, **arrays)
+        marked += len(arrays["scores"])
+    both = StudyRunner(
+        StudyConfig.from_file(study(setup, output, benchmarks=[folder("some", some), folder("all", larger)]))
+    )
+    both.compute()
+    kinds = {key: (alone.entries[key].load(), both.entries[key].load()) for key in alone.entries}
+    files = both.scored["all"].rows["file"][:]
+    shared = np.isin(files, first.scored["some"].rows["file"][:])
+    shared &= np.array(files) != str(damaged.relative_to(larger))
+    assert marked and 0 < shared.sum() < len(files)
+    for key, (wanted, found) in kinds.items():
+        assert wanted.keys() == found.keys() and wanted["errors"].tolist() == found["errors"].tolist()
+        for name in wanted.keys() - {"errors"}:
+            added = 100 * shared if name == "scores" else 0
+            np.testing.assert_allclose(found[name].T - added, wanted[name].T, rtol=0, atol=1e-4, err_msg=str(key))
 
 
 def test_an_image_is_restored_once_for_all_fr_models(setup, monkeypatch):

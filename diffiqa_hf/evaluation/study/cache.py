@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ...pipeline_output import FaceQualityRecord
 
 
+OPEN_SHARDS = 16  # in memory at a time, of those that rows are taken from
 CACHE_VERSION = 1  # goes up when what is in a shard, or how it is computed, changes
 
 
@@ -53,8 +54,7 @@ class CacheEntry:
         """All rows. Raises `FileNotFoundError` where some aren't there."""
         parts: list[dict[str, np.ndarray]] = []
         for path, _ in self.shards():
-            with np.load(path, allow_pickle=False) as file:
-                parts.append({name: file[name] for name in file.files})
+            parts.append(_read_arrays(path))
         width = max(part["embeddings"].shape[1] for part in parts) if "embeddings" in parts[0] else 0
         for part in parts:
             if width and part["embeddings"].shape[1] == 0:  # a shard in which no image could be read
@@ -67,20 +67,63 @@ class CacheEntry:
         }
 
 
+class SharedRows:
+    """
+    Where the rows of images are that other entries have, which were computed in the same way: benchmarks share images.
+    """
+
+    def __init__(self) -> None:
+        self._places: dict[str, dict[bytes, tuple[Path, int]]] = {}
+        self._arrays = lru_cache(OPEN_SHARDS)(_read_arrays)
+
+    @staticmethod
+    def _way(settings: dict) -> str:
+        return key_of({name: value for name, value in settings.items() if name not in ("images", "what")})
+
+    def add(self, entry: CacheEntry, keys: Sequence[bytes]) -> None:
+        """The shards of an entry that are there, by the keys of its images."""
+        places = self._places.setdefault(self._way(entry.settings), {})
+        for path, rows in entry.shards():
+            if path.exists():
+                for row in rows:
+                    places.setdefault(keys[row], (path, row - rows.start))
+
+    def find(self, entries: Sequence[CacheEntry], keys: Sequence[bytes]) -> list[dict[int, dict[str, Any]]]:
+        """Of each entry the rows, by their number among the keys, of images that have one for all of them."""
+        places = [self._places.get(self._way(entry.settings), {}) for entry in entries]
+        found: list[dict[int, dict[str, Any]]] = [{} for _ in entries]
+        for at, key in enumerate(keys):
+            if not all(key in known for known in places):
+                continue
+            rows = [
+                {name: values[place] for name, values in self._arrays(path).items()}
+                for path, place in (known[key] for known in places)
+            ]
+            # The reason of a failure names the file.
+            if not any(row["errors"] for row in rows):
+                for of_entry, row in zip(found, rows, strict=True):
+                    of_entry[at] = row
+        return found
+
+
 def compute_shards(
     entries: Sequence[CacheEntry],
-    rows_of: Callable[[range, list[int]], list[dict[str, np.ndarray]]],
+    rows_of: Callable[[Sequence[int], list[int]], list[dict[str, np.ndarray]]],
     share: tuple[int, int] | None,
     bar,
+    keys: Sequence[bytes] = (),
+    shared: SharedRows | None = None,
 ) -> None:
     """
     Makes shards that aren't there, of entries of the same images that have their work in common.
 
     Args:
         entries: As many as are computed together.
-        rows_of: For a range of images and the numbers of the entries that lack it, the arrays of each of these.
+        rows_of: For rows of images and the numbers of the entries that lack them, the arrays of each of these.
         share: Process and number of processes: makes every so many-th shard. `None`: all, from the last one on.
         bar: Makes a bar.
+        keys: Of the images, with `shared`.
+        shared: Rows that other entries have, which are not computed again.
     """
     shards = list(zip(*(entry.shards() for entry in entries), strict=True))
     if share is None:
@@ -99,9 +142,36 @@ def compute_shards(
             rows = shard[0][1]
             # Another process may have made some meanwhile.
             lacking = [number for number, (path, _) in enumerate(shard) if not path.exists()]
-            for number, arrays in zip(lacking, rows_of(rows, lacking) if lacking else (), strict=True):
+            known: list[dict[int, dict[str, Any]]] = [{} for _ in lacking]
+            if shared is not None and lacking:
+                known = shared.find([entries[number] for number in lacking], keys[rows.start : rows.stop])
+            todo = [row for at, row in enumerate(rows) if at not in known[0]] if any(known) else rows
+            made = rows_of(todo, lacking) if lacking and todo else [{} for _ in lacking]
+            for number, arrays, there in zip(lacking, made, known, strict=True):
+                arrays = _merged(arrays, there, len(rows)) if there else arrays
                 replace_file(shard[number][0], partial(_write_arrays, arrays=arrays))
             progress.update(len(rows))
+    if shared is not None:
+        for entry in entries:
+            shared.add(entry, keys)
+
+
+def _merged(arrays: dict[str, np.ndarray], there: dict[int, dict[str, Any]], count: int) -> dict[str, np.ndarray]:
+    """The arrays of a shard, of the rows that were computed, in their order, and of those that were there."""
+    computed = [at for at in range(count) if at not in there]
+    merged = {}
+    for name in dict.fromkeys([*arrays, *(name for row in there.values() for name in row)]):
+        values: dict[int, Any] = {at: row[name] for at, row in there.items() if name in row}
+        if name in arrays and (arrays[name].ndim == 1 or arrays[name].shape[1]):
+            values |= dict(zip(computed, arrays[name], strict=True))
+        lacking = np.full_like(next(iter(values.values())), np.nan) if len(values) < count else None
+        merged[name] = np.array([values.get(at, lacking) for at in range(count)])
+    return merged
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
 
 
 def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -139,4 +209,6 @@ def texts_of(errors: Sequence[str | None]) -> np.ndarray:
     return np.array([error or "" for error in errors], dtype=np.str_)
 
 
-__all__ = ["CACHE_VERSION", "CacheEntry", "GivenScores", "arrays_of", "compute_shards", "key_of", "texts_of"]
+__all__ = [
+    "CACHE_VERSION", "CacheEntry", "GivenScores", "SharedRows", "arrays_of", "compute_shards", "key_of", "texts_of",
+]  # fmt: skip

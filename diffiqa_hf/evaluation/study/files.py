@@ -27,6 +27,7 @@ class StudyImages:
         self.has_landmarks = "landmarks" in rows.column_names
         self.has_boxes = "box" in rows.column_names
         self._digest: str | None = None
+        self._keys: list[bytes] = []
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -50,13 +51,20 @@ class StudyImages:
                             path = Path(image["path"])
                             # One that is missing is reported when it is embedded.
                             content = path.read_bytes() if path.is_file() else str(path).encode()
-                        digest.update(hashlib.sha256(content).digest())
+                        parts = [hashlib.sha256(content).digest()]
                         for name in ("landmarks", "box"):
                             if name in columns:
-                                digest.update(json.dumps(columns[name][at]).encode())
+                                parts.append(json.dumps(columns[name][at]).encode())
+                        digest.update(b"".join(parts))
+                        self._keys.append(b"".join(parts))
                     progress.update(stop - start)
             self._digest = digest.hexdigest()[:16]
         return self._digest
+
+    def keys(self, bar: Callable[..., Any]) -> list[bytes]:
+        """Of each image, the same in every benchmark that has the same file with the same landmarks and box."""
+        self.digest(bar)
+        return self._keys
 
 
 class _Crops(Sequence):

@@ -28,7 +28,7 @@ from ..benchmarks import Benchmark, BenchmarkWarning
 from ..comparison import Evaluation, evaluate_methods, noted
 from ..identities import is_known
 from ..protocol import EDCProtocol
-from .cache import CacheEntry, GivenScores, arrays_of, compute_shards, texts_of
+from .cache import CacheEntry, GivenScores, SharedRows, arrays_of, compute_shards, texts_of
 from .config import ConfigError, FRModelConfig, MethodConfig, StudyConfig
 from .embedding import embed_images_with
 from .files import StudyImages
@@ -99,6 +99,7 @@ class StudyRunner:
                 raise ConfigError(str(error)) from error
             self.align[FACES] = False
         self.entries: dict[tuple[str, ...], CacheEntry | GivenScores] = {}
+        self.shared = SharedRows()
         # FROQ's layers in place of the images that they were chosen by, by method and FR model.
         self.chosen: dict[tuple[str, ...], dict[str, Any]] = {}
 
@@ -167,10 +168,9 @@ class StudyRunner:
                 "images": self.images[name].digest(self._bar),
                 "dtype": self.config.dtype,
             }
-            entry = self._entry("embeddings", settings, self.images[name], f"{fr_model.name}, {name}", parts)
-            self.entries["embeddings", fr_model.name, name] = entry
+            entries.append(self._entry("embeddings", settings, self.images[name], f"{fr_model.name}, {name}", parts))
+            self.entries["embeddings", fr_model.name, name] = entries[-1]
             models.append(model)
-            entries.append(entry)
         if only_find or not any(entry.missing() for entry in entries):
             return
         device, dtype = torch.device(self.device), getattr(torch, self.config.dtype)
@@ -179,7 +179,7 @@ class StudyRunner:
         for model in models:
             model.to(device, dtype)
 
-        def rows_of(rows: range, lacking: list[int]) -> list[dict[str, np.ndarray]]:
+        def rows_of(rows: Sequence[int], lacking: list[int]) -> list[dict[str, np.ndarray]]:
             images, landmarks = self.images[name].take(rows)
             found = embed_images_with(
                 [models[number] for number in lacking],
@@ -190,7 +190,7 @@ class StudyRunner:
             )
             return [{"embeddings": embeddings, "errors": texts_of(errors)} for embeddings, errors in found]
 
-        compute_shards(entries, rows_of, share, self._bar)
+        compute_shards(entries, rows_of, share, self._bar, self.images[name].keys(self._bar), self.shared)
 
     def _load_method(self, config: MethodConfig, fr_model: FRModelConfig | None, images: str):
         from ...methods import load_method
@@ -237,7 +237,7 @@ class StudyRunner:
             self._place(method)
         call = {"batch_size": config.batch_size, "seed": config.seed}
 
-        def rows_of(rows: range, lacking: list[int]) -> list[dict[str, np.ndarray]]:
+        def rows_of(rows: Sequence[int], lacking: list[int]) -> list[dict[str, np.ndarray]]:
             images, landmarks = self.scored[name].take(rows)
             first, *others = (methods[number] for number in lacking)
             if others:
@@ -247,7 +247,7 @@ class StudyRunner:
                 pictures = ([record] for record in first.stream(images, landmarks, **call))
             return [arrays_of(records) for records in zip(*pictures, strict=True)]
 
-        compute_shards(entries, rows_of, share, self._bar)
+        compute_shards(entries, rows_of, share, self._bar, self.scored[name].keys(self._bar), self.shared)
 
     def _score_settings(
         self, config: MethodConfig, fr_model: FRModelConfig | None, name: str, method: Any
@@ -307,6 +307,7 @@ class StudyRunner:
             before = CacheEntry(self.cache / kind, earlier, len(images), self.config.shard_size)
             entry = before if before.folder.exists() else entry
         entry.settings = {"what": what, **settings}
+        self.shared.add(entry, images.keys(self._bar))
         return entry
 
     def _bar(self, **options):
