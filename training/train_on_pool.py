@@ -50,7 +50,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pool", required=True, help="folder that make_pool.py has made")
     parser.add_argument("--fr_model", nargs="+", required=True, help="names of those in the pool that make the labels")
-    parser.add_argument("--norm_of", help="the one of them whose embeddings' norm is a part of the faces' labels")
+    parser.add_argument(
+        "--norm_of", nargs="+", default=[], help="those of them whose embeddings' norm is a part of the faces' labels"
+    )
+    parser.add_argument(
+        "--norm_weight",
+        type=float,
+        default=0.15,
+        help="of each norm, and of the score, in the order of the faces; how alike a person's faces are has the rest "
+        "(default: %(default)s)",
+    )
     parser.add_argument(
         "--scores_of", help="name of a quality network in the pool whose scores are a part of the labels"
     )
@@ -205,7 +214,7 @@ def train(args: argparse.Namespace) -> None:
     mirrored = [name + MIRRORED for name in args.fr_model] if args.mirrored_weight else []
     pool = Pool.open(args.pool, [*args.fr_model, *mirrored, *([args.scores_of] if args.scores_of else [])])
     weights = {"scores_weight": args.scores_weight, "mirrored_weight": args.mirrored_weight}
-    labels = quality_labels(pool, args.norm_of, scores_of=args.scores_of, **weights)
+    labels = quality_labels(pool, args.norm_of, args.norm_weight, scores_of=args.scores_of, **weights)
     batches = Batches(pool, labels, args)
     # A part of those held out, to look at and not to report; the non-faces are those trained on.
     heldout = np.flatnonzero(pool.table["heldout"].to_numpy())

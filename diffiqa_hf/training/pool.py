@@ -75,7 +75,7 @@ def leave_one_out(embeddings: np.ndarray, people: np.ndarray) -> tuple[np.ndarra
 
 def quality_labels(
     pool: Pool,
-    norm_of: str | None = None,
+    norm_of: Sequence[str] = (),
     norm_weight: float = 0.15,
     scores_of: str | None = None,
     scores_weight: float = 0.4,
@@ -85,15 +85,15 @@ def quality_labels(
     Labels (N,) in [0, 1], higher is better: the mean of the FR models' ranks.
 
     A face: its similarity to the centre of its person's other faces. The order of the faces among themselves has a
-    part of the norm of one model's embedding and of a quality network's score; the faces of people with one image
+    part of the norms of some models' embeddings and of a quality network's score; the faces of people with one image
     have these alone. A copy: its similarity to that centre, and to its own clean face times what that one has; of
     a person with one image, the latter alone. So both kinds of people are on one scale. That score's rank among
     all faces and copies is a part of every label. A copy is never better than one that is less damaged in the same
     way, nor than its clean face. What is no face: 0.
 
     Args:
-        norm_of: FR model whose norm is used. Not every one's says anything: dlib's is no better than random.
-        norm_weight: Of the norm's rank, and of the score's, each, in the order of the faces; the similarity has the
+        norm_of: FR models whose norms are used. Not every one's says anything: dlib's is no better than random.
+        norm_weight: Of each norm's rank, and of the score's, each, in the order of the faces; the similarity has the
             rest.
         scores_of: A quality network's scores, in the pool by this name, none of its embeddings.
         scores_weight: Of the score's rank in a label.
@@ -109,8 +109,8 @@ def quality_labels(
     known_faces = trained_on[:count]
     # What says something of a face whose person has no other.
     alone = []
-    if norm_of is not None:
-        norms = np.linalg.norm(np.asarray(pool.embeddings[norm_of][:count], dtype=np.float64), axis=1)
+    for name in norm_of:
+        norms = np.linalg.norm(np.asarray(pool.embeddings[name][:count], dtype=np.float64), axis=1)
         alone.append(ranks(norms, norms[known_faces]))
     if scores_of is not None:
         scored = np.asarray(pool.embeddings[scores_of], dtype=np.float64)[:, 0]

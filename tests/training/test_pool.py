@@ -134,6 +134,13 @@ def test_labels_fall_along_a_series_and_with_the_similarity():
     assert (np.diff(np.hstack([moved[:5, None], moved[6:].reshape(5, 3)]), axis=1) <= 0).all()
     np.testing.assert_allclose(quality_labels(pool, mirrored_weight=0.25)[:5], 0.75 * labels[:5] + 0.25 * moved[:5])
 
+    # The norms alone, of one model and of two that say the opposite.
+    opposite = np.concatenate([unit(clean) * np.array([1, 2, 3, 4, 5])[:, None], plain[5:]])
+    pool = Pool(table, np.zeros((21, 1, 1, 3)), {"model": opposite, "other": unit(plain) * 6 - opposite})
+    by_norm = quality_labels(pool, ["model"], 1.0)
+    assert np.argsort(by_norm[:5]).tolist() == [0, 1, 2, 3, 4]
+    assert np.ptp(quality_labels(pool, ["model", "other"], 0.5)[:5]) < 0.1 * np.ptp(by_norm[:5])
+
 
 def test_training_makes_a_model_that_tells_faces(folder, tmp_path):
     config = tmp_path / "config.json"
