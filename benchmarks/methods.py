@@ -45,6 +45,9 @@ from tensorflow_graph import FrozenGraph
 from torch import nn
 
 from diffiqa_hf import (
+    FaceViTConfig,
+    FaceViTForFaceQuality,
+    FaceViTModel,
     IResNetConfig,
     IResNetForFaceQuality,
     IResNetModel,
@@ -56,7 +59,7 @@ from diffiqa_hf import (
     SDDFIQAForFaceQuality,
 )
 from diffiqa_hf.conversion.dialects import clib_fiqa
-from diffiqa_hf.methods import FaceQualityMethod, load_method
+from diffiqa_hf.methods import FaceQualityMethod, get_card, load_method
 from diffiqa_hf.models.clib_fiqa import CLIBFIQAConfig, CLIBFIQAForFaceQuality
 from diffiqa_hf.models.faceqgen import FaceQgenConfig, FaceQgenForFaceQuality
 from diffiqa_hf.models.faceqnet import FaceQnetConfig, FaceQnetForFaceQuality
@@ -133,6 +136,11 @@ def _mobilefacenet() -> nn.Module:
     return MobileFaceNetForFaceQuality(MobileFaceNetConfig(quality_hidden_size=1024, normalize_embedding=True))
 
 
+def _vit_fiqa() -> nn.Module:
+    return FaceViTForFaceQuality(FaceViTConfig(**_VIT_S, quality_token=True))
+
+
+_VIT_S = {"patch_size": 9, "num_hidden_layers": 12, "num_attention_heads": 8, "intermediate_size": 2048}
 _MAGFACE = {"channel_order": "bgr", "image_mean": [0, 0, 0], "image_std": [1, 1, 1], "bn_eps": 2e-5}
 ENTRIES = (
     Entry("diffiqa", "the pipeline in the package, its settings", lambda args, fr_model: "default", folds=True),
@@ -156,6 +164,9 @@ ENTRIES = (
     Entry("ser-fiq", "{fr}; T = 100", _the_fr_model),
     Entry("grafiqs", "{fr}; at the pixels", _the_fr_model),
     Entry("froq", "{fr}; four layers", _the_fr_model, {"layers": ["layer1", "layer2", "layer3", "layer4"]}),
+    Entry("prefiqs", "{fr}", _the_fr_model),
+    Entry("vit-fiqa", "insightface's ViT-S with a quality token", _filled(_vit_fiqa)),
+    Entry("vitnt-fiqa", "insightface's ViT-S", _filled(lambda: FaceViTModel(FaceViTConfig(**_VIT_S)))),
     Entry("embedding-norm", "{fr}", _the_fr_model, folds=True),
 )
 
@@ -169,7 +180,7 @@ def build_fr_model(name: str) -> nn.Module:
 
 
 def load(entry: Entry, network: Any, device: str) -> FaceQualityMethod:
-    argument = "weights" if entry.build is not _the_fr_model else "fr_model"
+    argument = "weights" if "weights" in get_card(entry.method).takes else "fr_model"
     return load_method(entry.method, device=device, **{argument: network}, **(entry.options or {}))
 
 
@@ -474,7 +485,8 @@ _NOT_HERE = (
     "- DifFIQA(R), eDifFIQA, MagFace, CR-FIQA and SDD-FIQA: the originals run an FR network and one or two linear "
     "layers, once a face; the networks are measured beside the originals in [backbones.md](backbones.md).",
     "- PFE: needs `tensorflow.contrib`, which ended with TensorFlow 1. FaceQnet: the network is in the weights' file, "
-    "which was not at hand. FROQ: a script with nothing to call. PCNet and FaceQgen: nothing is published.",
+    "which was not at hand. FROQ: a script with nothing to call. PCNet, FaceQgen and PreFIQs: nothing is published. "
+    "ViT-FIQA and ViTNT-FIQA: the original's network and ours are made of the same layers of torch.",
 )
 
 

@@ -24,6 +24,9 @@ CARD = MethodCard(
         "(`scope='layer'`), and whether more than the weights of convolutions and linear layers is pruned",
         "the summary has the paper's networks lose nothing up to 0.7 (IResNet-100 by ArcFace on MS1MV2); a small "
         "network may need less",
+        "on LFW dev_test with two MobileFaceNets of a million parameters (docs/results/prefiqs) it has a mean share "
+        "of the reachable gain at 0.3 of .51 [.39, .61] with 40 % pruned, .53 and .54 with 20 and 10 %; the norm of "
+        "the embedding, for half the time, .62 [.51, .70]",
     ),
     options=("sparsity", "scope"),
     method="prefiqs:PreFIQs",
