@@ -41,11 +41,14 @@ class CacheEntry:
         self.folder = folder / key_of(settings)
         self.settings, self.count, self.shard_size = settings, count, shard_size
 
+    def shard(self, number: int) -> tuple[Path, range]:
+        start = number * self.shard_size
+        # The name has both ends: with another shard size others are made, and none is taken for another.
+        stop = min(start + self.shard_size, self.count)
+        return self.folder / f"rows-{start:07d}-{stop:07d}.npz", range(start, stop)
+
     def shards(self) -> Iterator[tuple[Path, range]]:
-        for start in range(0, self.count, self.shard_size):
-            # The name has both ends: with another shard size others are made, and none is taken for another.
-            stop = min(start + self.shard_size, self.count)
-            yield self.folder / f"rows-{start:07d}-{stop:07d}.npz", range(start, stop)
+        return (self.shard(number) for number in range(-(-self.count // self.shard_size)))
 
     def missing(self) -> int:
         return sum(not path.exists() for path, _ in self.shards())
@@ -69,41 +72,60 @@ class CacheEntry:
 
 class SharedRows:
     """
-    Where the rows of images are that other entries have, which were computed in the same way: benchmarks share images.
+    The rows of images that other entries have, which were computed in the same way: benchmarks share images.
     """
 
     def __init__(self) -> None:
-        self._places: dict[str, dict[bytes, tuple[Path, int]]] = {}
+        self._entries: dict[str, dict[Path, tuple[CacheEntry, Sequence[bytes]]]] = {}
         self._arrays = lru_cache(OPEN_SHARDS)(_read_arrays)
+        # By the numbers of two lists of keys, which live as long as the study: where in the first those of both are.
+        self._both: dict[tuple[int, int], dict[bytes, int]] = {}
 
     @staticmethod
-    def _way(settings: dict) -> str:
-        return key_of({name: value for name, value in settings.items() if name not in ("images", "what")})
+    def _way(entry: CacheEntry) -> str:
+        return key_of({name: value for name, value in entry.settings.items() if name not in ("images", "what")})
 
     def add(self, entry: CacheEntry, keys: Sequence[bytes]) -> None:
-        """The shards of an entry that are there, by the keys of its images."""
-        places = self._places.setdefault(self._way(entry.settings), {})
-        for path, rows in entry.shards():
-            if path.exists():
-                for row in rows:
-                    places.setdefault(keys[row], (path, row - rows.start))
+        """An entry, whose shards may be there or come to be, with the keys of its images."""
+        self._entries.setdefault(self._way(entry), {})[entry.folder] = (entry, keys)
 
-    def find(self, entries: Sequence[CacheEntry], keys: Sequence[bytes]) -> list[dict[int, dict[str, Any]]]:
-        """Of each entry the rows, by their number among the keys, of images that have one for all of them."""
-        places = [self._places.get(self._way(entry.settings), {}) for entry in entries]
+    def find(
+        self, entries: Sequence[CacheEntry], keys: Sequence[bytes], rows: range
+    ) -> list[dict[int, dict[str, Any]]]:
+        """Of each entry the rows, by their place among those asked for, of images that have one elsewhere for all."""
         found: list[dict[int, dict[str, Any]]] = [{} for _ in entries]
-        for at, key in enumerate(keys):
-            if not all(key in known for known in places):
-                continue
-            rows = [
-                {name: values[place] for name, values in self._arrays(path).items()}
-                for path, place in (known[key] for known in places)
+        others = [
+            [(other, self._shared(theirs, keys)) for other, theirs in known.values() if theirs is not keys]
+            for known in (self._entries.get(self._way(entry), {}) for entry in entries)
+        ]
+        for at, row in enumerate(rows if all(others) else ()):
+            places = [self._place(known, keys[row]) for known in others]
+            there = [
+                {name: values[place[1]] for name, values in self._arrays(place[0]).items()}
+                for place in places
+                if place
             ]
             # The reason of a failure names the file.
-            if not any(row["errors"] for row in rows):
-                for of_entry, row in zip(found, rows, strict=True):
-                    of_entry[at] = row
+            if len(there) == len(entries) and not any(arrays["errors"] for arrays in there):
+                for of_entry, arrays in zip(found, there, strict=True):
+                    of_entry[at] = arrays
         return found
+
+    def _shared(self, theirs: Sequence[bytes], ours: Sequence[bytes]) -> dict[bytes, int]:
+        pair = id(theirs), id(ours)
+        if pair not in self._both:
+            wanted = set(ours)
+            self._both[pair] = {key: row for row, key in enumerate(theirs) if key in wanted}
+        return self._both[pair]
+
+    @staticmethod
+    def _place(known: list[tuple[CacheEntry, dict[bytes, int]]], key: bytes) -> tuple[Path, int] | None:
+        for entry, rows in known:
+            if (row := rows.get(key)) is not None:
+                path, of_shard = entry.shard(row // entry.shard_size)
+                if path.exists():
+                    return path, row - of_shard.start
+        return None
 
 
 def compute_shards(
@@ -144,16 +166,13 @@ def compute_shards(
             lacking = [number for number, (path, _) in enumerate(shard) if not path.exists()]
             known: list[dict[int, dict[str, Any]]] = [{} for _ in lacking]
             if shared is not None and lacking:
-                known = shared.find([entries[number] for number in lacking], keys[rows.start : rows.stop])
+                known = shared.find([entries[number] for number in lacking], keys, rows)
             todo = [row for at, row in enumerate(rows) if at not in known[0]] if any(known) else rows
             made = rows_of(todo, lacking) if lacking and todo else [{} for _ in lacking]
             for number, arrays, there in zip(lacking, made, known, strict=True):
                 arrays = _merged(arrays, there, len(rows)) if there else arrays
                 replace_file(shard[number][0], partial(_write_arrays, arrays=arrays))
             progress.update(len(rows))
-    if shared is not None:
-        for entry in entries:
-            shared.add(entry, keys)
 
 
 def _merged(arrays: dict[str, np.ndarray], there: dict[int, dict[str, Any]], count: int) -> dict[str, np.ndarray]:

@@ -56,7 +56,7 @@ class StudyImages:
                             if name in columns:
                                 parts.append(json.dumps(columns[name][at]).encode())
                         digest.update(b"".join(parts))
-                        self._keys.append(b"".join(parts))
+                        self._keys.append(hashlib.sha256(b"".join(parts)).digest()[:16])
                     progress.update(stop - start)
             self._digest = digest.hexdigest()[:16]
         return self._digest
