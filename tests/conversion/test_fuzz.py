@@ -242,14 +242,14 @@ def test_configurations(tmp_path, kind, examples):
     check_json(examples, tmp_path / "config.json", load, lambda loaded: loaded([FACE]))
 
 
-# Fewer when slow, for the smallest pipeline takes a third of a second to be loaded and to score a face.
+# Fewer when slow, for a small pipeline takes a third of a second to be loaded and to score a face.
 PIPELINE_FILES = ["model_index.json", "unet/config.json", "scheduler/scheduler_config.json"]
 PIPELINES = [("model_index.json", 3), *(pytest.param(name, 1000, marks=pytest.mark.slow) for name in PIPELINE_FILES)]
 
 
 @pytest.mark.parametrize(("name", "examples"), PIPELINES)
 def test_pipelines(tmp_path, name, examples):
-    unet = DifFIQAUNetModel(dim=8, dim_mults=(1,))
+    unet = DifFIQAUNetModel(dim=8, dim_mults=(1, 1, 1, 1))  # its attention is over 14x14 places, not 112x112
     scheduler = make_scheduler()
     fr_model = IResNetModel(IResNetConfig(**TINY))
     fr_model.load_state_dict(tensors())
