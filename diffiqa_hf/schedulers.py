@@ -30,6 +30,14 @@ def check_scheduler(scheduler: SchedulerMixin) -> None:
     for name, value in _REQUIRED_OF[type(scheduler)].items():
         if (here := scheduler.config.get(name, value)) != value:
             raise ValueError(f"DifFIQA runs with {name}={value!r}, this {type(scheduler).__name__} has {here!r}")
+    betas, steps = scheduler.betas, scheduler.config.num_train_timesteps
+    if betas.shape != (steps,):
+        raise ValueError(
+            f"this {type(scheduler).__name__} has {tuple(betas.shape)} betas (trained_betas), "
+            f"not num_train_timesteps, {steps}"
+        )
+    if not ((betas >= 0) & (betas < 1)).all():
+        raise ValueError(f"this {type(scheduler).__name__} has betas that are no parts of noise from 0 to 1")
 
 
 def scheduler_settings(scheduler: SchedulerMixin) -> dict[str, Any]:

@@ -175,6 +175,24 @@ def test_settings_that_make_another_process_are_refused(faces, scheduler, change
         pipe(faces[0])
 
 
+@pytest.mark.parametrize("betas", [[], [0.1], [0.1] * 999, [[0.1] * 1000]], ids=lambda betas: str(len(betas)))
+def test_betas_of_other_steps_are_refused(faces, betas):  # noqa: F811
+    pipe = make_pipeline()
+    pipe.scheduler = DDPMScheduler.from_config(pipe.scheduler.config, num_train_timesteps=1000, trained_betas=betas)
+    with pytest.raises(ValueError, match=r"\(trained_betas\), not num_train_timesteps, 1000$"):
+        pipe(faces[0])
+
+
+@pytest.mark.parametrize("beta", [-0.1, 1.0, float("nan")])
+def test_betas_that_are_no_parts_are_refused(faces, beta):  # noqa: F811
+    pipe = make_pipeline()
+    pipe.scheduler = DDPMScheduler.from_config(
+        pipe.scheduler.config, num_train_timesteps=1000, trained_betas=[0.1] * 999 + [beta]
+    )
+    with pytest.raises(ValueError, match="no parts of noise from 0 to 1"):
+        pipe(faces[0])
+
+
 def test_what_changes_scores_is_in_the_calibration_and_what_does_not_is_not(faces):  # noqa: F811
     pipe = make_pipeline(num_timesteps=20, num_repeats=2, num_inference_steps=4)
     config = pipe.scheduler.config
