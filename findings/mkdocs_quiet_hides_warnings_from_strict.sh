@@ -16,7 +16,7 @@ loud=0
 "$folder/venv/bin/python" -m mkdocs build --strict > loud.log 2>&1 || loud=$?
 quiet=0
 "$folder/venv/bin/python" -m mkdocs build --quiet --strict > quiet.log 2>&1 || quiet=$?
-"$folder/venv/bin/python" -m mkdocs --version | cut -d' ' -f1-3
+"$folder/venv/bin/python" -m mkdocs --version | cut -d' ' -f3-5
 echo "--strict: $loud; --quiet --strict: $quiet"
 grep -q "that_is_not_there" loud.log || { echo "the behaviour has changed"; exit 1; }
 if [ "$loud" = 0 ] || [ "$quiet" != 0 ]; then echo "the behaviour has changed"; exit 1; fi
