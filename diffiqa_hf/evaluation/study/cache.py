@@ -99,14 +99,8 @@ class SharedRows:
             for known in (self._entries.get(self._way(entry), {}) for entry in entries)
         ]
         for at, row in enumerate(rows if all(others) else ()):
-            places = [self._place(known, keys[row]) for known in others]
-            there = [
-                {name: values[place[1]] for name, values in self._arrays(place[0]).items()}
-                for place in places
-                if place
-            ]
-            # The reason of a failure names the file.
-            if len(there) == len(entries) and not any(arrays["errors"] for arrays in there):
+            there = list(filter(None, (self._row(known, keys[row]) for known in others)))
+            if len(there) == len(entries):
                 for of_entry, arrays in zip(found, there, strict=True):
                     of_entry[at] = arrays
         return found
@@ -118,13 +112,14 @@ class SharedRows:
             self._both[pair] = {key: row for row, key in enumerate(theirs) if key in wanted}
         return self._both[pair]
 
-    @staticmethod
-    def _place(known: list[tuple[CacheEntry, dict[bytes, int]]], key: bytes) -> tuple[Path, int] | None:
+    def _row(self, known: list[tuple[CacheEntry, dict[bytes, int]]], key: bytes) -> dict[str, Any] | None:
         for entry, rows in known:
             if (row := rows.get(key)) is not None:
                 path, of_shard = entry.shard(row // entry.shard_size)
                 if path.exists():
-                    return path, row - of_shard.start
+                    arrays = {name: values[row - of_shard.start] for name, values in self._arrays(path).items()}
+                    # The reason of a failure names the file: it is found anew.
+                    return None if arrays["errors"] else arrays
         return None
 
 
