@@ -54,19 +54,19 @@ def processor() -> str:
 
 
 @functools.cache
-def environment(checkout: Path) -> dict[str, str]:
-    """Of a process of a checkout; its files are compiled, as `pip install` leaves a package."""
+def compiled(checkout: Path) -> dict[str, str]:
+    """The environment of a process of a checkout, whose files are compiled, as `pip install` leaves a package."""
     subprocess.run([sys.executable, "-m", "compileall", "-q", str(checkout / "diffiqa_hf")], check=True)
     return os.environ | {"PYTHONPATH": str(checkout)}
 
 
 def timed(command: list[str], checkout: Path = ROOT) -> tuple[float, resource.struct_rusage]:
     """Seconds of a process by the clock, and what it used."""
-    process_environment = environment(checkout)
+    environment = compiled(checkout)
     start = time.perf_counter()
     # Python looks for a module of `-m` in the working folder first.
     process = subprocess.Popen(
-        command, cwd=checkout, env=process_environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        command, cwd=checkout, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
     error = process.stderr.read()
     _, status, used = os.wait4(process.pid, 0)

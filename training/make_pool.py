@@ -159,7 +159,6 @@ def main(argv: list[str] | None = None) -> None:
     models = {Path(name).name: fold(load_fr_model(name)) for name in args.fr_model}
     arrays = {}
     for name, model in models.items():
-        model.to(memory_format=torch.channels_last)
         arrays[name] = open_array(output_dir / f"{name}.npy", (len(table), model.config.embedding_size), np.float32)
         if args.mirrored:
             arrays[name + MIRRORED] = open_array(output_dir / f"{name}{MIRRORED}.npy", arrays[name].shape, np.float32)
