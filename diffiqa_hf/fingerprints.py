@@ -27,20 +27,20 @@ def digest_of(tensors: Iterable[tuple[str, np.ndarray]]) -> str:
     return digest.hexdigest()[:16]
 
 
-def folder_digest(folder: str | os.PathLike) -> str | None:
+def folder_digest(folder: str | os.PathLike, name: str = "model.safetensors") -> str | None:
     """
     [`digest_of`] the weights in the one safetensors file of a folder, which is that of the model that is loaded from
-    it in float32. `None` where there is no such file, or it has weights of another type.
+    it in float32. `None` where there is no file of this name, or it has weights of another type.
     """
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(Path(folder) / "model.safetensors", framework="np") as file:
-            names = sorted(file.keys())
-            if any(file.get_slice(name).get_dtype() not in ("F16", "F32", "I64") for name in names):
+        with safe_open(Path(folder) / name, framework="np") as file:
+            keys = sorted(file.keys())
+            if any(file.get_slice(key).get_dtype() not in ("F16", "F32", "I64") for key in keys):
                 return None
-            tensors = ((name, file.get_tensor(name)) for name in names)
-            return digest_of((name, x.astype(np.float32) if x.dtype == np.float16 else x) for name, x in tensors)
+            tensors = ((key, file.get_tensor(key)) for key in keys)
+            return digest_of((key, x.astype(np.float32) if x.dtype == np.float16 else x) for key, x in tensors)
     except (OSError, SafetensorError):
         return None
 

@@ -7,7 +7,6 @@ Longer than other files: a pipeline is read in one file, as those of diffusers a
 """
 
 import copy
-import hashlib
 import itertools
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -32,19 +31,19 @@ from .pipeline_loading import DifFIQALoaderMixin
 from .pipeline_output import TERMS, FaceQualityOutput, FaceQualityRecord
 from .quality_record import used_terms
 from .schedulers import check_scheduler, scheduler_settings
+from .scoring.diffiqa_call import (
+    check_terms,
+    check_times,
+    get_preset,
+    noise_seeds,
+    resolve_times,
+    take_terms,
+    times_back,
+)
 from .scoring.image_stream import check_call, collect, stream_faces, with_percentiles
 
 
 logger = logging.get_logger(__name__)
-
-# Where the paper and its authors' code differ at inference (the README has the whole table). Training has its own
-# switch, the blend's T; which weights are used, EMA or raw, was decided when the checkpoint was made.
-PRESETS: dict[str, dict[str, bool | int | None]] = {
-    "paper": {"off_by_one": False, "duplicate_last_step": False},
-    "official": {"off_by_one": True, "duplicate_last_step": True},
-}
-for _preset in PRESETS.values():
-    _preset.update(num_timesteps=5, num_inference_steps=None, num_repeats=10)
 
 
 class DifFIQAPipeline(DifFIQALoaderMixin, DiffusionPipeline):
@@ -117,8 +116,8 @@ class DifFIQAPipeline(DifFIQALoaderMixin, DiffusionPipeline):
         terms: Iterable[str] = TERMS,
     ) -> dict[str, Any]:
         """What the scores of a call depend on besides the faces and the seed, for [`fit_calibration`]; JSON."""
-        num_timesteps, num_inference_steps, num_repeats = self._resolve(
-            num_timesteps, num_inference_steps, num_repeats
+        num_timesteps, num_inference_steps, num_repeats = resolve_times(
+            self.config, num_timesteps, num_inference_steps, num_repeats
         )
         return {
             "num_timesteps": num_timesteps,
@@ -135,9 +134,7 @@ class DifFIQAPipeline(DifFIQALoaderMixin, DiffusionPipeline):
 
     def set_preset(self, name: str) -> None:
         """Sets what a call does to `"paper"` or `"official"` (the authors' code); it is saved with the pipeline."""
-        if name not in PRESETS:
-            raise ValueError(f"unknown preset {name!r}; there are {', '.join(map(repr, PRESETS))}")
-        self.register_to_config(**PRESETS[name])
+        self.register_to_config(**get_preset(name))
 
     def enable_folding(self, winograd: bool = False) -> None:
         """
@@ -180,8 +177,7 @@ class DifFIQAPipeline(DifFIQALoaderMixin, DiffusionPipeline):
             num_inference_steps (`int`, *optional*): UNet calls, evenly spread over the t steps; all t when `None`.
             generator (`list[torch.Generator]`, *optional*): One for each image: its draws are its own in any batch.
         """
-        steps = num_inference_steps or num_timesteps
-        times = np.linspace(num_timesteps - 1, -1, steps + 1).round().astype(int).tolist()
+        times = times_back(num_timesteps, num_inference_steps)
         check_scheduler(self.scheduler)
         # A scheduler keeps the times that it was set to: each call has its own.
         scheduler, unet = copy.copy(self.scheduler), for_inference(self.unet)
@@ -215,11 +211,7 @@ class DifFIQAPipeline(DifFIQALoaderMixin, DiffusionPipeline):
     @staticmethod
     def noise_seeds(face: torch.Tensor, seed: int, num_repeats: int, flipped: bool) -> list[int]:
         """One seed for each noisy copy of a face (or of its mirror image), made of `seed` and the pixels alone."""
-        pixels = face.detach().to("cpu", torch.float32).contiguous().numpy().tobytes()
-        digest = hashlib.blake2b(pixels, digest_size=32).digest()
-        keys = (digest + f"{seed} {int(flipped)} {repeat}".encode() for repeat in range(num_repeats))
-        # torch takes seeds of 64 bits; the sign bit is left out.
-        return [int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little") >> 1 for key in keys]
+        return noise_seeds(face.detach().to("cpu", torch.float32).numpy(), seed, num_repeats, flipped)
 
     # -- calling it ---------------------------------------------------------------------------------------------------
 
@@ -389,22 +381,10 @@ class DifFIQAPipeline(DifFIQALoaderMixin, DiffusionPipeline):
     def _call(
         self, fr_models, num_timesteps, num_inference_steps, num_repeats, batch_size, seed, terms, images, on_error
     ) -> "_Call":
-        times = self._resolve(num_timesteps, num_inference_steps, num_repeats)
+        times = resolve_times(self.config, num_timesteps, num_inference_steps, num_repeats)
         self.check_inputs(*times, batch_size, seed, on_error)
-        if not terms:
-            raise ValueError("nothing is left to compare: use_flip, use_forward and use_backward are all off")
+        check_terms(terms)
         return _Call(fr_models, *times, seed, terms, images, batch_size or self._choose_batch_size())
-
-    def _resolve(
-        self, num_timesteps: int | None, num_inference_steps: int | None, num_repeats: int | None
-    ) -> tuple[int, int | None, int]:
-        config = self.config
-        num_timesteps = config.num_timesteps if num_timesteps is None else num_timesteps
-        if num_inference_steps is None:
-            num_inference_steps = config.num_inference_steps
-            if isinstance(num_inference_steps, int) and isinstance(num_timesteps, int):
-                num_inference_steps = min(num_inference_steps, num_timesteps)
-        return num_timesteps, num_inference_steps, config.num_repeats if num_repeats is None else num_repeats
 
     def _batches(self, images, landmarks, on_error: str, call: "_Call") -> Generator[list[list[FaceQualityRecord]]]:
         """Batches of images; for each image a record for each FR model of the call."""
@@ -441,13 +421,7 @@ class DifFIQAPipeline(DifFIQALoaderMixin, DiffusionPipeline):
                 continue
             each_terms, record.noisy, record.restored = next(results)
             for record, terms in zip(records, each_terms, strict=True):
-                record.terms = terms
-                if all(np.isfinite(value) for value in terms.values()):
-                    record.score = sum(terms.values()) / len(terms)
-                    if self.face_check is not None:
-                        record.score = self.face_check.lowered(record)
-                else:
-                    record.error = "the embedding is not finite (NaN or infinite weights?)"
+                take_terms(record, terms, self.face_check)
         return scored
 
     @torch.no_grad()
@@ -569,17 +543,8 @@ class DifFIQAPipeline(DifFIQALoaderMixin, DiffusionPipeline):
     def check_inputs(self, num_timesteps, num_inference_steps, num_repeats, batch_size, seed, on_error) -> None:
         """Raises `ValueError` for settings that make no sense, and for a scheduler that is not DifFIQA's."""
         check_scheduler(self.scheduler)
-        top = self.scheduler.config.num_train_timesteps - (1 if self.config.off_by_one else 0)
-        for name, value, most in (
-            ("num_timesteps", num_timesteps, top),
-            ("num_inference_steps", num_inference_steps, num_timesteps),
-            ("num_repeats", num_repeats, None),
-        ):
-            if value is None and name == "num_inference_steps":
-                continue
-            if not isinstance(value, int) or value < 1 or (most is not None and value > most):
-                bound = "a positive integer" if most is None else f"an integer from 1 to {most}"
-                raise ValueError(f"{name} has to be {bound}, got {value!r}")
+        train_timesteps = self.scheduler.config.num_train_timesteps
+        check_times(self.config, train_timesteps, num_timesteps, num_inference_steps, num_repeats)
         check_call(batch_size, seed, on_error)
 
 

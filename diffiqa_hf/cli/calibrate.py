@@ -16,6 +16,7 @@ from .scoring import (
     add_scoring_arguments,
     be_quiet,
     check_alignment,
+    is_pipeline,
     load_scorer,
     say,
     scorer_settings,
@@ -156,7 +157,7 @@ def _fit(scorer, files: list[str], scores: dict[int, float], identities: list[st
     names = [os.path.basename(os.path.abspath(path)) for path in args.paths]
     data = args.data or ", ".join(printable(name) for name in names)
     settings = scorer.calibration_settings(**scorer_settings(scorer, args))
-    if identities is not None and not hasattr(scorer, "unet"):
+    if identities is not None and not is_pipeline(scorer):
         data += f"; FNMR of the FR model {args.fr_model or 'default'}"
     embeddings, people = None, None
     if identities is not None:
@@ -177,13 +178,13 @@ def _fit(scorer, files: list[str], scores: dict[int, float], identities: list[st
 def _whose(scorer, args: argparse.Namespace) -> str:
     """Whose scores and whose FNMR they are."""
     title = getattr(getattr(scorer, "card", None), "title", "DifFIQA")
-    own = "the one in the pipeline" if hasattr(scorer, "unet") else "the small one of this package"
+    own = "the one in the pipeline" if is_pipeline(scorer) else "the small one of this package"
     fr_model = args.fr_model or own
     hint = (
         ""
         if args.fr_model
         else "; yours has another FNMR: --fr-model"
-        + ("" if hasattr(scorer, "unet") else f" with --method {scorer.card.name}")
+        + ("" if is_pipeline(scorer) else f" with --method {scorer.card.name}")
     )
     return f"scores of {title}; FNMR of the FR model {printable(fr_model)}{hint}"
 
@@ -214,7 +215,7 @@ def _embed(scorer, files: list[str], args: argparse.Namespace):
     from ..scoring.image_stream import stream_faces
 
     processor, fr_model = scorer.image_processor, None
-    if not hasattr(scorer, "unet"):
+    if not is_pipeline(scorer):
         # A quality model's own embedding is not for comparing faces.
         its = scorer.image_processor
         processor = FaceImageProcessor(do_align=its.do_align, detector=its.detector)

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .devices import placed
 from .errors import CommandError, printable, reason
 from .evaluate_options import add_arguments, check_usage, protocol_of
 from .images import people_rule
-from .scoring import be_quiet, placed, say, set_alignment
+from .scoring import be_quiet, say, set_alignment
 
 
 if TYPE_CHECKING:

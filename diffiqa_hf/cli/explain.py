@@ -14,6 +14,7 @@ from .scoring import (
     add_scoring_arguments,
     check_alignment,
     chosen_method,
+    is_pipeline,
     load_scorer,
     say,
     scorer_settings,
@@ -69,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
 
     from ..explanation import draw_explanation, explain
 
-    if hasattr(scorer, "unet"):
+    if is_pipeline(scorer):
         model, known = scorer, settings | {"seed": args.seed}
     else:
         model, known = scorer.model, {"image_processor": scorer.image_processor, "calibration": calibration}

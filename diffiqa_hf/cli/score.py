@@ -18,6 +18,7 @@ from ..images.reasons import MEASURES
 from ..scoring.names import FileKeys, row_name
 from ..scoring.row_formats import score_row
 from ..version import __version__
+from .devices import placed
 from .errors import CommandError, printable, reason
 from .images import add_image_arguments, images_of, several_faces, shard, take_list
 from .progress import Progress
@@ -31,11 +32,11 @@ from .scoring import (
     add_engine_argument,
     add_method_arguments,
     check_alignment,
+    is_pipeline,
     load_named,
     load_pipeline,
     named_method,
     pipeline_settings,
-    placed,
     say,
     set_alignment,
     take_calibration,
@@ -418,7 +419,8 @@ def _digest(calibration) -> str:
 def _resolved_options(scorer, given: dict[str, Any]) -> dict[str, Any]:
     """The options as the method has them, with its defaults, and the layers in place of what they were chosen by."""
     resolved = {}
-    for name in scorer.card.options if hasattr(scorer, "card") else given:
+    # Of DifFIQA the record has the settings of its pipeline as well.
+    for name in given if is_pipeline(scorer) else scorer.card.options:
         value = getattr(scorer, name, None)
         if name != "calibration":
             resolved[name] = value if isinstance(value, (bool, int, float, str, list, tuple)) else given.get(name)

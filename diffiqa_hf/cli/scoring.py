@@ -2,16 +2,15 @@
 """What the commands that score faces share: their options, and the model."""
 
 import argparse
-import importlib.util
 import json
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from ..default_weights import DEFAULT_METHOD, QUALITY_MODEL
+from .devices import place, placed
 from .errors import CommandError, printable, reason
 from .progress import Progress
 
@@ -84,8 +83,9 @@ def add_engine_argument(parser: argparse.ArgumentParser) -> None:
         "--engine",
         choices=("auto", "torch", "onnx"),
         default="auto",
-        help="what runs a network that looks at a face once: torch; onnx, ONNX Runtime, whose form of the network is "
-        "made once if need be; auto, ONNX Runtime on a CPU where the form is there or many images are scored (auto)",
+        help="what runs the networks: torch; onnx, ONNX Runtime (a network that looks at a face once, and DifFIQA), "
+        "whose form of them is made once if need be; auto, ONNX Runtime on a CPU where the form is there or, of the "
+        "former, many images are scored (auto)",
     )
 
 
@@ -347,11 +347,30 @@ def _load_in_torch(model: str):
 
 
 def load_pipeline(args: argparse.Namespace):
-    """The [`DifFIQAPipeline`] of `--model`, with the FR model of `--fr-model`."""
+    """
+    The [`DifFIQAPipeline`] of `--model`, with the FR model of `--fr-model`; in ONNX Runtime, as `--engine` says, an
+    [`~diffiqa_hf.methods.onnx_diffiqa.OnnxDifFIQA`].
+    """
+    from ..methods import get_card, onnx_diffiqa
+
+    model = args.model or "default"
+
+    def in_torch():
+        be_quiet()
+        card = get_card("diffiqa")
+        return card.load_class().load(card, weights=model)
+
+    # A command without --engine has need of what only torch has.
+    where = (getattr(args, "engine", "torch"), place(args.device), getattr(args, "dtype", None))
+    try:
+        scorer = onnx_diffiqa.load(model, *where, in_torch, args.fr_model)
+    except Exception as error:  # whatever the libraries raise for what is no pipeline
+        raise CommandError(f"cannot load the model {model}: {reason(error)}") from error
+    if scorer is not None:
+        return scorer
     be_quiet()
     from ..pipeline_diffiqa import DifFIQAPipeline
 
-    model = args.model or "default"
     replaced = {"fr_model": _load_fr_model(args.fr_model)} if args.fr_model else {}
     try:
         return DifFIQAPipeline.from_pretrained(model, **replaced)
@@ -368,48 +387,6 @@ def be_quiet() -> None:
     for logging in (diffusers_logging, transformers_logging):
         logging.set_verbosity_error()
         logging.disable_progress_bar()
-
-
-def place(device: str | None) -> str:
-    """Where to compute: the device that is named, or an accelerator where there is one, or the CPU."""
-    if device is not None or not _may_have_accelerator():
-        return device or "cpu"
-    import torch
-
-    return str(torch.accelerator.current_accelerator(check_available=True) or "cpu")
-
-
-def _may_have_accelerator() -> bool:
-    # To ask torch takes longer than to score some hundred faces, so what can be told without it is told so.
-    if (torch := sys.modules.get("torch")) is not None:
-        return torch.accelerator.is_available()
-    spec = importlib.util.find_spec("torch")
-    if spec is None or spec.origin is None:
-        return False
-    try:
-        said = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
-    except OSError:
-        said = ""
-    local = re.search(r"\+(\w+)", said)
-    build = local[1] if local else ""
-    if build == "cpu":
-        return False
-    nodes = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # of NVIDIA, of it under Windows, and of AMD
-    return build == "xpu" or not sys.platform.startswith("linux") or any(map(os.path.exists, nodes))
-
-
-def placed(scorer, device: str | None, dtype: str | None = None):
-    """A pipeline or method on a device, an accelerator where there is one, and in a dtype if one is named."""
-    device = place(device)
-    if getattr(scorer, "engine", "torch") == "onnx" and device == "cpu" and dtype in (None, "float32"):
-        return scorer
-    import torch
-
-    try:
-        scorer.to(device, *(() if dtype is None else (getattr(torch, dtype),)))
-    except (RuntimeError, AssertionError) as error:  # a name that is no device; a torch built without that device
-        raise CommandError(f"cannot use the device {device}: {reason(error)}") from error
-    return scorer
 
 
 def _load_fr_model(name: str):
@@ -496,4 +473,9 @@ def pipeline_settings(args: argparse.Namespace) -> dict[str, int | None]:
 
 def scorer_settings(scorer, args: argparse.Namespace) -> dict[str, int | None]:
     """Those of the options that a call of what [`load_scorer`] gives takes: a quality model has none."""
-    return pipeline_settings(args) if hasattr(scorer, "unet") else {}
+    return pipeline_settings(args) if is_pipeline(scorer) else {}
+
+
+def is_pipeline(scorer) -> bool:
+    """Whether it is DifFIQA itself, whatever runs its networks."""
+    return hasattr(scorer, "set_preset")

@@ -6,8 +6,9 @@ import importlib.util
 import sys
 from pathlib import Path
 
+from .devices import placed
 from .errors import CommandError, printable, reason
-from .scoring import be_quiet, placed
+from .scoring import be_quiet
 
 
 DESCRIPTION = """\

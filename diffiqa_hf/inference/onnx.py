@@ -7,6 +7,7 @@ import math
 import os
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,6 +25,9 @@ from .folding import fold
 from .network_views import for_inference
 from .onnx_session import OnnxNetwork
 
+
+if TYPE_CHECKING:
+    import onnx
 
 # What a runtime of 2024 reads: ONNX Runtime 1.17 and later.
 OPSET = 18
@@ -88,8 +92,7 @@ def export_onnx(
         ImportError: `onnx` or `onnxscript` is missing (`pip install "diffiqa_hf[onnx]"`).
         TypeError: The model is no face quality model.
     """
-    if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
-        raise ImportError(f'export to ONNX needs {" and ".join(missing)}: pip install "diffiqa_hf[onnx]"')
+    check_exporter()
     if not isinstance(model, FacePreTrainedModel) or type(model).__name__.endswith("ForFaceQuality") == norms:
         raise TypeError(f"{type(model).__name__} is no {'FR' if norms else 'face quality'} model")
     import onnx
@@ -104,30 +107,71 @@ def export_onnx(
     faces = torch.zeros(2, 3, *face_size(model))  # two: a batch of one would be taken for a constant
     with torch.no_grad():
         terms = {name: name.replace(" ", "_") for name in network.named(faces)}
+    exported = to_graph(network, {"pixel_values": faces}, list(terms.values()))
+    terms = {name: output for name, output in terms.items() if name not in ("scores", "face_logits")}
+    metadata = onnx_metadata(model) | {"terms": json.dumps(terms)} | ({} if source is None else {"source": source})
+    set_metadata(exported, metadata)
+    onnx.checker.check_model(exported, full_check=True)
+    return replace_file(path, lambda beside: beside.write_bytes(exported.SerializeToString()))
+
+
+def to_graph(
+    network: nn.Module, inputs: dict[str, torch.Tensor], outputs: list[str], optimize: bool = True
+) -> "onnx.ModelProto":
+    """
+    What torch exports of a network in evaluation mode, without a word of where it was made.
+
+    Args:
+        network: Takes tensors in the order of `inputs`, whose first sides are one batch of any size.
+        inputs: By the names that they are to have, batches of two.
+        outputs: The names that they are to have.
+        optimize: Whether what is constant is computed, and normalisations are taken into convolutions. Without, every
+            large tensor of the graph is one of the network's, or its transpose.
+    """
     program = torch.onnx.export(
         network,
-        (faces,),
+        tuple(inputs.values()),
         dynamo=True,
-        input_names=["pixel_values"],
-        output_names=list(terms.values()),
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        input_names=list(inputs),
+        output_names=outputs,
+        dynamic_shapes=tuple({0: torch.export.Dim("batch")} for _ in inputs),
         opset_version=OPSET,
         external_data=False,
         verbose=False,
+        optimize=optimize,
     )
+    if not optimize:
+        from onnxscript import optimizer
+
+        # Shapes and zeros, which would keep ONNX Runtime from taking the normalisations into the convolutions itself.
+        optimizer.fold_constants(program.model)
+        optimizer.remove_unused_nodes(program.model)
     exported = program.model_proto
+    for entry in (*exported.graph.input, *exported.graph.output):
+        # Where a network asks for the length of its input, and not for its shape, the exporter fixes that of these.
+        if not entry.type.tensor_type.shape.dim[0].dim_param:
+            raise ValueError(f"the batch of {entry.name} would be fixed in the ONNX form")
     # The exporter notes for each node where in the source it came from, with the paths of this machine.
     for entry in (*exported.graph.node, *exported.graph.value_info, *exported.graph.input, *exported.graph.output):
         entry.ClearField("metadata_props")
         entry.ClearField("doc_string")
     exported.graph.ClearField("metadata_props")
     exported.ClearField("metadata_props")
-    terms = {name: output for name, output in terms.items() if name not in ("scores", "face_logits")}
-    metadata = onnx_metadata(model) | {"terms": json.dumps(terms)} | ({} if source is None else {"source": source})
-    onnx.helper.set_model_props(exported, metadata)
-    exported.producer_name, exported.producer_version = "diffiqa_hf", __version__
-    onnx.checker.check_model(exported, full_check=True)
-    return replace_file(path, lambda beside: beside.write_bytes(exported.SerializeToString()))
+    return exported
+
+
+def set_metadata(graph: "onnx.ModelProto", metadata: dict[str, str]) -> None:
+    """Writes the metadata of a file, and what has made it."""
+    import onnx
+
+    onnx.helper.set_model_props(graph, metadata)
+    graph.producer_name, graph.producer_version = "diffiqa_hf", __version__
+
+
+def check_exporter() -> None:
+    """Raises `ImportError` where a package that the exporter needs is missing."""
+    if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+        raise ImportError(f'export to ONNX needs {" and ".join(missing)}: pip install "diffiqa_hf[onnx]"')
 
 
 def face_size(model: FacePreTrainedModel) -> tuple[int, int]:
@@ -191,4 +235,12 @@ def largest_difference(model: FacePreTrainedModel, path: str | os.PathLike, batc
     return float(np.abs(ours - theirs).max() / max(1.0, np.abs(theirs).max()))
 
 
-__all__ = ["export_onnx", "face_size", "largest_difference", "onnx_metadata"]
+__all__ = [
+    "check_exporter",
+    "export_onnx",
+    "face_size",
+    "largest_difference",
+    "onnx_metadata",
+    "set_metadata",
+    "to_graph",
+]

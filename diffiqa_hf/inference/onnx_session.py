@@ -13,6 +13,11 @@ import numpy as np
 from ..file_utils import file_fault, printable
 
 
+# The files of a DifFIQA pipeline's networks, by the components that they are, and the second input of the UNet's.
+PIPELINE_FORMS = {"unet": "unet.onnx", "fr_model": "fr_model.onnx"}
+TIMESTEP = "timestep"
+
+
 class OnnxError(OSError, ValueError):
     """An ONNX file can't be used as it is asked for. The message is one line that names it and the reason."""
 
@@ -30,16 +35,17 @@ class OnnxNetwork:
     A network from canonical faces to numbers. It may be called from several threads at a time.
 
     Args:
-        path (`str` or `os.PathLike`): An ONNX file with one input, float32 of shape (batch, 3, height, width). What
-            [`export_onnx`] writes, or a published quality network; a batch that is fixed will do.
+        path (`str` or `os.PathLike`): An ONNX file whose first input is float32 of shape (batch, 3, height, width).
+            What [`export_onnx`] writes, or a published quality network; a batch that is fixed will do.
         provider (`str`, *optional*, defaults to `"CPUExecutionProvider"`): Of ONNX Runtime.
+        further (*optional*): The names of the inputs behind that one, which have the same batch; none.
 
     Raises:
         OnnxError: The file is none, or its input or outputs are others.
         ImportError: ONNX Runtime is missing.
     """
 
-    def __init__(self, path: str | os.PathLike, provider: str = "CPUExecutionProvider"):
+    def __init__(self, path: str | os.PathLike, provider: str = "CPUExecutionProvider", further: Sequence[str] = ()):
         if not has_onnx_runtime():
             raise ImportError("engine 'onnx' needs ONNX Runtime: pip install onnxruntime")
         self.path, self.provider = os.fspath(path), provider
@@ -48,11 +54,15 @@ class OnnxNetwork:
         session = self._session(1)
         inputs, outputs = session.get_inputs(), session.get_outputs()
         shape: Sequence[int | str | None] = inputs[0].shape if inputs else ()
-        if len(inputs) != 1 or len(shape) != 4 or shape[1] != 3 or inputs[0].type != "tensor(float)":
+        others = [entry.name for entry in inputs[1:]]
+        if others != [*further] or len(shape) != 4 or shape[1] != 3 or inputs[0].type != "tensor(float)":
             said = ", ".join(f"{entry.name} {entry.shape} {entry.type}" for entry in inputs) or "none"
-            raise OnnxError(f"{path}: one input of float32 faces (batch, 3, height, width) is needed, it has {said}")
+            needed = " and ".join(["one input of float32 faces (batch, 3, height, width)", *further])
+            raise OnnxError(f"{path}: {needed} is needed, it has {said}")
         self._input = inputs[0].name
         self._batch = shape[0] if isinstance(shape[0], int) else None
+        if further and self._batch is not None:
+            raise OnnxError(f"{path}: its batch is to be of any size, it is {self._batch}")
         # Height and width of the faces, in pixels.
         height, width = (side if isinstance(side, int) else 112 for side in shape[2:])
         self.face_size = (height, width)
@@ -64,11 +74,12 @@ class OnnxNetwork:
         """What the file says of the configuration of the model that it was made from."""
         return json.loads(self.metadata.get("config", "{}"))
 
-    def run(self, faces: np.ndarray, threads: int = 1) -> dict[str, np.ndarray]:
+    def run(self, faces: np.ndarray, threads: int = 1, **further: np.ndarray) -> dict[str, np.ndarray]:
         """
         Args:
             faces: (B, 3, H, W) float32; the middle of larger ones is taken, as the models do.
             threads: That this call may use.
+            further: The other inputs, (B, ...) each.
 
         Returns:
             By the name of the output, each (B, ...).
@@ -76,7 +87,7 @@ class OnnxNetwork:
         faces = self._middle(faces)
         session = self._session(threads)
         if self._batch is None:
-            return dict(zip(self.outputs, session.run(None, {self._input: faces}), strict=True))
+            return dict(zip(self.outputs, session.run(None, {self._input: faces, **further}), strict=True))
         parts = []
         for start in range(0, len(faces), self._batch):
             part = faces[start : start + self._batch]
@@ -115,4 +126,4 @@ class OnnxNetwork:
             raise OnnxError(f"{self.path} is no network that ONNX Runtime can read: {line}") from error
 
 
-__all__ = ["OnnxError", "OnnxNetwork", "has_onnx_runtime"]
+__all__ = ["PIPELINE_FORMS", "TIMESTEP", "OnnxError", "OnnxNetwork", "has_onnx_runtime"]

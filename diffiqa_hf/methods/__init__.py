@@ -53,12 +53,13 @@ def load_method(
             112 pixels stay as they are, and need no detector.
         detector (*optional*): The file of the YuNet face detector, or a Hub repository that has it.
         device, dtype (*optional*): Where and how the networks run; on the CPU in float32 when not given.
-        engine (`str`, *optional*, defaults to `"auto"`): What runs the network: `"torch"`, or `"onnx"`, ONNX Runtime,
-            for the methods that are one forward pass of one network; the scores are the same to 1e-5. `"onnx"` makes
-            the ONNX form of the weights where there is none yet, once (`pip install "diffiqa_hf[onnx]"`), and keeps
-            it in the cache. `"auto"` takes ONNX Runtime on a CPU where it is installed and the form is there, as of
-            the weights of the package. An ONNX file given as `weights`, such as OpenCV's and uniface's of eDifFIQA,
-            runs there in any case; its input is to be what the card says.
+        engine (`str`, *optional*, defaults to `"auto"`): What runs the networks: `"torch"`, or `"onnx"`, ONNX Runtime,
+            for the methods that are one forward pass of one network, and for DifFIQA with a folder's own FR model; the
+            scores are the same to 1e-5, and DifFIQA's to 1e-4. `"onnx"` makes the ONNX form of the weights where there
+            is none yet, once (`pip install "diffiqa_hf[onnx]"`), and keeps it in the cache. `"auto"` takes ONNX
+            Runtime on a CPU where it is installed and the form is there, as of the weights of the package. An ONNX
+            file given as `weights`, such as OpenCV's and uniface's of eDifFIQA, runs there in any case; its input is
+            to be what the card says.
         **options: The method's own, named on its card.
 
     Returns:
@@ -115,7 +116,7 @@ def _load(
     options: dict[str, Any],
     make: bool = False,
 ) -> "FaceQualityMethod":
-    from . import onnx_method
+    from . import onnx_diffiqa, onnx_method
 
     if engine not in onnx_method.ENGINES:
         raise ValueError(f"engine is one of {', '.join(onnx_method.ENGINES)}, not {engine!r}")
@@ -123,7 +124,12 @@ def _load(
     def in_torch():
         return card.load_class().load(card, image_processor=image_processor, **given, **options)
 
-    method = onnx_method.load(card, given, image_processor, engine, device, dtype, in_torch, make)
+    method: FaceQualityMethod | None
+    if card.name == "diffiqa":
+        place = (engine, device, dtype, in_torch, given.get("fr_model"), image_processor)
+        method = onnx_diffiqa.load(given.get("weights", "default"), *place, **options)
+    else:
+        method = onnx_method.load(card, given, image_processor, engine, device, dtype, in_torch, make)
     if method is None:
         method = in_torch()
         if device is not None or dtype is not None:

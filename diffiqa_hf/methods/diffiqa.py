@@ -9,6 +9,7 @@ import torch
 
 from ..calibration import Calibration
 from ..conversion.networks import load_fr_model
+from ..face_check import FaceCheck
 from ..image_processing_face import FaceImageProcessor
 from ..images.extraction import FaceExtractor
 from ..pipeline_diffiqa import DifFIQAPipeline
@@ -86,6 +87,15 @@ class DifFIQAMethod(NetworkMethod):
     @calibration.setter
     def calibration(self, calibration: Calibration | None) -> None:
         self.pipeline.calibration = calibration
+
+    @property
+    def face_check(self) -> FaceCheck | None:
+        """The pipeline's."""
+        return self.pipeline.face_check
+
+    @face_check.setter
+    def face_check(self, face_check: FaceCheck | None) -> None:
+        self.pipeline.face_check = face_check
 
     def calibration_settings(self) -> dict[str, Any]:
         """As [`~DifFIQAPipeline.calibration_settings`], with the options of the method."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..file_utils import replace_file
 from ..fingerprints import config_digest, file_digest, folder_digest
-from ..inference.onnx_session import OnnxError, OnnxNetwork
+from ..inference.onnx_session import PIPELINE_FORMS, TIMESTEP, OnnxError, OnnxNetwork
 
 
 FORM_NAME = "model.onnx"
@@ -101,6 +101,66 @@ def make_form(model: Any, digest: str, norms: bool = False) -> Path:
     return replace_file(cached_form(digest), write)
 
 
+# Where the weights of a pipeline's networks lie, below its folder.
+PIPELINE_WEIGHTS = {"unet": "diffusion_pytorch_model.safetensors", "fr_model": "model.safetensors"}
+
+
+def pipeline_digests(folder: str | os.PathLike) -> tuple[str, dict[str, str]] | None:
+    """
+    What the form of a [`DifFIQAPipeline`]'s folder goes by, and the digests of its weights by the names of its
+    networks. `None` where it is none, or what it has can't be told without torch.
+    """
+    folder, weights = Path(folder), {}
+    parts = []
+    try:
+        for name, file in PIPELINE_WEIGHTS.items():
+            digest = folder_digest(folder / name, file)
+            if digest is None:
+                return None
+            weights[name] = digest
+            parts += [digest, config_digest(_config(folder / name / "config.json"))]
+        others = ("scheduler/scheduler_config.json", "image_processor/preprocessor_config.json")
+        parts += [*(config_digest(_config(folder / file)) for file in others), str(FORM)]
+        return "-".join(parts), weights
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _config(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def pipeline_form(folder: str | os.PathLike, digest: str) -> dict[str, OnnxNetwork] | None:
+    """The networks of a pipeline by the names of its components, where there is a form of these digits."""
+    for place in (Path(folder), cached_form(digest).with_suffix("")):
+        try:
+            networks = {
+                name: OnnxNetwork(place / file, further=(TIMESTEP,) if name == "unet" else ())
+                for name, file in PIPELINE_FORMS.items()
+            }
+        except OnnxError:  # there is none, or a damaged one
+            continue
+        if all(network.metadata.get("source") == digest for network in networks.values()):
+            return networks
+    return None
+
+
+def make_pipeline_form(pipe: Any, digest: str) -> None:
+    """
+    Writes the form of a pipeline of torch into the cache.
+
+    Raises:
+        ImportError: What exports is missing.
+        OnnxError: The form would not give what the networks give.
+    """
+    from ..inference.onnx_pipeline import export_pipeline
+
+    folder = cached_form(digest).with_suffix("")
+    folder.mkdir(parents=True, exist_ok=True)
+    with quiet_export():
+        export_pipeline(pipe, folder, digest)
+
+
 class quiet_export(warnings.catch_warnings):
     """What torch's exporter says of itself, and of packages that it does not need, is not shown within."""
 
@@ -123,7 +183,10 @@ __all__ = [
     "cached_form",
     "find_form",
     "make_form",
+    "make_pipeline_form",
     "model_digest",
+    "pipeline_digests",
+    "pipeline_form",
     "quiet_export",
     "source_digest",
 ]

@@ -63,7 +63,7 @@ def ray():
         yield ray
 
 
-@pytest.mark.parametrize("method, options", [("diffiqa-r", {}), ("diffiqa", QUICK)])
+@pytest.mark.parametrize("method, options", [("diffiqa-r", {}), ("diffiqa", {}), ("diffiqa", QUICK)])
 def test_the_scores_are_those_of_a_call(ray, tmp_path, method, options):
     names = write_faces(tmp_path / "faces", FILES[:7], 4)
     rows = ray.data.read_parquet(str(tmp_path / "faces"), override_num_blocks=2)

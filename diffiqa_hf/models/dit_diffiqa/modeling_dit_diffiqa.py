@@ -132,7 +132,7 @@ class DifFIQADiTModel(ModelMixin, ConfigMixin):
         if (rows * size, columns * size) != sample.shape[-2:]:
             got = "x".join(map(str, sample.shape[-2:]))
             raise ValueError(f"height and width have to be multiples of {size}, got {got}")
-        time = torch.as_tensor(timestep, device=sample.device).reshape(-1).expand(len(sample))
+        time = torch.as_tensor(timestep, device=sample.device).reshape(-1).expand(sample.shape[0])
         modulation, embedded = self.time(time, hidden_dtype=sample.dtype)
         hidden_states = self.pos_embed(sample)
         for block in self.blocks:
@@ -142,7 +142,7 @@ class DifFIQADiTModel(ModelMixin, ConfigMixin):
                 hidden_states = block(hidden_states, timestep=modulation)
         shift, scale = (self.scale_shift_table + embedded[:, None]).chunk(2, dim=1)
         pixels = self.proj_out(self.norm_out(hidden_states) * (1 + scale) + shift)
-        pixels = pixels.view(len(sample), rows, columns, size, size, -1).permute(0, 5, 1, 3, 2, 4)
+        pixels = pixels.view(sample.shape[0], rows, columns, size, size, -1).permute(0, 5, 1, 3, 2, 4)
         out = sample + pixels.reshape(sample.shape)
         return DifFIQADiTOutput(sample=out) if return_dict else (out,)
 

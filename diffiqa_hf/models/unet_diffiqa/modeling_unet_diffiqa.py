@@ -306,7 +306,7 @@ class DifFIQAUNetModel(ModelMixin, ConfigMixin):
         if sample.shape[-2] % halvings or sample.shape[-1] % halvings:
             got = "x".join(map(str, sample.shape[-2:]))
             raise ValueError(f"height and width have to be multiples of {halvings}, got {got}")
-        time = torch.as_tensor(timestep, device=sample.device).reshape(-1).expand(len(sample))
+        time = torch.as_tensor(timestep, device=sample.device).reshape(-1).expand(sample.shape[0])
         embedding, *layers = self.time_mlp
         # The angles need float32: a time above 256 has no exact value in bfloat16.
         time = embedding(time).to(sample.dtype)

@@ -1,0 +1,430 @@
+# Copyright 2026 The diffiqa_hf authors. Licensed under the Apache License, Version 2.0.
+"""DifFIQA with its two networks in ONNX Runtime. Imported without torch."""
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..calibration import find_calibration
+from ..default_weights import PIPELINE
+from ..face_check import FaceCheck
+from ..images.extraction import FaceExtractor
+from ..inference.onnx_session import OnnxNetwork, has_onnx_runtime
+from ..inference.torch_noise import TorchNoise
+from ..quality_record import TERMS, FaceQualityRecord, used_terms
+from ..scoring.diffiqa_call import (
+    check_terms,
+    check_times,
+    get_preset,
+    noise_seeds,
+    resolve_times,
+    take_terms,
+    times_back,
+)
+from ..scoring.image_stream import as_iterable, check_call, stream_faces, with_percentiles
+from ..scoring.onnx_forms import make_pipeline_form, pipeline_digests, pipeline_form
+from ..scoring.threads import cores, in_order
+from .cards import MethodCard, get_card
+from .method import Batch, FaceQualityMethod
+
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..pipeline_diffiqa import DifFIQAPipeline
+    from .diffiqa import DifFIQAMethod
+
+ROWS = 8  # noisy copies that go through the UNet at a time: more are no faster on a CPU
+_EPSILON = 1e-8  # the least length of an embedding, as in torch's cosine_similarity
+
+
+@dataclass(frozen=True)
+class _Call:
+    num_timesteps: int
+    num_inference_steps: int | None
+    num_repeats: int
+    seed: int
+    terms: set[str]
+
+
+class OnnxDifFIQA(FaceQualityMethod):
+    """
+    A [`DifFIQAPipeline`] whose UNet and FR model ONNX Runtime runs on a CPU; the process between them is NumPy's. The
+    scores are those of torch to 1e-4, with the same noise. It is called as the pipeline is, without `output_images`.
+
+    What it has not, such as [`pipeline`], it gets from torch when it is asked for, and goes on in torch from then on:
+    who has the pipeline may change it.
+
+    Args:
+        card ([`MethodCard`]): Of the method.
+        networks: `unet` and `fr_model`, [`~diffiqa_hf.inference.onnx_session.OnnxNetwork`], as
+            [`~diffiqa_hf.inference.onnx_pipeline.export_pipeline`] writes them.
+        config: The settings of the pipeline, as in its `model_index.json`.
+        image_processor: Makes canonical faces from images.
+        usual: What the pipeline's own image processor is set to.
+        weights: Digests of the weights by the names of the networks.
+        in_torch: Loads the same method with torch.
+        preset, **options: As [`~diffiqa_hf.methods.diffiqa.DifFIQAMethod`] has them.
+    """
+
+    def __init__(
+        self,
+        card: MethodCard,
+        networks: dict[str, OnnxNetwork],
+        config: dict[str, Any],
+        image_processor: FaceExtractor,
+        usual: dict[str, Any],
+        weights: dict[str, str],
+        in_torch: "Callable[[], DifFIQAMethod]",
+        preset: str | None = None,
+        **options: Any,
+    ):
+        super().__init__(card, image_processor)
+        self.networks = networks
+        self.config = {name: value for name, value in config.items() if not name.startswith("_")}
+        metadata = networks["unet"].metadata
+        self._known_fingerprint = metadata["fingerprint"]
+        self._scheduler = json.loads(metadata["scheduler"])
+        self._alphas = np.array(json.loads(metadata["alphas_cumprod"]))
+        self._usual = usual
+        self._weights = weights
+        self._load_in_torch = in_torch
+        self._in_torch: DifFIQAMethod | None = None
+        if preset is not None:
+            self.set_preset(preset)
+        self.options = options
+
+    @property
+    def engine(self) -> str:
+        """`"onnx"`; `"torch"` once it has been moved there."""
+        return "onnx" if self._in_torch is None else "torch"
+
+    @property
+    def known_fingerprint(self) -> str | None:
+        """The fingerprint of the pipeline, where it can be told without torch."""
+        usual = self._in_torch is None and self.image_processor.to_dict() == self._usual
+        return self._known_fingerprint if usual else None
+
+    def to_torch(self) -> "DifFIQAMethod":
+        """The same method in torch, which does the work from now on."""
+        if self._in_torch is None:
+            method = self._load_in_torch()
+            names = ("num_timesteps", "num_inference_steps", "num_repeats", "off_by_one", "duplicate_last_step")
+            method.pipeline.register_to_config(**{name: self.config[name] for name in names})
+            method.options = self.options
+            method._set_image_processor(self.image_processor)
+            method.calibration = self.calibration
+            method.pipeline.face_check = self.face_check
+            method.reading_threads = self.reading_threads
+            if self._progress_bar_config is not None:
+                method.set_progress_bar_config(**self._progress_bar_config)
+            self._in_torch = method
+        return self._in_torch
+
+    @property
+    def pipeline(self) -> "DifFIQAPipeline":
+        """The pipeline in torch."""
+        return self.to_torch().pipeline
+
+    @property
+    def device(self) -> "torch.device":
+        """Where it computes."""
+        import torch
+
+        return torch.device("cpu") if self._in_torch is None else self._in_torch.pipeline.device
+
+    def __getattr__(self, name: str) -> Any:
+        # What only a method in torch has.
+        if name in ("model", "network", "raw_scores"):
+            return getattr(self.to_torch(), name)
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    def embed(self, faces: "torch.Tensor") -> "torch.Tensor":
+        """Embeddings (B, D) of canonical faces (B, 3, H, W) by the FR model: tensors in, tensors out."""
+        if self._in_torch is not None:
+            return self._in_torch.embed(faces)
+        import torch
+
+        return torch.from_numpy(self._embed(faces.float().cpu().numpy()))
+
+    def set_preset(self, name: str) -> None:
+        """As [`~DifFIQAPipeline.set_preset`]."""
+        self.config |= get_preset(name)
+
+    def to(self, device: Any = None, dtype: "torch.dtype | None" = None) -> "OnnxDifFIQA":
+        """Moves it. Anywhere but to the CPU, and in another type than float32, torch takes over."""
+        if self._in_torch is not None or str(device or "cpu") != "cpu" or str(dtype or "torch.float32") not in _SINGLE:
+            self.to_torch().to(device, dtype)
+        return self
+
+    def enable_folding(self, winograd: bool = False) -> None:
+        if self._in_torch is not None:  # ONNX Runtime does it by itself
+            self._in_torch.enable_folding(winograd)
+
+    def _set_image_processor(self, processor: FaceExtractor) -> None:
+        super()._set_image_processor(processor)
+        if self._in_torch is not None:
+            self._in_torch._set_image_processor(processor)
+
+    def term_names(self) -> tuple[str, ...]:
+        used = self._terms({})
+        return tuple(term for term in TERMS if term in used)
+
+    def _terms(self, settings: dict[str, Any]) -> set[str]:
+        given = {**self.options, **settings}
+        return used_terms(**{name: value for name, value in given.items() if name.startswith("use_")})
+
+    def calibration_settings(
+        self,
+        num_timesteps: int | None = None,
+        num_inference_steps: int | None = None,
+        num_repeats: int | None = None,
+        terms: Iterable[str] | None = None,
+    ) -> dict[str, Any]:
+        """As [`~DifFIQAPipeline.calibration_settings`], with the options of the method where a call says nothing."""
+        names = ("num_timesteps", "num_inference_steps", "num_repeats")
+        given = dict(zip(names, (num_timesteps, num_inference_steps, num_repeats), strict=True))
+        given = {name: self.options.get(name) if value is None else value for name, value in given.items()}
+        used = self._terms({}) if terms is None else set(terms)
+        num_timesteps, num_inference_steps, num_repeats = resolve_times(self.config, **given)
+        return {
+            "num_timesteps": num_timesteps,
+            "num_inference_steps": num_inference_steps or num_timesteps,
+            "num_repeats": num_repeats,
+            "off_by_one": self.config["off_by_one"],
+            "scheduler": self._scheduler,
+            "terms": [name for name in TERMS if name in used],
+            "weights": self._weight_digests(),
+        }
+
+    def _weight_digests(self) -> dict[str, str | None]:
+        return dict(self._weights)
+
+    def stream(
+        self,
+        images: Any,
+        landmarks: Any = None,
+        *,
+        batch_size: int | None = None,
+        seed: int = 0,
+        on_error: str = "nan",
+        **settings: Any,
+    ) -> Iterator[FaceQualityRecord]:
+        """
+        As [`~DifFIQAPipeline.stream`]; `batch_size` counts the noisy copies that go through the UNet.
+
+        Args:
+            settings: `num_timesteps`, `num_inference_steps`, `num_repeats`, `use_flip`, `use_forward`, `use_backward`,
+                in place of the options of the method.
+        """
+        given = {**self.options, **{name: value for name, value in settings.items() if value is not None}}
+        size = self.image_processor.size
+        if self._in_torch is not None or (size["height"], size["width"]) != self.networks["unet"].face_size:
+            method = self.to_torch()  # which takes faces of any size
+            return method.pipeline.stream(
+                images, landmarks, batch_size=batch_size, seed=seed, on_error=on_error, **given
+            )
+        for name in given:
+            if name not in self.card.options or name == "preset":
+                raise TypeError(f"stream() got an unexpected keyword argument {name!r}")
+        names = ("num_timesteps", "num_inference_steps", "num_repeats")
+        times = resolve_times(self.config, **{name: given.get(name) for name in names})
+        check_times(self.config, len(self._alphas), *times)
+        check_call(batch_size, seed, on_error)
+        call = _Call(*times, seed, self._terms(settings))
+        check_terms(call.terms)
+        total, threads = as_iterable(images)[1], cores()
+        rows = call.num_repeats * (2 if "flipped" in call.terms else 1)
+        faces = math.ceil((batch_size or ROWS) / rows)
+        if total is not None and batch_size is None:  # each thread has a part of the few that there are
+            faces = max(1, min(faces, math.ceil(total / threads)))
+        batches = stream_faces(
+            images,
+            landmarks,
+            self.image_processor,
+            faces,
+            on_error,
+            self._progress_bar_config,
+            self.face_check,
+            self.reading_threads,
+        )
+        calibration = self.usable_calibration(**dict(zip(names, times, strict=True)), terms=call.terms)
+        return with_percentiles(self._scored(batches, call, total, threads), calibration)
+
+    def _scored(
+        self, batches: Iterable[Batch], call: _Call, total: int | None, threads: int
+    ) -> Iterator[list[FaceQualityRecord]]:
+        if total is None or total == 1:  # an iterator is not read ahead; of one face each side has a thread
+            with ThreadPoolExecutor(2) as pool:
+                yield from (self._score(batch, call, pool.map) for batch in batches)
+            return
+        yield from in_order(lambda batch: self._score(batch, call, map), batches, threads, lambda: threads + 1)
+
+    def _score(self, batch: Batch, call: _Call, each: Callable) -> list[FaceQualityRecord]:
+        todo = [(record, face) for record, face in batch if face is not None]
+        if todo:
+            found = self._similarities(np.stack([face for _, face in todo]), call, each)
+            for i, (record, _) in enumerate(todo):
+                terms = {name: float(found[name][i]) for name in TERMS if name in found}
+                take_terms(record, terms, self.face_check)
+        return [record for record, _ in batch]
+
+    # -- the algorithm, as in DifFIQAPipeline -------------------------------------------------------------------------
+
+    def _similarities(self, faces: np.ndarray, call: _Call, each: Callable) -> dict[str, np.ndarray]:
+        """Of faces (B, 3, H, W) the terms of a call, (B,) each."""
+        sides = [faces, np.ascontiguousarray(faces[..., ::-1])] if "flipped" in call.terms else [faces]
+        clean = list(each(self._embed, sides))
+        found = {"flipped": _cosines(*clean)} if "flipped" in call.terms else {}
+        work = partial(self._perturbed, faces=faces, sides=sides, clean=clean, call=call)
+        for terms in each(work, range(len(sides))):
+            found |= terms
+        return found
+
+    def _perturbed(
+        self, side: int, faces: np.ndarray, sides: list[np.ndarray], clean: list[np.ndarray], call: _Call
+    ) -> dict[str, np.ndarray]:
+        suffix = "_flipped" if side else ""
+        wanted = [name + suffix for name in ("noisy", "restored") if name + suffix in call.terms]
+        if not wanted:
+            return {}
+        # The noise comes from the pixels of the face as it was given, for its mirror image too.
+        seeds = [s for face in faces for s in noise_seeds(face, call.seed, call.num_repeats, bool(side))]
+        noise = [TorchNoise(seed) for seed in seeds]
+        noisy = self._forward(sides[side].repeat(call.num_repeats, 0), call.num_timesteps, noise)
+        images = {"noisy": noisy}
+        if "restored" + suffix in wanted:
+            images["restored"] = self._backward(noisy, call, noise)
+        # The embedding of the face itself, mirrored or not, is what all are compared with.
+        reference = clean[0].repeat(call.num_repeats, 0)
+        return {
+            name: _cosines(reference, self._embed(images[name.removesuffix("_flipped")]))
+            .reshape(len(faces), call.num_repeats)
+            .mean(1)
+            for name in wanted
+        }
+
+    def _embed(self, faces: np.ndarray) -> np.ndarray:
+        return self.networks["fr_model"].run(faces)["embeddings"]
+
+    def _forward(self, faces: np.ndarray, num_timesteps: int, noise: list[TorchNoise]) -> np.ndarray:
+        """Eq. 2."""
+        kept = self._alphas[num_timesteps if self.config["off_by_one"] else num_timesteps - 1]
+        drawn = np.stack([source.normal(faces.shape[1:]) for source in noise])
+        return np.float32(math.sqrt(kept)) * faces + np.float32(math.sqrt(1 - kept)) * drawn
+
+    def _backward(self, noisy: np.ndarray, call: _Call, noise: list[TorchNoise]) -> np.ndarray:
+        """Eq. 3 and 4, as diffusers' DDPMScheduler has them for a UNet that predicts the clean face."""
+        sample, unet = noisy, self.networks["unet"]
+        for time, next_time in pairwise(times_back(call.num_timesteps, call.num_inference_steps)):
+            times = np.full(len(sample), time, np.int64)
+            clean = unet.run(sample, timestep=times)["restored"].clip(-1, 1)
+            if next_time < 0:  # there the variance is 0
+                return clean
+            now, after = self._alphas[time], self._alphas[next_time]
+            step = now / after
+            drawn = np.stack([source.normal(sample.shape[1:]) for source in noise])
+            sample = (
+                np.float32(math.sqrt(after) * (1 - step) / (1 - now)) * clean
+                + np.float32(math.sqrt(step) * (1 - after) / (1 - now)) * sample
+                + np.float32(math.sqrt(max((1 - after) / (1 - now) * (1 - step), 1e-20))) * drawn
+            )
+        return sample
+
+
+_SINGLE = ("float32", "torch.float32")
+
+
+def _cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    lengths = [np.maximum(np.linalg.norm(rows, axis=1), _EPSILON) for rows in (first, second)]
+    return (first / lengths[0][:, None] * (second / lengths[1][:, None])).sum(1)
+
+
+def load(
+    source: Any,
+    engine: str,
+    device: Any,
+    dtype: Any,
+    in_torch: "Callable[[], DifFIQAMethod]",
+    fr_model: Any = None,
+    image_processor: FaceExtractor | None = None,
+    **options: Any,
+) -> OnnxDifFIQA | None:
+    """
+    DifFIQA in ONNX Runtime; `None` where torch is to run it.
+
+    Args:
+        source: `"default"`, a folder, or what else [`DifFIQAPipeline.from_pretrained`] takes.
+        engine: `"auto"`, `"torch"`, or `"onnx"`, which makes the form where there is none.
+        device, dtype: Where and how it is to run; `None` is the CPU and float32.
+        in_torch: Loads the method in torch.
+        fr_model: One in place of the pipeline's, if there is to be one.
+        image_processor: In place of the pipeline's.
+        **options: Of the method.
+
+    Raises:
+        ValueError, ImportError, OSError: With `"onnx"`: it can't be.
+    """
+    if engine == "torch":
+        return None
+    reason = _why_not(source, device, dtype, fr_model)
+    digests = None
+    if reason is None:
+        folder = PIPELINE if source == "default" else Path(source)
+        digests = pipeline_digests(folder)
+        if digests is None or not _is_ddpm(folder):
+            reason = f"{folder} is no pipeline whose networks and scheduler ONNX Runtime can run"
+    if reason is None and not has_onnx_runtime():
+        if engine == "onnx":
+            raise ImportError("engine onnx needs ONNX Runtime: pip install onnxruntime")
+        return None
+    if reason is not None or digests is None:
+        if engine == "onnx":
+            raise ValueError(reason)
+        return None
+    digest, weights = digests
+    networks = pipeline_form(folder, digest)
+    if networks is None:
+        if engine != "onnx":
+            return None
+        make_pipeline_form(in_torch().pipeline, digest)
+        networks = pipeline_form(folder, digest)
+        if networks is None:
+            raise ValueError(f"the ONNX form of {folder} can't be read")
+    config = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    usual = FaceExtractor.from_folder(folder / "image_processor")
+    given = (image_processor or usual, usual.to_dict(), weights, in_torch)
+    method = OnnxDifFIQA(get_card("diffiqa"), networks, config, *given, **options)
+    method.calibration = find_calibration(folder)
+    if folder == PIPELINE:
+        method.face_check = FaceCheck.load(action="lower")
+    return method
+
+
+def _why_not(source: Any, device: Any, dtype: Any, fr_model: Any) -> str | None:
+    if fr_model is not None:
+        return "ONNX Runtime runs a pipeline as it is saved: save it with this FR model"
+    if not isinstance(source, (str, os.PathLike)) or (source != "default" and not os.path.isdir(source)):
+        return "ONNX Runtime runs the pipeline of a folder"
+    if str(device or "cpu") != "cpu":
+        return f"on {device} torch runs DifFIQA"
+    if str(dtype or "float32") not in _SINGLE:
+        return f"ONNX Runtime computes in float32, not in {dtype}"
+    return None
+
+
+def _is_ddpm(folder: Path) -> bool:
+    config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
+    return config.get("_class_name") == "DDPMScheduler"
+
+
+__all__ = ["OnnxDifFIQA", "load"]
