@@ -10,6 +10,10 @@ does not, and so there is a second UNet that does. The CPU seconds of a step are
 backward and optimizer, not the making of faces). Now and then all restore the same noisy faces of people who are held
 out; beside their losses stands that of the noisy face itself. The averaged weights are measured, as they would be
 used. A run that is started again in its folder reports what is there, and trains no further.
+
+    python benchmarks/denoisers.py --train_parquet faces.parquet --trained unet=default/unet dit=runs/dit/pipeline/unet
+
+measures denoisers that `training/train_ddpm.py` has trained, in the same way, and trains none.
 """
 
 import argparse
@@ -71,19 +75,25 @@ class Learner:
         self.steps += 1
         self.script.update_ema(self.ema, self.network, self.steps)
 
-    @torch.no_grad()
     def losses(self, batches: list[dict[str, torch.Tensor]]) -> torch.Tensor:
         """The mean squared error of each held-out face, of the averaged weights."""
         self.ema.store(self.network.parameters())
         self.ema.copy_to(self.network.parameters())
-        self.network.eval()
-        errors = [
-            (self.network(batch["noisy"], batch["time"]).sample - batch["clean"]).square().mean((1, 2, 3))
-            for batch in batches
-        ]
+        errors = losses(self.network.eval(), batches)
         self.network.train()
         self.ema.restore(self.network.parameters())
-        return torch.cat(errors)
+        return errors
+
+
+@torch.no_grad()
+def losses(network: torch.nn.Module, batches: list[dict[str, torch.Tensor]]) -> torch.Tensor:
+    """The mean squared error of each face."""
+    return torch.cat(
+        [
+            (network(batch["noisy"], batch["time"]).sample - batch["clean"]).square().mean((1, 2, 3))
+            for batch in batches
+        ]
+    )
 
 
 def by_time(errors: torch.Tensor, times: torch.Tensor, most: int) -> list[float]:
@@ -91,15 +101,39 @@ def by_time(errors: torch.Tensor, times: torch.Tensor, most: int) -> list[float]
     return [errors[bins == i].mean().item() for i in range(NUM_BINS)]
 
 
+class Task:
+    """The script of the training, its options, the faces, and batches of those that are held out."""
+
+    def __init__(self, args: argparse.Namespace):
+        self.script = load_file(Path(__file__).parents[1] / "training" / "train_ddpm.py", "train_ddpm")
+        given = ["--train_parquet", *args.train_parquet, "--identity_column", args.identity_column]
+        given += ["--holdout_modulo", "10", "--output_dir", str(args.output_dir), "--report_to", "none"]
+        self.run = self.script.parse_args([*given, "--block_out_channels", *map(str, SIZES["unet"])])
+        dataset, _ = training_faces(Accelerator(cpu=True), self.run)
+        self.faces, held_out, people = split_people(dataset, args.identity_column, self.run.holdout_modulo)
+        self.scheduler = self.script.make_scheduler()
+        pairs = self.script.FacePairs(held_out, self.run)
+        chosen = torch.linspace(0, len(held_out) - 1, min(args.held_out, len(held_out))).long().tolist()
+        self.batches = [
+            self.prepared(pairs, [(0, i) for i in chosen[k : k + BATCH]]) for k in range(0, len(chosen), BATCH)
+        ]
+        self.times = torch.cat([batch["time"] for batch in self.batches])
+        self.unchanged = torch.cat(
+            [(batch["noisy"] - batch["clean"]).square().mean((1, 2, 3)) for batch in self.batches]
+        )
+        self.held_out = f"{len(chosen)} faces of {people.what}"
+
+    def prepared(self, pairs, keys: list[tuple[int, int]]) -> dict[str, torch.Tensor]:
+        batch = torch.utils.data.default_collate([pairs[key] for key in keys])
+        blended = blend(batch["clean"], batch["degraded"], batch["time"], self.run.blend_timesteps)
+        batch["noisy"] = self.scheduler.add_noise(blended, batch["noise"], batch["time"])
+        return batch
+
+
 def train(args: argparse.Namespace, log: Path) -> None:
-    script = load_file(Path(__file__).parents[1] / "training" / "train_ddpm.py", "train_ddpm")
-    given = ["--train_parquet", args.train_parquet, "--identity_column", args.identity_column]
-    given += ["--holdout_modulo", "10", "--output_dir", str(args.output_dir), "--report_to", "none"]
-    run = script.parse_args([*given, "--block_out_channels", *map(str, SIZES["unet"])])
-    dataset, _ = training_faces(Accelerator(cpu=True), run)
-    faces, held_out, people = split_people(dataset, args.identity_column, run.holdout_modulo)
+    task = Task(args)
+    script, run, faces = task.script, task.run, task.faces
     torch.manual_seed(0)
-    scheduler = script.make_scheduler()
     unet = script.make_denoiser(run)
     networks = {
         "unet": unet.to(memory_format=torch.channels_last),
@@ -108,23 +142,12 @@ def train(args: argparse.Namespace, log: Path) -> None:
     }
     learners = {name: Learner(script, network) for name, network in networks.items()}
 
-    def prepared(pairs, keys: list[tuple[int, int]]) -> dict[str, torch.Tensor]:
-        batch = torch.utils.data.default_collate([pairs[key] for key in keys])
-        blended = blend(batch["clean"], batch["degraded"], batch["time"], run.blend_timesteps)
-        batch["noisy"] = scheduler.add_noise(blended, batch["noise"], batch["time"])
-        return batch
-
-    of_held_out = script.FacePairs(held_out, run)
-    chosen = torch.linspace(0, len(held_out) - 1, min(args.held_out, len(held_out))).long().tolist()
-    batches = [prepared(of_held_out, [(0, i) for i in chosen[k : k + BATCH]]) for k in range(0, len(chosen), BATCH)]
-    times = torch.cat([batch["time"] for batch in batches])
-    unchanged = torch.cat([(batch["noisy"] - batch["clean"]).square().mean((1, 2, 3)) for batch in batches])
     facts = {
         "faces": len(faces),
-        "held_out": f"{len(chosen)} faces of {people.what}",
+        "held_out": task.held_out,
         "parameters": {name: sum(p.numel() for p in x.network.parameters()) for name, x in learners.items()},
-        "unchanged": unchanged.mean().item(),
-        "unchanged_by_time": by_time(unchanged, times, run.max_train_timestep),
+        "unchanged": task.unchanged.mean().item(),
+        "unchanged_by_time": by_time(task.unchanged, task.times, run.max_train_timestep),
         "machine": machine(torch.device("cpu")),
     }
     args.output_dir.mkdir(parents=True, exist_ok=True)
@@ -137,20 +160,60 @@ def train(args: argparse.Namespace, log: Path) -> None:
         pairs = script.FacePairs(faces, run)
         keys = iter(ShuffledKeys(len(faces), BATCH, 0, 0, 0, 1))
         for step in range(1, args.steps + 1):
-            batch = prepared(pairs, next(keys))
+            batch = task.prepared(pairs, next(keys))
             for learner in learners.values():
                 learner.learn(batch["noisy"], batch["time"], batch["clean"])
             last = step == args.steps or datetime.datetime.now().strftime("%H:%M") >= args.until
             if step % args.every and not last:
                 continue
             for name, learner in learners.items():
-                errors = learner.losses(batches)
+                errors = learner.losses(task.batches)
                 entry = {"step": step, "network": name, "seconds": learner.seconds, "loss": errors.mean().item()}
-                write(entry | {"by_time": by_time(errors, times, run.max_train_timestep)})
+                write(entry | {"by_time": by_time(errors, task.times, run.max_train_timestep)})
             if last:
                 break
     for name, learner in learners.items():
         script.trained_copy(learner.network, learner.ema).save_pretrained(args.output_dir / name)
+
+
+def measure(args: argparse.Namespace) -> str:
+    """What trained denoisers restore, and what of their difference is chance."""
+    task = Task(args)
+    names, folders = zip(*(entry.split("=", 1) for entry in args.trained), strict=True)
+    networks = []
+    for folder in folders:
+        kind = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))["_class_name"]
+        networks.append(task.script.ARCHITECTURES["dit" if "DiT" in kind else "unet"].from_pretrained(folder).eval())
+    found, seconds = [], []
+    for network in networks:
+        start = time.process_time()
+        found.append(losses(network, task.batches))
+        seconds.append((time.process_time() - start) / len(task.times))
+    most = task.run.max_train_timestep
+    times = " | ".join(f"{10 * i}-{10 * i + 9}" for i in range(NUM_BINS))
+    lines = [
+        "# Trained denoisers of DifFIQA",
+        "",
+        machine(torch.device("cpu")),
+        "",
+        f"The mean squared error on pixels in [-1, 1] of {task.held_out}, by time step; by `benchmarks/denoisers.py "
+        "--trained`. The difference is that from the first, with 1.96 standard errors over the faces. Seconds are CPU "
+        "seconds of a face in torch, as it comes.",
+        "",
+        f"| network | parameters | s | mean | difference | {times} |",
+        "|---" * (5 + NUM_BINS) + "|",
+    ]
+    noisy = " | ".join(f"{value:.5f}" for value in by_time(task.unchanged, task.times, most))
+    lines.append(f"| the noisy face | | | {task.unchanged.mean():.5f} | | {noisy} |")
+    for name, network, errors, cost in zip(names, networks, found, seconds, strict=True):
+        apart = errors - found[0]
+        difference = (
+            "" if errors is found[0] else f"{apart.mean():+.5f} ± {1.96 * apart.std() / len(apart) ** 0.5:.5f}"
+        )
+        count = sum(p.numel() for p in network.parameters())
+        values = " | ".join(f"{value:.5f}" for value in by_time(errors, task.times, most))
+        lines.append(f"| {name} | {count:,} | {cost:.3f} | {errors.mean():.5f} | {difference} | {values} |")
+    return "\n".join([*lines, *(["", args.note] if args.note else [])]) + "\n"
 
 
 def report(log: Path, note: str | None = None) -> str:
@@ -195,9 +258,12 @@ def report(log: Path, note: str | None = None) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--train_parquet", required=True)
+    parser.add_argument("--train_parquet", nargs="+", required=True)
     parser.add_argument("--identity_column", default="identity", help="people, some of whom are held out")
-    parser.add_argument("--output_dir", type=Path, required=True)
+    parser.add_argument("--output_dir", type=Path, default=Path("denoisers"))
+    parser.add_argument(
+        "--trained", nargs="+", metavar="NAME=FOLDER", help="denoisers that are measured; none is trained"
+    )
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--every", type=int, default=50, help="steps between two measurements (default: 50)")
     parser.add_argument("--held_out", type=int, default=160, help="faces that are measured on (default: 160)")
@@ -205,6 +271,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="Markdown file for the report")
     parser.add_argument("--note", help="what else is to be said of the run, at the end of the report")
     args = parser.parse_args()
+    if args.trained:
+        write_result(args.output, measure(args))
+        return
     log = args.output_dir / "log.jsonl"
     if not log.exists():
         train(args, log)
