@@ -35,6 +35,7 @@ from diffiqa_hf.models import AutoModelForFaceQuality
 from diffiqa_hf.training.batches import seed_batch
 from diffiqa_hf.training.deepening import deepen
 from diffiqa_hf.training.distillation import pairwise_rank_loss
+from diffiqa_hf.training.embedding_hints import WithEmbeddings, embedding_targets, embedding_weights
 from diffiqa_hf.training.pool import MIRRORED, Pool, quality_labels
 from diffiqa_hf.training.pool_run import PoolRun, add_pool_run_arguments
 from diffiqa_hf.training.run import full_disk_in_one_line, make_accelerator
@@ -87,6 +88,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     train.add_argument("--order_loss_weight", type=float, default=0.5, help="within a series (default: 0.5)")
     train.add_argument("--twice_loss_weight", type=float, default=1.0, help="of those twice there (default: 1)")
+    train.add_argument(
+        "--embedding_loss_weight",
+        type=float,
+        default=0.0,
+        help="of telling the FR models' embeddings of the picture, by a linear layer that is left out at the end, "
+        "from what the score is read from: of few faces a network learns more so; the pool has those of the mirrored "
+        "images (make_pool.py --mirrored) (default: 0)",
+    )
     train.add_argument("--face_loss_weight", type=float, default=0.1, help="of telling faces (default: 0.1)")
     train.add_argument(
         "--only_face_check", action="store_true", help="train the output that tells faces; the scores stay as they are"
@@ -211,7 +220,8 @@ def main(argv: list[str] | None = None) -> None:
 def train(args: argparse.Namespace) -> None:
     cv2.setNumThreads(1)
     accelerator = make_accelerator(args)
-    mirrored = [name + MIRRORED for name in args.fr_model] if args.mirrored_weight else []
+    with_mirrored = args.mirrored_weight or args.embedding_loss_weight
+    mirrored = [name + MIRRORED for name in args.fr_model] if with_mirrored else []
     pool = Pool.open(args.pool, [*args.fr_model, *mirrored, *([args.scores_of] if args.scores_of else [])])
     weights = {"scores_weight": args.scores_weight, "mirrored_weight": args.mirrored_weight}
     labels = quality_labels(pool, args.norm_of, args.norm_weight, scores_of=args.scores_of, **weights)
@@ -226,12 +236,13 @@ def train(args: argparse.Namespace) -> None:
     if args.only_face_check:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name.startswith("head.face."))
+    targets = embedding_targets(pool, args.fr_model) if args.embedding_loss_weight else []
     run = PoolRun(
         args,
         accelerator,
-        model,
+        WithEmbeddings(model, [target.shape[1] for target in targets]),
         "train_on_pool",
-        validate=lambda model: validate(model, pool, labels, looked_at, accelerator.device),
+        validate=lambda model: validate(model.quality, pool, labels, looked_at, accelerator.device),
     )
     logger.info(
         f"{len(pool.table)} images: {len(batches.faces)} faces, {len(batches.series)} series and "
@@ -244,19 +255,25 @@ def train(args: argparse.Namespace) -> None:
         images, wanted, rows = batches(step)
         seed_batch(args.seed, step * accelerator.num_processes + accelerator.process_index)
         wanted = wanted.to(accelerator.device)
-        output = run.model(images.to(accelerator.device).contiguous(memory_format=torch.channels_last))
+        is_face = torch.from_numpy((pool.table["kind"].to_numpy()[rows] != "non-face").astype(np.float32))
+        is_face = is_face.to(wanted.device)
+        output, hints = run.model(
+            images.to(accelerator.device).contiguous(memory_format=torch.channels_last),
+            [torch.from_numpy(target[rows]).to(wanted.device) for target in targets],
+            embedding_weights(wanted, is_face),
+        )
         scores, logits = output.scores.float(), output.face_logits.float()
         once = len(rows) - args.twice_per_batch
         first = torch.tensor([int(np.flatnonzero(rows[:once] == row)[0]) for row in rows[once:]], device=scores.device)
-        is_face = torch.from_numpy((pool.table["kind"].to_numpy()[rows] != "non-face").astype(np.float32))
-        sure = (wanted > SURE_FACE) | (is_face.to(wanted.device) == 0)
+        sure = (wanted > SURE_FACE) | (is_face == 0)
         loss = (
             F.smooth_l1_loss(scores, wanted, beta=0.1)
             + args.rank_loss_weight * pairwise_rank_loss(scores, wanted)
             + args.order_loss_weight
             * order_loss(*(values[:in_series].view(-1, batches.copies + 1) for values in (scores, wanted)))
             + args.twice_loss_weight * (scores[once:] - scores[first]).abs().mean()
-            + args.face_loss_weight * F.binary_cross_entropy_with_logits(logits[sure], is_face.to(sure.device)[sure])
+            + args.face_loss_weight * F.binary_cross_entropy_with_logits(logits[sure], is_face[sure])
+            + args.embedding_loss_weight * hints
         )
         if args.face_rank_loss_weight:
             clean = torch.from_numpy((pool.table["kind"].to_numpy()[rows[:once]] == "face").nonzero()[0])
@@ -265,7 +282,7 @@ def train(args: argparse.Namespace) -> None:
                 scores[clean], wanted[clean], FACE_TEMPERATURE
             )
         run.update(loss, rows, loss=loss)
-    trained = run.averaged()
+    trained = run.averaged().quality
     trained.head.face.bias.data -= args.lower_face_logits
 
     def save(folder: Path) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 from diffiqa_hf import AutoModelForFaceQuality, MobileFaceNetConfig, MobileFaceNetForFaceQuality, MobileFaceNetModel
 from diffiqa_hf.image_processing_face import pixels_to_face
 from diffiqa_hf.training.distillation import RANK_TEMPERATURE, pairwise_rank_loss
+from diffiqa_hf.training.embedding_hints import WithEmbeddings, embedding_targets, embedding_weights
 from diffiqa_hf.training.pool import Pool, leave_one_out, quality_labels, ranks, unit
 
 
@@ -177,6 +178,47 @@ def test_the_face_check_alone_is_trained_and_the_scores_stay(folder, tmp_path):
     (scores, logits), (scores_then, logits_then) = (train_on_pool.score(model, faces, "cpu") for model in models)
     np.testing.assert_allclose(scores_then, scores, rtol=0, atol=1e-5 * np.abs(scores).max())
     assert (np.abs(logits_then - logits) > 1e-4).all()
+
+
+def test_a_network_learns_the_embeddings_beside(folder, tmp_path):
+    config = MobileFaceNetConfig(**SMALL, face_check=True)
+    torch.manual_seed(0)
+    MobileFaceNetForFaceQuality(config).save_pretrained(tmp_path / "start")
+    args = ["--pool", str(folder / "pool"), "--fr_model", "teacher", "--model_name_or_path", str(tmp_path / "start")]
+    args += ["--series_per_batch", "2", "--faces_per_batch", "2", "--non_faces_per_batch", "2"]
+    args += ["--twice_per_batch", "2", "--validation_steps", "1", "--max_train_steps", "3", "--warmup_steps", "1"]
+    for name, weight in (("without", "0"), ("with", "1")):
+        train_on_pool.main([*args, "--embedding_loss_weight", weight, "--output_dir", str(tmp_path / name)])
+    models = [AutoModelForFaceQuality.from_pretrained(tmp_path / name / "model") for name in ("without", "with")]
+    # The layers are left out, and what was learnt by them stays.
+    assert models[0].state_dict().keys() == models[1].state_dict().keys()
+    weights = [torch.cat([p.flatten() for p in model.backbone.parameters()]) for model in models]
+    assert (weights[0] - weights[1]).abs().max() > 1e-4
+
+
+def test_hints_are_those_of_both_sides_of_a_picture(folder):
+    pool = Pool.open(folder / "pool", ["teacher", "teacher-mirrored"])
+    (target,) = embedding_targets(pool, ["teacher"])
+    known = ((pool.table["kind"] == "face") & ~pool.table["heldout"]).to_numpy()
+    both = np.asarray(pool.embeddings["teacher"], np.float64) + pool.embeddings["teacher-mirrored"]
+    expected = both - both[known].mean(0)
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(target[known], expected[known], rtol=0, atol=1e-4)
+    labels, is_face = torch.tensor([0.1, 0.5, 0.9, 0.9]), torch.tensor([1.0, 1.0, 1.0, 0.0])
+    weights = embedding_weights(labels, is_face)
+    assert weights.tolist() == pytest.approx([0.2, 1, 1, 0])
+
+    model = WithEmbeddings(MobileFaceNetForFaceQuality(MobileFaceNetConfig(**SMALL)).eval(), [4])
+    faces = torch.rand(4, 3, 112, 112)
+    with torch.no_grad():
+        features = model.layers[0](model.quality(faces).embeddings)
+        unit = torch.nn.functional.normalize(features, dim=1)
+        wanted = unit.clone()
+        wanted[1] *= -1  # the opposite: a loss of 2
+        output, loss = model(faces, [wanted], weights)
+        assert loss.item() == pytest.approx(2 / 2.2, abs=1e-5)
+        assert torch.equal(output.scores, model.quality(faces).scores)
+        assert WithEmbeddings(model.quality, [])(faces, [], weights)[1] == 0
 
 
 def test_the_order_of_a_series_is_a_loss():
