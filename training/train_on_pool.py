@@ -101,6 +101,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--only_face_check", action="store_true", help="train the output that tells faces; the scores stay as they are"
     )
     train.add_argument(
+        "--scale_face_logits",
+        type=float,
+        default=1.0,
+        help="what the output that tells faces is multiplied by at the end, before it is lowered: how sure it is "
+        "(default: 1)",
+    )
+    train.add_argument(
         "--lower_face_logits",
         type=float,
         default=0.0,
@@ -283,6 +290,8 @@ def train(args: argparse.Namespace) -> None:
             )
         run.update(loss, rows, loss=loss)
     trained = run.averaged().quality
+    for parameter in trained.head.face.parameters():
+        parameter.data *= args.scale_face_logits
     trained.head.face.bias.data -= args.lower_face_logits
 
     def save(folder: Path) -> None:

@@ -86,6 +86,9 @@ def export_pipeline(pipe: Any, folder: Path, source: str, weights: dict[str, Pat
         with torch.no_grad():
             graph = to_graph(network.eval(), {key: value[:2] for key, value in given.items()}, [output], not weights)
             expected = network(*given.values()).numpy()
+        del graph.graph.value_info[:]  # shapes on the way, and names of steps: nobody needs them
+        for node in graph.graph.node:
+            node.ClearField("name")
         set_metadata(graph, {"source": source, "network": name} | (described if name == "unet" else {}))
         if weights:
             _take_from(graph, weights[name], folder)

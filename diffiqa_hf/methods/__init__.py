@@ -57,9 +57,10 @@ def load_method(
             for the methods that are one forward pass of one network, and for DifFIQA with a folder's own FR model; the
             scores are the same to 1e-5, and DifFIQA's to 1e-4. `"onnx"` makes the ONNX form of the weights where there
             is none yet, once (`pip install "diffiqa_hf[onnx]"`), and keeps it in the cache. `"auto"` takes ONNX
-            Runtime on a CPU where it is installed and the form is there, as of the weights of the package. An ONNX
-            file given as `weights`, such as OpenCV's and uniface's of eDifFIQA, runs there in any case; its input is
-            to be what the card says.
+            Runtime on a CPU where it is installed and the form is there, as of the weights of the package, and torch
+            for DifFIQA, whose pipeline is at hand then (the commands take ONNX Runtime for it too). An ONNX file given
+            as `weights`, such as OpenCV's and uniface's of eDifFIQA, runs there in any case; its input is to be what
+            the card says.
         **options: The method's own, named on its card.
 
     Returns:
@@ -126,6 +127,8 @@ def _load(
 
     method: FaceQualityMethod | None
     if card.name == "diffiqa":
+        # Who loads DifFIQA in Python has its pipeline, which may be changed, unless the other is asked for.
+        engine = "torch" if engine == "auto" else engine
         place = (engine, device, dtype, in_torch, given.get("fr_model"), image_processor)
         method = onnx_diffiqa.load(given.get("weights", "default"), *place, **options)
     else:

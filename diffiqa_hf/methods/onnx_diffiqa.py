@@ -17,6 +17,7 @@ import numpy as np
 from ..calibration import find_calibration
 from ..default_weights import PIPELINE
 from ..face_check import FaceCheck
+from ..fingerprints import fingerprint
 from ..images.extraction import FaceExtractor
 from ..inference.onnx_session import OnnxNetwork, has_onnx_runtime
 from ..inference.torch_noise import TorchNoise
@@ -40,10 +41,17 @@ from .method import Batch, FaceQualityMethod
 if TYPE_CHECKING:
     import torch
 
-    from ..pipeline_diffiqa import DifFIQAPipeline
     from .diffiqa import DifFIQAMethod
 
 ROWS = 8  # noisy copies that go through the UNet at a time: more are no faster on a CPU
+# What a pipeline has that does not say.
+DEFAULTS = {
+    "num_timesteps": 5,
+    "num_inference_steps": None,
+    "num_repeats": 10,
+    "off_by_one": False,
+    "duplicate_last_step": False,
+}
 _EPSILON = 1e-8  # the least length of an embedding, as in torch's cosine_similarity
 
 
@@ -54,27 +62,31 @@ class _Call:
     num_repeats: int
     seed: int
     terms: set[str]
+    rows: int  # that go through a network at a time
 
 
 class OnnxDifFIQA(FaceQualityMethod):
     """
     A [`DifFIQAPipeline`] whose UNet and FR model ONNX Runtime runs on a CPU; the process between them is NumPy's. The
-    scores are those of torch to 1e-4, with the same noise. It is called as the pipeline is, without `output_images`.
-
-    What it has not, such as [`pipeline`], it gets from torch when it is asked for, and goes on in torch from then on:
-    who has the pipeline may change it.
+    scores are those of torch to 1e-4, with the same noise. It is called as the pipeline is, without `output_images`,
+    and has no pipeline: what that can besides, such as moving to a GPU, `engine="torch"` gives.
 
     Args:
         card ([`MethodCard`]): Of the method.
         networks: `unet` and `fr_model`, [`~diffiqa_hf.inference.onnx_session.OnnxNetwork`], as
             [`~diffiqa_hf.inference.onnx_pipeline.export_pipeline`] writes them.
         config: The settings of the pipeline, as in its `model_index.json`.
-        image_processor: Makes canonical faces from images.
+        image_processor: Makes canonical faces from images, of the size that the networks take.
         usual: What the pipeline's own image processor is set to.
         weights: Digests of the weights by the names of the networks.
         in_torch: Loads the same method with torch.
         preset, **options: As [`~diffiqa_hf.methods.diffiqa.DifFIQAMethod`] has them.
+
+    Raises:
+        ValueError: The image processor makes faces of another size; there is no such preset.
     """
+
+    engine = "onnx"
 
     def __init__(
         self,
@@ -98,89 +110,67 @@ class OnnxDifFIQA(FaceQualityMethod):
         self._usual = usual
         self._weights = weights
         self._load_in_torch = in_torch
-        self._in_torch: DifFIQAMethod | None = None
+        self._check_size(image_processor)
         if preset is not None:
             self.set_preset(preset)
         self.options = options
 
     @property
-    def engine(self) -> str:
-        """`"onnx"`; `"torch"` once it has been moved there."""
-        return "onnx" if self._in_torch is None else "torch"
-
-    @property
-    def known_fingerprint(self) -> str | None:
-        """The fingerprint of the pipeline, where it can be told without torch."""
-        usual = self._in_torch is None and self.image_processor.to_dict() == self._usual
-        return self._known_fingerprint if usual else None
+    def known_fingerprint(self) -> str:
+        """The fingerprint of the pipeline; it is loaded with torch where its image processor is not as it was."""
+        if self.image_processor.to_dict() == self._usual:
+            return self._known_fingerprint
+        return fingerprint(self.to_torch())
 
     def to_torch(self) -> "DifFIQAMethod":
-        """The same method in torch, which does the work from now on."""
-        if self._in_torch is None:
-            method = self._load_in_torch()
-            names = ("num_timesteps", "num_inference_steps", "num_repeats", "off_by_one", "duplicate_last_step")
-            method.pipeline.register_to_config(**{name: self.config[name] for name in names})
-            method.options = self.options
-            method._set_image_processor(self.image_processor)
-            method.calibration = self.calibration
-            method.pipeline.face_check = self.face_check
-            method.reading_threads = self.reading_threads
-            if self._progress_bar_config is not None:
-                method.set_progress_bar_config(**self._progress_bar_config)
-            self._in_torch = method
-        return self._in_torch
-
-    @property
-    def pipeline(self) -> "DifFIQAPipeline":
-        """The pipeline in torch."""
-        return self.to_torch().pipeline
+        """The same method in torch, another one each time."""
+        method = self._load_in_torch()
+        method._set_image_processor(self.image_processor)
+        return method
 
     @property
     def device(self) -> "torch.device":
         """Where it computes."""
         import torch
 
-        return torch.device("cpu") if self._in_torch is None else self._in_torch.pipeline.device
+        return torch.device("cpu")
 
-    def __getattr__(self, name: str) -> Any:
-        # What only a method in torch has.
-        if name in ("model", "network", "raw_scores"):
-            return getattr(self.to_torch(), name)
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+    def to(self, device: Any = None, dtype: "torch.dtype | None" = None) -> "OnnxDifFIQA":
+        """
+        Raises:
+            ValueError: It is to go anywhere but to the CPU, or to another type than float32.
+        """
+        if reason := _why_not_there(device, dtype):
+            raise ValueError(f"{reason}: engine='torch'")
+        return self
+
+    def _check_size(self, processor: FaceExtractor) -> None:
+        size, (height, width) = processor.size, self.networks["unet"].face_size
+        if (size["height"], size["width"]) != (height, width):
+            raise ValueError(
+                f"the ONNX form of this pipeline is for faces of {height}x{width}, not {size['height']}x"
+                f"{size['width']}: engine='torch'"
+            )
+
+    def _set_image_processor(self, processor: FaceExtractor) -> None:
+        self._check_size(processor)
+        super()._set_image_processor(processor)
 
     def embed(self, faces: "torch.Tensor") -> "torch.Tensor":
-        """Embeddings (B, D) of canonical faces (B, 3, H, W) by the FR model: tensors in, tensors out."""
-        if self._in_torch is not None:
-            return self._in_torch.embed(faces)
+        """Embeddings (B, D) of canonical faces (B, 3, H, W) by the FR model: tensors in, tensors out, no gradient."""
         import torch
 
-        return torch.from_numpy(self._embed(faces.float().cpu().numpy()))
+        return torch.from_numpy(self._embed(faces.detach().float().cpu().numpy()))
 
     def set_preset(self, name: str) -> None:
         """As [`~DifFIQAPipeline.set_preset`]."""
         self.config |= get_preset(name)
 
-    def to(self, device: Any = None, dtype: "torch.dtype | None" = None) -> "OnnxDifFIQA":
-        """Moves it. Anywhere but to the CPU, and in another type than float32, torch takes over."""
-        if self._in_torch is not None or str(device or "cpu") != "cpu" or str(dtype or "torch.float32") not in _SINGLE:
-            self.to_torch().to(device, dtype)
-        return self
-
-    def enable_folding(self, winograd: bool = False) -> None:
-        if self._in_torch is not None:  # ONNX Runtime does it by itself
-            self._in_torch.enable_folding(winograd)
-
-    def _set_image_processor(self, processor: FaceExtractor) -> None:
-        super()._set_image_processor(processor)
-        if self._in_torch is not None:
-            self._in_torch._set_image_processor(processor)
-
     def term_names(self) -> tuple[str, ...]:
-        used = self._terms({})
+        used = self._terms(self.options)
         return tuple(term for term in TERMS if term in used)
 
-    def _terms(self, settings: dict[str, Any]) -> set[str]:
-        given = {**self.options, **settings}
+    def _terms(self, given: dict[str, Any]) -> set[str]:
         return used_terms(**{name: value for name, value in given.items() if name.startswith("use_")})
 
     def calibration_settings(
@@ -194,7 +184,7 @@ class OnnxDifFIQA(FaceQualityMethod):
         names = ("num_timesteps", "num_inference_steps", "num_repeats")
         given = dict(zip(names, (num_timesteps, num_inference_steps, num_repeats), strict=True))
         given = {name: self.options.get(name) if value is None else value for name, value in given.items()}
-        used = self._terms({}) if terms is None else set(terms)
+        used = self._terms(self.options) if terms is None else set(terms)
         num_timesteps, num_inference_steps, num_repeats = resolve_times(self.config, **given)
         return {
             "num_timesteps": num_timesteps,
@@ -227,12 +217,6 @@ class OnnxDifFIQA(FaceQualityMethod):
                 in place of the options of the method.
         """
         given = {**self.options, **{name: value for name, value in settings.items() if value is not None}}
-        size = self.image_processor.size
-        if self._in_torch is not None or (size["height"], size["width"]) != self.networks["unet"].face_size:
-            method = self.to_torch()  # which takes faces of any size
-            return method.pipeline.stream(
-                images, landmarks, batch_size=batch_size, seed=seed, on_error=on_error, **given
-            )
         for name in given:
             if name not in self.card.options or name == "preset":
                 raise TypeError(f"stream() got an unexpected keyword argument {name!r}")
@@ -240,7 +224,7 @@ class OnnxDifFIQA(FaceQualityMethod):
         times = resolve_times(self.config, **{name: given.get(name) for name in names})
         check_times(self.config, len(self._alphas), *times)
         check_call(batch_size, seed, on_error)
-        call = _Call(*times, seed, self._terms(settings))
+        call = _Call(*times, seed, self._terms(given), batch_size or ROWS)
         check_terms(call.terms)
         total, threads = as_iterable(images)[1], cores()
         rows = call.num_repeats * (2 if "flipped" in call.terms else 1)
@@ -299,18 +283,19 @@ class OnnxDifFIQA(FaceQualityMethod):
             return {}
         # The noise comes from the pixels of the face as it was given, for its mirror image too.
         seeds = [s for face in faces for s in noise_seeds(face, call.seed, call.num_repeats, bool(side))]
-        noise = [TorchNoise(seed) for seed in seeds]
-        noisy = self._forward(sides[side].repeat(call.num_repeats, 0), call.num_timesteps, noise)
-        images = {"noisy": noisy}
-        if "restored" + suffix in wanted:
-            images["restored"] = self._backward(noisy, call, noise)
-        # The embedding of the face itself, mirrored or not, is what all are compared with.
-        reference = clean[0].repeat(call.num_repeats, 0)
+        found: dict[str, list[np.ndarray]] = {name: [] for name in wanted}
+        for start in range(0, len(seeds), call.rows):
+            noise = [TorchNoise(seed) for seed in seeds[start : start + call.rows]]
+            of_face = np.arange(start, start + len(noise)) // call.num_repeats
+            images = {"noisy": self._forward(sides[side][of_face], call.num_timesteps, noise)}
+            if "restored" + suffix in wanted:
+                images["restored"] = self._backward(images["noisy"], call, noise)
+            for name, values in found.items():
+                # What all are compared with is the face itself, not its mirror image.
+                values.append(_cosines(clean[0][of_face], self._embed(images[name.removesuffix("_flipped")])))
         return {
-            name: _cosines(reference, self._embed(images[name.removesuffix("_flipped")]))
-            .reshape(len(faces), call.num_repeats)
-            .mean(1)
-            for name in wanted
+            name: np.concatenate(values).reshape(len(faces), call.num_repeats).mean(1)
+            for name, values in found.items()
         }
 
     def _embed(self, faces: np.ndarray) -> np.ndarray:
@@ -341,9 +326,6 @@ class OnnxDifFIQA(FaceQualityMethod):
         return sample
 
 
-_SINGLE = ("float32", "torch.float32")
-
-
 def _cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     lengths = [np.maximum(np.linalg.norm(rows, axis=1), _EPSILON) for rows in (first, second)]
     return (first / lengths[0][:, None] * (second / lengths[1][:, None])).sum(1)
@@ -364,7 +346,7 @@ def load(
 
     Args:
         source: `"default"`, a folder, or what else [`DifFIQAPipeline.from_pretrained`] takes.
-        engine: `"auto"`, `"torch"`, or `"onnx"`, which makes the form where there is none.
+        engine: `"torch"`, `"auto"`, which takes a form that is there, or `"onnx"`, which makes one if there is none.
         device, dtype: Where and how it is to run; `None` is the CPU and float32.
         in_torch: Loads the method in torch.
         fr_model: One in place of the pipeline's, if there is to be one.
@@ -374,38 +356,33 @@ def load(
     Raises:
         ValueError, ImportError, OSError: With `"onnx"`: it can't be.
     """
-    if engine == "torch":
+    if engine == "torch" or (engine == "auto" and not has_onnx_runtime()):
         return None
     reason = _why_not(source, device, dtype, fr_model)
-    digests = None
-    if reason is None:
-        folder = PIPELINE if source == "default" else Path(source)
-        digests = pipeline_digests(folder)
-        if digests is None or not _is_ddpm(folder):
-            reason = f"{folder} is no pipeline whose networks and scheduler ONNX Runtime can run"
-    if reason is None and not has_onnx_runtime():
+    folder = PIPELINE if source == "default" else source
+    digests = None if reason else pipeline_digests(folder)
+    if digests is None:
         if engine == "onnx":
-            raise ImportError("engine onnx needs ONNX Runtime: pip install onnxruntime")
+            raise ValueError(reason or f"{folder} is no pipeline whose networks and scheduler ONNX Runtime can run")
         return None
-    if reason is not None or digests is None:
-        if engine == "onnx":
-            raise ValueError(reason)
-        return None
+    if not has_onnx_runtime():
+        raise ImportError("engine onnx needs ONNX Runtime: pip install onnxruntime")
     digest, weights = digests
     networks = pipeline_form(folder, digest)
-    if networks is None:
-        if engine != "onnx":
-            return None
-        make_pipeline_form(in_torch().pipeline, digest)
+    if networks is None and engine == "onnx":
+        from ..pipeline_diffiqa import DifFIQAPipeline
+
+        # As it is in the folder, whatever the method is to have in its place.
+        make_pipeline_form(DifFIQAPipeline.from_pretrained(folder), digest)
         networks = pipeline_form(folder, digest)
-        if networks is None:
-            raise ValueError(f"the ONNX form of {folder} can't be read")
-    config = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-    usual = FaceExtractor.from_folder(folder / "image_processor")
+    if networks is None:
+        return None
+    config = DEFAULTS | json.loads((Path(folder) / "model_index.json").read_text(encoding="utf-8"))
+    usual = FaceExtractor.from_folder(Path(folder) / "image_processor")
     given = (image_processor or usual, usual.to_dict(), weights, in_torch)
     method = OnnxDifFIQA(get_card("diffiqa"), networks, config, *given, **options)
     method.calibration = find_calibration(folder)
-    if folder == PIPELINE:
+    if folder == PIPELINE:  # as the pipeline has it
         method.face_check = FaceCheck.load(action="lower")
     return method
 
@@ -415,16 +392,15 @@ def _why_not(source: Any, device: Any, dtype: Any, fr_model: Any) -> str | None:
         return "ONNX Runtime runs a pipeline as it is saved: save it with this FR model"
     if not isinstance(source, (str, os.PathLike)) or (source != "default" and not os.path.isdir(source)):
         return "ONNX Runtime runs the pipeline of a folder"
+    return _why_not_there(device, dtype)
+
+
+def _why_not_there(device: Any, dtype: Any) -> str | None:
     if str(device or "cpu") != "cpu":
         return f"on {device} torch runs DifFIQA"
-    if str(dtype or "float32") not in _SINGLE:
+    if str(dtype or "float32") not in ("float32", "torch.float32"):
         return f"ONNX Runtime computes in float32, not in {dtype}"
     return None
-
-
-def _is_ddpm(folder: Path) -> bool:
-    config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
-    return config.get("_class_name") == "DDPMScheduler"
 
 
 __all__ = ["OnnxDifFIQA", "load"]

@@ -4,6 +4,7 @@ The ONNX form of weights: it lies beside them (`model.onnx`), or is made once an
 the weights. Imported without torch.
 """
 
+import hashlib
 import json
 import logging
 import os
@@ -111,8 +112,12 @@ def pipeline_digests(folder: str | os.PathLike) -> tuple[str, dict[str, str]] | 
     networks. `None` where it is none, or what it has can't be told without torch.
     """
     folder, weights = Path(folder), {}
-    parts = []
     try:
+        index = _config(folder / "model_index.json")
+        # What is loaded is of the classes that are named there; of a scheduler only one's steps are in NumPy.
+        parts = [":".join(index[name]) for name in ("unet", "fr_model", "scheduler", "image_processor")]
+        if index["scheduler"][1] != "DDPMScheduler" or list((folder / "unet").glob("*.index.json")):
+            return None
         for name, file in PIPELINE_WEIGHTS.items():
             digest = folder_digest(folder / name, file)
             if digest is None:
@@ -121,9 +126,9 @@ def pipeline_digests(folder: str | os.PathLike) -> tuple[str, dict[str, str]] | 
             parts += [digest, config_digest(_config(folder / name / "config.json"))]
         others = ("scheduler/scheduler_config.json", "image_processor/preprocessor_config.json")
         parts += [*(config_digest(_config(folder / file)) for file in others), str(FORM)]
-        return "-".join(parts), weights
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+    return hashlib.sha256("-".join(parts).encode()).hexdigest()[:32], weights
 
 
 def _config(path: Path) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from diffiqa_hf.default_weights import FR_MODEL, PIPELINE
 from diffiqa_hf.face_check import FaceCheck
 from diffiqa_hf.fingerprints import fingerprint
 from diffiqa_hf.inference.onnx_session import PIPELINE_FORMS
-from diffiqa_hf.methods import load_method
+from diffiqa_hf.methods import load_method, onnx_diffiqa
 from diffiqa_hf.methods.onnx_diffiqa import OnnxDifFIQA
 from diffiqa_hf.scoring.onnx_forms import pipeline_digests, pipeline_form
 
@@ -50,9 +50,14 @@ def pipe() -> DifFIQAPipeline:
 
 @pytest.fixture
 def method() -> OnnxDifFIQA:
-    method = load_method("diffiqa", align=False)
+    method = load_method("diffiqa", engine="onnx", align=False)
     assert isinstance(method, OnnxDifFIQA) and method.engine == "onnx"
     return method
+
+
+def of_folder(folder, engine: str = "auto") -> OnnxDifFIQA | None:
+    """What a command takes of a pipeline's folder."""
+    return onnx_diffiqa.load(folder, engine, None, None, lambda: load_method("diffiqa", folder))
 
 
 def assert_same(found, expected):
@@ -78,6 +83,7 @@ def assert_same(found, expected):
         {"use_forward": False},
         {"use_backward": False, "use_flip": False},
         {"use_forward": False, "use_backward": False},
+        {"num_repeats": 5, "num_timesteps": 2, "batch_size": 3, "use_flip": None},
     ],
     ids=str,
 )
@@ -85,6 +91,7 @@ def test_scores_and_terms_are_the_pipelines(method, pipe, settings):
     images = [*FACES[:2], NOTHING, FACES[3]]
     found = list(method.stream(images, **settings))
     assert method.engine == "onnx"
+    settings = {name: value for name, value in settings.items() if value is not None}
     assert_same(found, list(pipe.stream(images, **settings)))
     assert found[2].error and not found[0].error
 
@@ -119,53 +126,82 @@ def test_options_and_presets(pipe):
     assert here.engine == "onnx" and here.calibration_settings() == there.calibration_settings()
     assert_same(list(here.stream(FACES[:2])), list(there.stream(FACES[:2])))
     with pytest.raises(ValueError, match="unknown preset 'other'"):
-        load_method("diffiqa", preset="other")
+        load_method("diffiqa", engine="onnx", preset="other")
     with pytest.raises(ValueError, match="num_repeats has to be a positive integer, got 0"):
-        list(load_method("diffiqa", num_repeats=0, align=False).stream(FACES[:1]))
+        list(load_method("diffiqa", engine="onnx", num_repeats=0, align=False).stream(FACES[:1]))
     with pytest.raises(ValueError, match="nothing is left to compare"):
         list(here.stream(FACES[:1], use_flip=False, use_forward=False, use_backward=False))
     with pytest.raises(TypeError, match="unexpected keyword argument 'output_images'"):
         here.stream(FACES[:1], output_images=True)
 
 
-def test_who_takes_the_pipeline_goes_on_in_torch(method):
-    before = [record.score for record in method.stream(FACES[:2])]
-    method.pipeline.register_to_config(num_repeats=2)
-    assert method.engine == "torch" and method.known_fingerprint is None
-    after = [record.score for record in method.stream(FACES[:2])]
-    expected = [record.score for record in method.pipeline.stream(FACES[:2], num_repeats=2)]
-    assert after == expected and max(abs(a - b) for a, b in zip(after, before, strict=True)) > 1e-5
+def test_in_python_the_pipeline_is_at_hand_unless_the_other_is_asked_for(method):
+    assert load_method("diffiqa").engine == "torch" and load_method("diffiqa").pipeline is not None
+    assert not hasattr(method, "pipeline")
+    faces = torch.from_numpy(np.random.default_rng(0).uniform(-1, 1, (2, 3, 112, 112)).astype(np.float32))
+    expected = load_method("diffiqa").embed(faces).detach()
+    assert torch.allclose(method.embed(faces), expected, rtol=0, atol=1e-4 * expected.abs().max().item())
 
 
-def test_other_types_sizes_and_networks_are_torchs(method, tmp_path):
-    assert load_method("diffiqa", dtype=torch.bfloat16).engine == "torch"
-    assert load_method("diffiqa", fr_model=FR_MODEL).engine == "torch"
-    assert load_method("diffiqa", weights=DifFIQAPipeline.from_pretrained("default")).engine == "torch"
+def test_other_types_sizes_and_networks_are_torchs(method):
     with pytest.raises(ValueError, match="save it with this FR model"):
         load_method("diffiqa", fr_model=FR_MODEL, engine="onnx")
     with pytest.raises(ValueError, match="computes in float32, not in torch.float16"):
         load_method("diffiqa", dtype=torch.float16, engine="onnx")
-    assert method.to("cpu", torch.float32).engine == "onnx"
-    assert method.to(dtype=torch.bfloat16).engine == "torch"
-    assert np.isfinite(next(method.stream(FACES[0])).score)
+    with pytest.raises(ValueError, match="runs the pipeline of a folder"):
+        load_method("diffiqa", weights=DifFIQAPipeline.from_pretrained("default"), engine="onnx")
+    assert method.to("cpu", torch.float32) is method
+    with pytest.raises(ValueError, match="not in torch.bfloat16: engine='torch'"):
+        method.to(dtype=torch.bfloat16)
+    with pytest.raises(ValueError, match="is for faces of 112x112, not 128x128"):
+        load_method("diffiqa", engine="onnx", image_processor=FaceImageProcessor(size=128))
 
 
 def test_a_form_of_other_weights_or_settings_is_not_used(tmp_path):
-    shutil.copytree(PIPELINE, tmp_path / "copy")
-    assert load_method("diffiqa", weights=tmp_path / "copy").engine == "onnx"
+    def copied(name: str) -> Path:
+        return Path(shutil.copytree(PIPELINE, tmp_path / name))
+
+    assert of_folder(copied("copy")) is not None
     pipe = DifFIQAPipeline.from_pretrained(tmp_path / "copy")
     with torch.no_grad():
         pipe.unet.conv_out.bias += 0.25
     pipe.unet.save_pretrained(tmp_path / "copy" / "unet")
-    other = load_method("diffiqa", weights=tmp_path / "copy", align=False)
-    assert other.engine == "torch"
-    scores = [load.stream(FACES[0], on_error="raise") for load in (other, load_method("diffiqa", align=False))]
-    assert abs(next(scores[0]).score - next(scores[1]).score) > 1e-4
+    assert of_folder(tmp_path / "copy") is None
 
-    shutil.copytree(PIPELINE, tmp_path / "scheduler")
-    path = tmp_path / "scheduler" / "scheduler" / "scheduler_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"beta_schedule": "linear"}))
-    assert load_method("diffiqa", weights=tmp_path / "scheduler").engine == "torch"
+    def changed(name: str, file: str, **entries) -> Path:
+        path = copied(name) / file
+        path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+        return tmp_path / name
+
+    assert of_folder(changed("schedule", "scheduler/scheduler_config.json", beta_schedule="linear")) is None
+    assert of_folder(changed("ddim", "model_index.json", scheduler=["diffusers", "DDIMScheduler"])) is None
+    assert of_folder(changed("class", "model_index.json", unet=["diffusers", "UNet2DConditionModel"])) is None
+    assert of_folder(changed("none", "model_index.json", fr_model=[None, None])) is None
+    assert of_folder(changed("faces", "image_processor/preprocessor_config.json", resample=3)) is None
+    # Shards, which diffusers prefers to a file beside them.
+    (copied("shards") / "unet" / "diffusion_pytorch_model.safetensors.index.json").write_text("{}")
+    assert of_folder(tmp_path / "shards") is None
+    for number, content in enumerate(("", "[]", "{", "[" * 100_000)):
+        (copied(f"bad{number}") / "model_index.json").write_text(content)
+        assert of_folder(tmp_path / f"bad{number}") is None
+        with pytest.raises(ValueError, match="is no pipeline whose networks and scheduler ONNX Runtime can run"):
+            of_folder(tmp_path / f"bad{number}", "onnx")
+
+
+def test_what_a_pipeline_does_not_say_is_as_in_torch(tmp_path):
+    folder = Path(shutil.copytree(PIPELINE, tmp_path / "copy"))
+    index = json.loads((folder / "model_index.json").read_text())
+    kept = {name: value for name, value in index.items() if isinstance(value, list) or name.startswith("_")}
+    (folder / "model_index.json").write_text(json.dumps(kept))
+    settings = of_folder(folder).calibration_settings()
+    assert settings == DifFIQAPipeline.from_pretrained(folder).calibration_settings()
+    assert (settings["num_timesteps"], settings["num_repeats"]) == (5, 10)
+
+
+def test_the_face_check_is_there_where_the_pipeline_has_it(tmp_path):
+    for folder in ("default", PIPELINE, str(PIPELINE), shutil.copytree(PIPELINE, tmp_path / "copy")):
+        checks = [DifFIQAPipeline.from_pretrained(folder).face_check, of_folder(folder).face_check]
+        assert (checks[0] is None) == (checks[1] is None)
 
 
 @pytest.mark.parametrize("name", PIPELINE_FORMS)
@@ -173,7 +209,7 @@ def test_a_damaged_form_is_not_used(tmp_path, name):
     shutil.copytree(PIPELINE, tmp_path / "copy")
     path = tmp_path / "copy" / PIPELINE_FORMS[name]
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert load_method("diffiqa", weights=tmp_path / "copy").engine == "torch"
+    assert of_folder(tmp_path / "copy") is None
 
 
 def test_the_form_of_the_package_is_of_its_weights_and_has_none_itself():
@@ -237,19 +273,23 @@ def test_a_form_is_made_of_every_kind_of_unet(kind, cache, tmp_path):
     if kind == "DifFIQADiTModel":  # which begins as the identity
         torch.nn.init.normal_(pipe.unet.proj_out.weight, std=0.02)
     pipe.save_pretrained(tmp_path / "pipe")
-    assert load_method("diffiqa", weights=tmp_path / "pipe").engine == "torch"
+    assert of_folder(tmp_path / "pipe") is None
+    # The form is of the folder's own image processor, whatever this method has.
+    other = FaceImageProcessor(resample=3)
+    assert load_method("diffiqa", weights=tmp_path / "pipe", engine="onnx", image_processor=other).engine == "onnx"
     method = load_method("diffiqa", weights=tmp_path / "pipe", engine="onnx", align=False)
     assert method.engine == "onnx" and len(list(cache.iterdir())) == 1
+    assert method.known_fingerprint == fingerprint(DifFIQAPipeline.from_pretrained(tmp_path / "pipe"))
     for settings in ({}, {"batch_size": 2}, {"num_inference_steps": 1}):  # batches of 20, 2 and 4
         assert_same(list(method.stream(FACES, **settings)), list(pipe.stream(FACES, **settings)))
     # Once it is there, it is what `auto` takes.
-    assert load_method("diffiqa", weights=tmp_path / "pipe").engine == "onnx"
+    assert of_folder(tmp_path / "pipe") is not None
 
 
 def test_ddim_is_torchs(cache, tmp_path):
     scheduler = DDIMScheduler(prediction_type="sample", beta_schedule="squaredcos_cap_v2")
     small_pipeline(UNETS["DifFIQADiTModel"](), scheduler).save_pretrained(tmp_path / "pipe")
-    assert load_method("diffiqa", weights=tmp_path / "pipe").engine == "torch"
+    assert of_folder(tmp_path / "pipe") is None
     with pytest.raises(ValueError, match="no pipeline whose networks and scheduler ONNX Runtime can run"):
         load_method("diffiqa", weights=tmp_path / "pipe", engine="onnx")
 
@@ -289,8 +329,7 @@ def test_the_command_exports_a_pipeline(tmp_path, capsys):
     folder = str(tmp_path / "pipe")
     assert main(["export", folder, folder]) == 0
     assert "unet.onnx: DifFIQADiTModel" in capsys.readouterr().out
-    method = load_method("diffiqa", weights=folder, align=False)
-    assert method.engine == "onnx"
+    method = of_folder(folder)
     assert_same(list(method.stream(FACES)), list(pipe.stream(FACES)))
     # The graphs read the weights of the folder; in another one they have them.
     assert main(["export", folder, str(tmp_path / "alone")]) == 0
