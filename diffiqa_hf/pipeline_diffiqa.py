@@ -37,6 +37,7 @@ from .scoring.diffiqa_call import (
     get_preset,
     noise_seeds,
     resolve_times,
+    scored_with,
     take_terms,
     times_back,
 )
@@ -116,18 +117,9 @@ class DifFIQAPipeline(DifFIQALoaderMixin, DiffusionPipeline):
         terms: Iterable[str] = TERMS,
     ) -> dict[str, Any]:
         """What the scores of a call depend on besides the faces and the seed, for [`fit_calibration`]; JSON."""
-        num_timesteps, num_inference_steps, num_repeats = resolve_times(
-            self.config, num_timesteps, num_inference_steps, num_repeats
-        )
-        return {
-            "num_timesteps": num_timesteps,
-            "num_inference_steps": num_inference_steps or num_timesteps,
-            "num_repeats": num_repeats,
-            "off_by_one": self.config.off_by_one,
-            "scheduler": scheduler_settings(self.scheduler),
-            "terms": [name for name in TERMS if name in terms],
-            "weights": self._weight_digests(),
-        }
+        times = resolve_times(self.config, num_timesteps, num_inference_steps, num_repeats)
+        scheduler = scheduler_settings(self.scheduler)
+        return scored_with(self.config, times, terms, scheduler, self._weight_digests())
 
     def _scoring_models(self) -> dict[str, torch.nn.Module]:
         return {"unet": self.unet, "fr_model": self.fr_model}

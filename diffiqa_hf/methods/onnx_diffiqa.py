@@ -28,6 +28,7 @@ from ..scoring.diffiqa_call import (
     get_preset,
     noise_seeds,
     resolve_times,
+    scored_with,
     take_terms,
     times_back,
 )
@@ -44,14 +45,6 @@ if TYPE_CHECKING:
     from .diffiqa import DifFIQAMethod
 
 ROWS = 8  # noisy copies that go through the UNet at a time: more are no faster on a CPU
-# What a pipeline has that does not say.
-DEFAULTS = {
-    "num_timesteps": 5,
-    "num_inference_steps": None,
-    "num_repeats": 10,
-    "off_by_one": False,
-    "duplicate_last_step": False,
-}
 _EPSILON = 1e-8  # the least length of an embedding, as in torch's cosine_similarity
 
 
@@ -185,16 +178,8 @@ class OnnxDifFIQA(FaceQualityMethod):
         given = dict(zip(names, (num_timesteps, num_inference_steps, num_repeats), strict=True))
         given = {name: self.options.get(name) if value is None else value for name, value in given.items()}
         used = self._terms(self.options) if terms is None else set(terms)
-        num_timesteps, num_inference_steps, num_repeats = resolve_times(self.config, **given)
-        return {
-            "num_timesteps": num_timesteps,
-            "num_inference_steps": num_inference_steps or num_timesteps,
-            "num_repeats": num_repeats,
-            "off_by_one": self.config["off_by_one"],
-            "scheduler": self._scheduler,
-            "terms": [name for name in TERMS if name in used],
-            "weights": self._weight_digests(),
-        }
+        times = resolve_times(self.config, **given)
+        return scored_with(self.config, times, used, self._scheduler, self._weight_digests())
 
     def _weight_digests(self) -> dict[str, str | None]:
         return dict(self._weights)
@@ -304,8 +289,7 @@ class OnnxDifFIQA(FaceQualityMethod):
     def _forward(self, faces: np.ndarray, num_timesteps: int, noise: list[TorchNoise]) -> np.ndarray:
         """Eq. 2."""
         kept = self._alphas[num_timesteps if self.config["off_by_one"] else num_timesteps - 1]
-        drawn = np.stack([source.normal(faces.shape[1:]) for source in noise])
-        return np.float32(math.sqrt(kept)) * faces + np.float32(math.sqrt(1 - kept)) * drawn
+        return np.float32(math.sqrt(kept)) * faces + np.float32(math.sqrt(1 - kept)) * _drawn(noise, faces)
 
     def _backward(self, noisy: np.ndarray, call: _Call, noise: list[TorchNoise]) -> np.ndarray:
         """Eq. 3 and 4, as diffusers' DDPMScheduler has them for a UNet that predicts the clean face."""
@@ -317,13 +301,17 @@ class OnnxDifFIQA(FaceQualityMethod):
                 return clean
             now, after = self._alphas[time], self._alphas[next_time]
             step = now / after
-            drawn = np.stack([source.normal(sample.shape[1:]) for source in noise])
             sample = (
                 np.float32(math.sqrt(after) * (1 - step) / (1 - now)) * clean
                 + np.float32(math.sqrt(step) * (1 - after) / (1 - now)) * sample
-                + np.float32(math.sqrt(max((1 - after) / (1 - now) * (1 - step), 1e-20))) * drawn
+                + np.float32(math.sqrt(max((1 - after) / (1 - now) * (1 - step), 1e-20))) * _drawn(noise, sample)
             )
         return sample
+
+
+def _drawn(noise: list[TorchNoise], images: np.ndarray) -> np.ndarray:
+    """The next numbers of each source, in the shape of the images (B, 3, H, W)."""
+    return np.stack([source.normal(images.shape[1:]) for source in noise])
 
 
 def _cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -377,7 +365,8 @@ def load(
         networks = pipeline_form(folder, digest)
     if networks is None:
         return None
-    config = DEFAULTS | json.loads((Path(folder) / "model_index.json").read_text(encoding="utf-8"))
+    # What a pipeline does not say is as in the paper.
+    config = get_preset("paper") | json.loads((Path(folder) / "model_index.json").read_text(encoding="utf-8"))
     usual = FaceExtractor.from_folder(Path(folder) / "image_processor")
     given = (image_processor or usual, usual.to_dict(), weights, in_torch)
     method = OnnxDifFIQA(get_card("diffiqa"), networks, config, *given, **options)

@@ -3,12 +3,12 @@
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..quality_record import FaceQualityRecord
+from ..quality_record import TERMS, FaceQualityRecord
 
 
 if TYPE_CHECKING:
@@ -66,6 +66,26 @@ def check_terms(terms: set[str]) -> None:
         raise ValueError("nothing is left to compare: use_flip, use_forward and use_backward are all off")
 
 
+def scored_with(
+    config: Mapping[str, Any],
+    times: tuple[int, int | None, int],
+    terms: Iterable[str],
+    scheduler: Mapping[str, Any],
+    weights: Mapping[str, str | None],
+) -> dict[str, Any]:
+    """What the scores of a call depend on besides the faces and the seed, for [`fit_calibration`]; JSON."""
+    num_timesteps, num_inference_steps, num_repeats = times
+    return {
+        "num_timesteps": num_timesteps,
+        "num_inference_steps": num_inference_steps or num_timesteps,
+        "num_repeats": num_repeats,
+        "off_by_one": config["off_by_one"],
+        "scheduler": scheduler,
+        "terms": [name for name in TERMS if name in terms],
+        "weights": weights,
+    }
+
+
 def times_back(num_timesteps: int, num_inference_steps: int | None) -> list[int]:
     """The times of the backward process, evenly spread from t - 1 to 0, and -1, which is the clean image."""
     steps = num_inference_steps or num_timesteps
@@ -98,6 +118,7 @@ __all__ = [
     "get_preset",
     "noise_seeds",
     "resolve_times",
+    "scored_with",
     "take_terms",
     "times_back",
 ]
