@@ -2,7 +2,7 @@
 """What all methods share: how they are called. Imported without torch."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -94,7 +94,13 @@ class FaceQualityMethod(CalibrationMixin):
         """
         batch_size = self._batch_size() if batch_size is None else batch_size
         check_call(batch_size, seed, on_error)
-        batches = stream_faces(
+        batches = self._read(images, landmarks, batch_size, on_error)
+        scored = self._score_batches(batches, seed, as_iterable(images)[1])
+        return with_percentiles(scored, self.usable_calibration())
+
+    def _read(self, images: Any, landmarks: Any, batch_size: int, on_error: str) -> Generator[Batch]:
+        """Batches of so many faces, as [`stream_faces`] has them, read as the method is set to."""
+        return stream_faces(
             images,
             landmarks,
             self.image_processor,
@@ -104,8 +110,6 @@ class FaceQualityMethod(CalibrationMixin):
             self.face_check,
             self.reading_threads,
         )
-        scored = self._score_batches(batches, seed, as_iterable(images)[1])
-        return with_percentiles(scored, self.usable_calibration())
 
     @property
     def engine(self) -> str:

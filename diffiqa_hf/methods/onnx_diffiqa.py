@@ -32,7 +32,7 @@ from ..scoring.diffiqa_call import (
     take_terms,
     times_back,
 )
-from ..scoring.image_stream import as_iterable, check_call, stream_faces, with_percentiles
+from ..scoring.image_stream import as_iterable, check_call, with_percentiles
 from ..scoring.onnx_forms import make_pipeline_form, pipeline_digests, pipeline_form
 from ..scoring.threads import cores, in_order
 from .cards import MethodCard, get_card
@@ -216,16 +216,7 @@ class OnnxDifFIQA(FaceQualityMethod):
         faces = math.ceil((batch_size or ROWS) / rows)
         if total is not None and batch_size is None:  # each thread has a part of the few that there are
             faces = max(1, min(faces, math.ceil(total / threads)))
-        batches = stream_faces(
-            images,
-            landmarks,
-            self.image_processor,
-            faces,
-            on_error,
-            self._progress_bar_config,
-            self.face_check,
-            self.reading_threads,
-        )
+        batches = self._read(images, landmarks, faces, on_error)
         calibration = self.usable_calibration(**dict(zip(names, times, strict=True)), terms=call.terms)
         return with_percentiles(self._scored(batches, call, total, threads), calibration)
 
